@@ -1,0 +1,180 @@
+"""The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
+
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft import arguments
+from eft.activations import Activation, as_activation, as_activations, moments
+from eft.gaussian import Function, QuadratureWarning, tolerance
+
+MAX_NUMBERS = 2**28
+"""The most layers × batch of one flow: 2 GiB a field in float64."""
+
+
+class KernelFlow(NamedTuple):
+    """One input's flow. Every field has shape batch + (depth,); index 0 is layer 1."""
+
+    K: jax.Array  # kernel at infinite width
+    chi_parallel: jax.Array  # χ∥(K^l), which carries a change of K from layer l to l+1
+    chi_perp: jax.Array  # χ⊥(K^l), likewise for the angle between inputs; inf where σ jumps
+    V: jax.Array  # four-point vertex: Var(Ĝ^l) = V^l/n_{l−1} + O(1/n²)
+    G1: jax.Array  # E[Ĝ^l] = K^l + G1^l/n_{l−1} + O(1/n²)
+    log_K: jax.Array  # log K; for homogeneous σ also where K itself leaves the float range
+    valid: jax.Array  # bool: K and the quadrature are right here and at every layer before
+    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+
+
+def kernel_flow(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    *,
+    cb: object = 0.0,
+    x2: object = 1.0,
+    K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> KernelFlow:
+    """K, χ∥, χ⊥, V and G1 of every layer of a fully connected network at initialization.
+
+        K′ = C_b + C_W g(K),  g(K) = ⟨σ²⟩_K,      K¹ = C_b + C_W x2, or K1
+        χ∥ = C_W g′(K),  χ⊥ = C_W⟨σ′²⟩_K
+        V′ = C_W²(⟨σ⁴⟩ − ⟨σ²⟩²) + (n_l/n_{l−1}) χ∥² V,                V¹ = 0
+        G1′ = (n_l/n_{l−1}) [χ∥ G1 + ½ C_W g″ V],                     G1¹ = 0
+
+    (PDLT eqs. 4.118, 5.46, 5.51, 4.119 and 4.125, with V and G1 scaled by the width.)
+
+    `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
+    `x2` = ‖x‖²/n₀, or the first kernel itself, `K1`: all ≥ 0, they broadcast, and the batch axes of
+    the result are theirs. `depth` = L: layers of pre-activations, the output's included.
+    `widths` = (n₁, …, n_{L−1}), for V and G1 where they differ; default: equal.
+
+    In float64 the expectations are right to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
+    float range K saturates, at the largest number or at 0, and `valid` turns false; V and G1
+    saturate at the largest number. For homogeneous σ (ReLU, RePU, linear, …) `log_K` goes on being
+    right until log K itself overflows. A function of the user's is integrated by two rules: where
+    they disagree beyond the bound, `error` says by how much, `valid` turns false and, outside of
+    tracing, a QuadratureWarning is given.
+
+    Differentiable in cw, cb, x2, K1. Compiled once for each (activation, depth, batch shape).
+    Raises TypeError or ValueError for a bad argument; the values of traced arguments cannot be
+    looked at: there `valid` takes over, and is false from the first layer for a K¹ that is
+    negative or not a number.
+    """
+    act = as_activation(act)
+    depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
+    given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    if K1 is None:
+        given["x2"] = arguments.nonnegative("x2", x2)
+    else:
+        given["K1"] = arguments.nonnegative("K1", K1)
+    cw_, cb_, first = arguments.broadcast(given)
+    if cw_.size * depth > MAX_NUMBERS:
+        raise ValueError(
+            f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
+            f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
+        )
+    ratios = np.ones(depth)
+    if widths is not None:
+        n = np.array(arguments.widths_of(widths, depth), float)
+        ratios[1:-1] = n[1:] / n[:-1]
+    first = cb_ + cw_ * first if K1 is None else first
+    table = act.table(cw_.dtype)
+    flow = _flow(act.closed_form, act.degree, table, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
+    _warn(flow, act)
+    return flow
+
+
+def kernel_flows(
+    acts: "Sequence[str | Activation | Function]", cw: object, depth: int, **settings
+) -> KernelFlow:
+    """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
+
+    To give each activation its own C_W, stack what `kernel_flow` gives instead.
+    """
+    flows = [kernel_flow(act, cw, depth, **settings) for act in as_activations(acts)]
+    return KernelFlow(*map(jnp.stack, zip(*flows, strict=True)))
+
+
+class _Layer(NamedTuple):
+    """What one layer hands to the next."""
+
+    K: jax.Array
+    log_K: jax.Array
+    V: jax.Array
+    G1: jax.Array
+    valid: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
+    start = _Layer(
+        _saturated(K1),
+        jnp.log(jnp.maximum(_saturated(K1), 0.0)),
+        jnp.zeros_like(K1),
+        jnp.zeros_like(K1),
+        _in_range(K1) | (K1 == 0),
+    )
+    # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
+    one = jnp.ones((), K1.dtype)
+    log_c = jnp.log(cw) + jnp.log(moments(closed_form, table, one).g) if degree is not None else None
+
+    def layer(now: _Layer, ratio):
+        K, log_K, V, G1, valid = now
+        m = moments(closed_form, table, K)
+        chi_parallel = _saturated(cw * m.dg)
+        chi_perp = _saturated(cw * m.slope2)
+        chi_perp = jnp.where(jnp.isinf(m.slope2) & jnp.isfinite(m.g) & (cw > 0), jnp.inf, chi_perp)
+        valid = valid & (m.error <= tolerance(K.dtype))
+        record = KernelFlow(K, chi_parallel, chi_perp, V, G1, log_K, valid, m.error)
+
+        K_next = cb + cw * m.g
+        if degree is None:
+            log_next = jnp.log(_saturated(K_next))
+        else:
+            log_next = jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
+        after = _Layer(
+            _saturated(K_next),
+            log_next,
+            _saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
+            _saturated(ratio * (chi_parallel * G1 + cw * _saturated(m.d2g) * V / 2)),
+            valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
+        )
+        return after, record
+
+    _, flow = jax.lax.scan(layer, start, ratios)
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)
+
+
+def _in_range(K: jax.Array) -> jax.Array:
+    """Whether K is a normal number > 0."""
+    return (jnp.finfo(K.dtype).tiny <= K) & (jnp.finfo(K.dtype).max >= K)
+
+
+def _saturated(a: jax.Array) -> jax.Array:
+    """a, at the largest number in place of ±∞ and of the NaN that an overflow leaves."""
+    most = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+
+
+def _warn(flow: KernelFlow, act: Activation) -> None:
+    """Say where the quadrature is not to be trusted, if that can be known now."""
+    error = jax.lax.stop_gradient(flow.error)
+    if act.resolved or isinstance(error, jax.core.Tracer):
+        return
+    bad = np.asarray(error > tolerance(error.dtype))
+    if bad.any():
+        where = np.argwhere(bad)[0]
+        K = float(flow.K[tuple(where)])
+        warnings.warn(
+            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are known to "
+            f"{float(np.max(np.asarray(error)[bad])):.1e} only. Does the activation have a kink, a jump or "
+            "structure far from 0 that is not declared? Pass eft.Activation(fn, kinks=(...)).",
+            QuadratureWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,46 @@
+"""The theory knows nothing of the experiment, and nobody reaches into JAX's private parts."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ABOVE = {"nets", "flax", "optax", "rich", "tyro"}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("eft/*.py")), ids=lambda path: path.name)
+def test_theory_does_not_reach_up(path):
+    reached = {name.split(".")[0] for name in imported(path)} & ABOVE
+    assert not reached, f"{path.name} imports {reached}"
+
+
+def test_matplotlib_is_imported_only_by_figures():
+    for path in ROOT.glob("eft/*.py"):
+        top = {name.split(".")[0] for name in imported(path)}
+        assert "matplotlib" not in top or path.name == "figures.py", path.name
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted([*ROOT.glob("eft/*.py"), *ROOT.glob("nets/*.py")]),
+    ids=lambda p: f"{p.parent.name}/{p.name}",
+)
+def test_no_private_jax(path):
+    assert not any(name.startswith("jax._src") for name in imported(path))
+
+
+def test_the_check_itself_sees_an_import(tmp_path):
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f():\n    from nets.fcn import FCN\n    import jax._src.core\n")
+    assert imported(bad) == {"nets.fcn", "jax._src.core"}
