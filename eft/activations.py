@@ -12,18 +12,8 @@ import numpy as np
 
 from eft import arguments
 from eft.gaussian import Function, checked_function, jump_at
-from eft.moments import (
-    Moments,
-    Table,
-    erf_moments,
-    homogeneous_moments,
-    leibniz,
-    mrepu_moments,
-    nested_derivatives,
-    sine_moments,
-    table,
-    table_moments,
-)
+from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
+from eft.table import Table, leibniz, nested_derivatives, table, table_moments
 
 Derivatives = tuple[jax.Array, ...]
 

@@ -119,12 +119,13 @@ def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.nextafter(np.asarray(c, dtype), np.asarray(end, dtype)) for end in (-np.inf, np.inf))  # type: ignore[return-value]
 
 
-def jump(f_below, f_above, slope_below, slope_above, gap) -> jax.Array:
-    """[f] = f_above − f_below, or 0 where that rounding and the slope across the gap explain it."""
-    slope = jnp.maximum(jnp.abs(slope_above), jnp.abs(slope_below))
-    size = jnp.maximum(jnp.abs(f_above), jnp.abs(f_below))
+def jump(f_below, f_above, slope_below, slope_above, gap):
+    """[f] = f_above − f_below, or 0 where rounding and the slope across the gap explain it."""
+    xp = np if isinstance(f_below, np.ndarray) else jnp
+    slope = xp.maximum(xp.abs(slope_above), xp.abs(slope_below))
+    size = xp.maximum(xp.abs(f_above), xp.abs(f_below))
     noise = 64 * jnp.finfo(size.dtype).eps * size + 4 * gap * slope
-    return jnp.where(jnp.abs(f_above - f_below) <= noise, 0.0, f_above - f_below)
+    return xp.where(xp.abs(f_above - f_below) <= noise, 0.0, f_above - f_below)
 
 
 def jump_at(f: Function, c: float, dtype) -> Any:

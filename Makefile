@@ -1,0 +1,33 @@
+# `make compare` is the main job, `make test` and `make lint` are what continuous integration runs.
+# Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.PHONY: compare test lint speed clean
+
+compare: .venv/run
+	$(BIN)/eft compare --preset paper --out results/compare
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+speed: .venv/test
+	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
+
+.venv/run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/test: .venv/run
+	$(INSTALL) --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv results
