@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from eft import arguments
 from eft.gaussian import Function, checked_function, jump_at
@@ -71,7 +72,7 @@ class Activation:
         if key in self._tables:
             return self._tables[key]
         made = table(self, dtype)
-        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(made)):
+        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
             self._tables[key] = made
         return made
 
@@ -89,7 +90,7 @@ def _check_function(fn: object) -> None:
     checked_function(fn, jnp.result_type(float), "the activation")
     z = jnp.linspace(-8.0, 8.0, 257)
     values = fn(z)  # type: ignore[operator]
-    if isinstance(values, jax.core.Tracer):
+    if isinstance(values, Tracer):
         return
     bad = ~np.isfinite(np.asarray(values))
     if bad.any():

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 MAX_DEPTH = 1_000_000
 """The deepest flow that is computed: minutes at most. Deeper ones are continued from `K1=K[-1]`."""
@@ -26,7 +27,7 @@ def shown(value: object) -> str:
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:
     """The value as an int ≥ 1 (and ≤ maximum). Floats are refused, also whole ones."""
     allowed = "an integer ≥ 1" + ("" if maximum is None else f" and ≤ {maximum:,}")
-    if isinstance(value, bool | np.bool_ | jax.core.Tracer):
+    if isinstance(value, bool | np.bool_ | Tracer):
         raise TypeError(f"{name} must be {allowed}, known before tracing; got {shown(value)}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
@@ -55,7 +56,7 @@ def real_array(name: str, value: object) -> jax.Array:
 
 def _ranged(name: str, value: object, holds, allowed: str) -> jax.Array:
     array = real_array(name, value)
-    if isinstance(array, jax.core.Tracer):
+    if isinstance(array, Tracer):
         return array
     bad = ~(np.isfinite(array) & holds(np.asarray(array)))
     if bad.any():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from eft import arguments
 from eft.activations import Activation, as_activation, as_activations, moments
@@ -122,7 +123,7 @@ def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     )
     # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
     one = jnp.ones((), K1.dtype)
-    log_c = jnp.log(cw) + jnp.log(moments(closed_form, table, one).g) if degree is not None else None
+    log_c = jnp.log(cw) + jnp.log(moments(closed_form, table, one).g)
 
     def layer(now: _Layer, ratio):
         K, log_K, V, G1, valid = now
@@ -153,7 +154,8 @@ def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
 
 def _in_range(K: jax.Array) -> jax.Array:
     """Whether K is a normal number > 0."""
-    return (jnp.finfo(K.dtype).tiny <= K) & (jnp.finfo(K.dtype).max >= K)
+    info = jnp.finfo(K.dtype)
+    return jnp.logical_and(info.tiny <= K, info.max >= K)
 
 
 def _saturated(a: jax.Array) -> jax.Array:
@@ -165,7 +167,7 @@ def _saturated(a: jax.Array) -> jax.Array:
 def _warn(flow: KernelFlow, act: Activation) -> None:
     """Say where the quadrature is not to be trusted, if that can be known now."""
     error = jax.lax.stop_gradient(flow.error)
-    if act.resolved or isinstance(error, jax.core.Tracer):
+    if act.resolved or isinstance(error, Tracer):
         return
     bad = np.asarray(error > tolerance(error.dtype))
     if bad.any():

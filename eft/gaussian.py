@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from eft import arguments
 
@@ -134,7 +135,9 @@ def jump_at(f: Function, c: float, dtype) -> Any:
     (f_below, slope_below), (f_above, slope_above) = (
         jax.jvp(f, (y,), (jnp.ones_like(y),)) for y in (below, above)
     )
-    return jax.tree.map(lambda *a: jump(*a, above - below), f_below, f_above, slope_below, slope_above)
+    return jax.tree.map(
+        functools.partial(jump, gap=above - below), f_below, f_above, slope_below, slope_above
+    )
 
 
 def derivative(f: Function) -> Function:
@@ -249,7 +252,7 @@ def gaussian_expectation(
     for seen in zip(
         *leaves, [jax.lax.stop_gradient(K)] * len(jax.tree.leaves(expectation.value)), strict=True
     ):
-        if not any(isinstance(a, jax.core.Tracer) for a in seen):
+        if not any(isinstance(a, Tracer) for a in seen):
             warn_of_error(*map(np.asarray, seen))
     return expectation.value
 

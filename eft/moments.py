@@ -32,7 +32,7 @@ def odd_factorial(n: int) -> int:
 
 
 def _exact(K: jax.Array, *moments) -> Moments:
-    return Moments(*(jnp.broadcast_to(m, K.shape) for m in moments), jnp.full_like(K, jnp.finfo(K.dtype).eps))
+    return Moments._make(jnp.broadcast_to(m, K.shape) for m in (*moments, jnp.finfo(K.dtype).eps))
 
 
 def homogeneous_moments(K: jax.Array, *, degree: int, plus: float = 1.0, minus: float = 0.0) -> Moments:

@@ -12,23 +12,26 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
 from eft.gaussian import OFFSETS, WINDOW, Function, combined, derivative, half_line, jump, sides
 from eft.moments import Moments
 
+Array = jax.Array | np.ndarray
+
 
 class Table(NamedTuple):
     """An activation at the nodes of one rule, and what its kinks add; a leading axis over rules."""
 
-    z: jax.Array  # (nodes,) on the half line
-    v: jax.Array  # (nodes,) weights
-    columns: jax.Array  # (nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`
-    bounded: jax.Array  # () smallest |z| at which an integrand is not finite, or inf
-    kinks: jax.Array  # (kinks,) 0 and where σ or a derivative jumps
-    jumps: jax.Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
-    discontinuous: jax.Array  # () 1 if σ itself jumps, else 0
-    edges: jax.Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
+    z: Array  # (nodes,) on the half line
+    v: Array  # (nodes,) weights
+    columns: Array  # (nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`
+    bounded: Array  # () smallest |z| at which an integrand is not finite, or inf
+    kinks: Array  # (kinks,) 0 and where σ or a derivative jumps
+    jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
+    discontinuous: Array  # () 1 if σ itself jumps, else 0
+    edges: Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
 
 
 class Sampled(Protocol):
@@ -69,7 +72,7 @@ def table(act: Sampled, dtype) -> Table:
     for offset in offsets:
         z, v = (a.astype(widest) for a in half_line(act.kinks, offset))
         s = jax.jit(act.derivatives)(np.concatenate([below, above, -z, z]))
-        if not any(isinstance(d, jax.core.Tracer) for d in s):
+        if not any(isinstance(d, Tracer) for d in s):
             s = tuple(map(np.asarray, s))
         with np.errstate(all="ignore"):
             rows.append(_assemble(z, v, s, kinks, above - below, dtype))
@@ -233,14 +236,14 @@ def _from_table(table: Table, K: jax.Array) -> Moments:
     error = jnp.maximum(jnp.finfo(K.dtype).eps, jnp.max(extrapolation, axis=0))
     first = found[0]
     if len(found) == 1:
-        return Moments(*first, error)
+        return Moments._make([*first, error])
     g, g4 = jnp.abs(first[0]), first[1]
     units = jnp.stack([g, g4, g4, g / K, jnp.zeros_like(g), g / K**2])
     size = jnp.maximum(jnp.abs(first), jnp.where(jnp.isfinite(units), units, 0.0))
     mean, spread = combined(found, size)
     unknown = (spread > 0) & jnp.isfinite(first)
     error = jnp.maximum(error, jnp.max(jnp.where(unknown, spread / size, 0.0), axis=0))
-    return Moments(*jnp.where(jnp.isfinite(first), mean, first), error)
+    return Moments._make([*jnp.where(jnp.isfinite(first), mean, first), error])
 
 
 @jax.custom_jvp
