@@ -1,0 +1,7 @@
+"""Networks that are really drawn and measured, to hold beside the theory in `eft`."""
+
+from nets.ensemble import Measurement, measure
+from nets.estimators import Estimate
+from nets.fcn import FCN
+
+__all__ = ["FCN", "Estimate", "Measurement", "measure"]

@@ -1,0 +1,113 @@
+"""The compiled program that draws networks, block after block, and reads their layers off."""
+
+import functools
+import itertools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from eft.activations import Activation
+from nets import metric
+from nets.fcn import FCN, Normal
+from nets.observables import Observables, observe
+
+CALL = 32
+"""Blocks in one call of the program, at most: what progress is counted in."""
+
+
+class Program(NamedTuple):
+    """What a compiled program depends on; hashable."""
+
+    act: Activation
+    sizes: tuple[int, ...]  # n₀, …, n_L
+    method: str
+    own_K1: bool  # K1 was given: the first layer has no bias
+    biased: bool  # cb > 0
+    log_domain: bool
+    dtype: np.dtype
+    normal: Normal
+
+
+def least_memory(program: Program) -> int:
+    """Bytes without which a block cannot run: its weights, or its widest layer."""
+    numbers = _weights(program) if program.method == "networks" else max(program.sizes)
+    return block_size(program) * numbers * program.dtype.itemsize
+
+
+def block_size(program: Program) -> int:
+    """How many networks are vmapped together: a power of 2 that the architecture alone decides.
+
+    What a network measures depends on it in the last bit, so nothing that varies between machines
+    enters. Weights that outgrow the processor's cache cost more time than vmapping saves.
+    """
+    if program.method == "metric":
+        return 128
+    return 1 << max(0, min(3, (2**23 // _weights(program)).bit_length() - 1))
+
+
+def _weights(program: Program) -> int:
+    return sum(n_in * n for n_in, n in itertools.pairwise(program.sizes))
+
+
+def _network(program: Program, key, x, cw, cb, K1) -> Observables:
+    """The layers of one FCN with that key."""
+    n0, *hidden, n_out = program.sizes
+    settings = {"cw": cw, "cb": cb if program.biased else 0.0}
+    if program.own_K1:
+        settings |= {"K1": K1, "x2": jnp.mean(x * x)}
+    drawn = {"rngs": key, "normal": program.normal, "dtype": program.dtype}
+    net = FCN(n0, hidden, n_out, act=program.act, **settings, **drawn)
+    G, layers = K1, []
+    for z in net.preactivations(x):
+        seen, G = observe(program.act, z, G, jnp.log(G), cw, cb)
+        layers.append(seen)
+    return jax.tree.map(lambda *a: jnp.stack(a), *layers)
+
+
+def _sample(program: Program, key, x, cw, cb, K1) -> Observables:
+    """The layers of one network with that key, through its metric."""
+    return metric.sample(key, program.act, program.sizes[1:], K1, cw, cb, log_domain=program.log_domain)
+
+
+def blocks(program: Program, key, first, count, values) -> Observables:
+    """Blocks first, …, first + count − 1; fields of shape (CALL, block, depth), zeros beyond `count`.
+
+    The number of blocks is not known to the compiler, so each runs the same instructions.
+    """
+    one = _network if program.method == "networks" else _sample
+    size = block_size(program)
+
+    def block(index):
+        member = index * np.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, member)
+        return jax.vmap(lambda k: one(program, k, **values))(keys)
+
+    shapes = jax.eval_shape(block, first)
+    start = jax.tree.map(lambda s: jnp.zeros((CALL, *s.shape), s.dtype), shapes)
+
+    def step(i, seen):
+        return jax.tree.map(lambda a, b: a.at[i].set(b), seen, block(first + i.astype(jnp.uint32)))
+
+    return lax.fori_loop(jnp.zeros_like(count), count, step, start)
+
+
+@functools.lru_cache(maxsize=64)
+def compiled(program: Program) -> tuple[Any, int]:
+    """The program, and the bytes that it needs."""
+    n0 = program.sizes[0]
+    value = jax.ShapeDtypeStruct((), program.dtype)
+    shapes = {"x": jax.ShapeDtypeStruct((n0,), program.dtype), "cw": value, "cb": value, "K1": value}
+    program_of = jax.jit(functools.partial(blocks, program))
+    call = program_of.lower(ensemble_key(0), np.uint32(0), np.int32(0), shapes).compile()
+    memory = call.memory_analysis()
+    if memory is None:  # a backend that does not tell: weights, and as much again
+        return call, 2 * least_memory(program)
+    return call, memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def ensemble_key(seed: int) -> jax.Array:
+    """The key that member i folds i into."""
+    return jax.random.key(seed, impl="threefry2x32")

@@ -1,0 +1,269 @@
+"""Theory beside experiment: the flow of `eft.kernel_flow` and a `Measurement`, layer by layer."""
+
+import ast
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special
+
+import eft
+from eft.activations import as_activation
+from nets import ensemble, estimators
+from nets.ensemble import Measurement
+from nets.estimators import Estimate, z_score
+
+ROUNDING = 4e-6
+"""Relative rounding of a kernel in float32 arithmetic: what counts as equal where nothing fluctuates."""
+
+
+class ChiSquared(NamedTuple):
+    """All layers at once: χ² = dᵀ C⁻¹ d, d = measured − theory, C the covariance between layers."""
+
+    value: float
+    dof: int  # layers that fluctuate, and where theory is valid and no network overflowed
+    p: float  # the chance of a larger one, by Hotelling's T² distribution; nan if dof is 0
+
+
+class Comparison(NamedTuple):
+    """Theory beside experiment. Arrays and estimates have shape (depth,); index 0 is layer 1."""
+
+    layer: np.ndarray  # l = 1 … L
+    n: np.ndarray  # n_{l−1}, by which V and G1 are divided
+    K: np.ndarray  # theory at infinite width
+    K_finite: np.ndarray  # K^l + G1^l/n_{l−1}
+    K_measured: Estimate  # E[Ĝ^l] over networks
+    z_K: np.ndarray  # (measured − K_finite)/stderr; nan where theory is not valid or networks overflowed
+    V: np.ndarray  # theory: the four-point vertex, Var(Ĝ^l) = V^l/n_{l−1} at leading order
+    V_measured: Estimate  # n_{l−1}·Var(Ĝ^l) over networks
+    z_V: np.ndarray
+    K_z: Estimate  # the same two from the pre-activations' own correlators
+    z_K_z: np.ndarray
+    V_z: Estimate
+    z_V_z: np.ndarray
+    spread: np.ndarray  # standard deviation of log Ĝ^l: beyond 1, rare networks carry the mean of Ĝ
+    valid: np.ndarray  # bool: theory is in range
+    n_nets: np.ndarray  # networks used at this layer
+    n_overflowed: np.ndarray  # networks left out
+    chi2_K: ChiSquared
+    chi2_V: ChiSquared
+    seconds: float
+
+
+def compare(flow: eft.KernelFlow, measured: Measurement) -> Comparison:
+    """One input's flow, with `widths` as the networks', beside an ensemble.
+
+    Theory is K + G1/n and V: what they leave out is of relative order 1/n² and 1/n. Where an
+    ensemble is so large that its errors are smaller than that, z-scores show it.
+
+    Raises ValueError if the flow is not that of one network of the same depth.
+    """
+    K, G1, V, valid = (np.asarray(a, np.float64) for a in (flow.K, flow.G1, flow.V, flow.valid))
+    depth = len(measured.n_nets)
+    if K.shape != (depth,):
+        raise ValueError(f"flow must be of one network of depth {depth}: shape ({depth},); got {K.shape}")
+    n = measured.widths[:-1]
+    with np.errstate(over="ignore"):
+        K_finite = K + G1 / n
+    valid = valid.astype(bool)
+    good = valid & (measured.n_overflowed == 0)
+    G = measured.G
+
+    def score(estimate: Estimate, expected: np.ndarray) -> np.ndarray:
+        return np.where(good, z_score(estimate, expected, ROUNDING), np.nan)
+
+    def chi2(estimate: Estimate, expected: np.ndarray, deviations) -> ChiSquared:
+        used = good & (estimate.stderr > 0) & np.isfinite(estimate.stderr)
+        return chi_squared((estimate.mean - expected)[used], deviations(G[:, used]))
+
+    return Comparison(
+        layer=np.arange(1, depth + 1),
+        n=n,
+        K=K,
+        K_finite=K_finite,
+        K_measured=measured.K,
+        z_K=score(measured.K, K_finite),
+        V=V,
+        V_measured=measured.V,
+        z_V=score(measured.V, V),
+        K_z=measured.K_z,
+        z_K_z=score(measured.K_z, K_finite),
+        V_z=measured.V_z,
+        z_V_z=score(measured.V_z, V),
+        spread=_spread(measured.log_G),
+        valid=valid,
+        n_nets=measured.n_nets,
+        n_overflowed=measured.n_overflowed,
+        chi2_K=chi2(measured.K, K_finite, estimators.mean_deviations),
+        chi2_V=chi2(estimators.scaled(measured.V, 1 / n), V / n, estimators.variance_deviations),
+        seconds=measured.seconds,
+    )
+
+
+def _spread(log_G: np.ndarray) -> np.ndarray:
+    """The standard deviation over networks; those with Ĝ = 0 or not finite are left out."""
+    kept = np.where(np.isfinite(log_G), log_G, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nan_to_num(np.nanstd(kept, axis=0))
+
+
+def chi_squared(difference: np.ndarray, deviations: np.ndarray) -> ChiSquared:
+    """χ² = dᵀ C⁻¹ d with C = Σ_i e_i e_iᵀ, from deviations e of shape (N, layers).
+
+    Directions in which the layers' fluctuations agree to rounding carry no information and are left out.
+    p: T² = χ², (N − k) T²/(k(N − 1)) ~ F(k, N − k) for k = dof.
+    """
+    N = len(deviations)
+    if not difference.size or N < 2:
+        return ChiSquared(0.0, 0, math.nan)
+    scale = np.sqrt((deviations**2).sum(axis=0))
+    eigenvalues, vectors = np.linalg.eigh((deviations / scale).T @ (deviations / scale))
+    kept = eigenvalues > 1e-10 * eigenvalues[-1]
+    projected = (vectors.T @ (difference / scale))[kept]
+    value, dof = float((projected**2 / eigenvalues[kept]).sum()), int(kept.sum())
+    p = float(special.fdtrc(dof, N - dof, value * (N - dof) / (dof * (N - 1)))) if dof < N else math.nan
+    return ChiSquared(value, dof, p)
+
+
+# --- cases: settings that theory and experiment share -------------------------------------------
+
+
+class Case(NamedTuple):
+    """One ensemble and its theory: the arguments of `eft.kernel_flow` and `nets.measure`."""
+
+    act: Any
+    cw: float
+    depth: int = 11
+    width: int = 512
+    n_nets: int = 1000
+    seed: int = 0
+    cb: float = 0.0
+    x2: float = 1.0
+    K1: float | None = None
+    method: str = "networks"
+
+    @property
+    def activation(self) -> eft.Activation:
+        """`act`, where text may be "name" or "name:parameter=value,…"."""
+        return parse_activation(self.act) if isinstance(self.act, str) else as_activation(self.act)
+
+    @property
+    def title(self) -> str:
+        """The activation's name, C_W, C_b if there is one, and what the first kernel is."""
+        parts = [f"C_W = {self.cw:g}"]
+        if self.cb:
+            parts.append(f"C_b = {self.cb:g}")
+        parts.append(f"‖x‖²/n₀ = {self.x2:g}" if self.K1 is None else f"K¹ = {self.K1:g}")
+        return f"{self.activation.name}: {', '.join(parts)}"
+
+
+def parse_activation(text: str) -> eft.Activation:
+    """The activation that "tanh", "mrepu:p=2" or "sin:frequency=0.5" names.
+
+    Raises TypeError or ValueError for a name, a parameter or a value that is not known.
+    """
+    name, _, rest = text.partition(":")
+    parameters = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        try:
+            parameters[key.strip()] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            equals = ""
+        if not equals:
+            raise ValueError(f'act must be a name, or one with numbers as "mrepu:p=2"; got {text!r}')
+    return eft.activation(name, **parameters)
+
+
+PRESETS = {
+    "paper": (
+        Case("tanh", cw=1.0, seed=0),
+        Case("relu", cw=2.0, seed=1),
+        Case("mrepu:p=2", cw=1.0, K1=1e-3, seed=2),
+    )
+}
+"""Three activations at their critical C_W, ten hidden layers of width 512, 1000 networks.
+
+MRePU starts at K¹ = 1e-3: with an input of size 1 its kernel explodes within a few layers."""
+
+
+class Prepared(NamedTuple):
+    """A case whose arguments were checked, with its theory; what is left is to draw the networks."""
+
+    case: Case
+    flow: eft.KernelFlow
+    job: ensemble.Job
+
+
+def prepare(case: Case, **settings) -> Prepared:
+    """Theory of the case, and its ensemble up to the drawing; `settings` as for `nets.measure`.
+
+    Raises TypeError or ValueError for a bad argument.
+    """
+    act, given = case.activation, {"cb": case.cb, "x2": case.x2, "K1": case.K1}
+    flow = eft.kernel_flow(act, case.cw, case.depth, **given)
+    job = ensemble.prepare(
+        act, case.cw, case.depth, case.width, case.n_nets,
+        seed=case.seed, method=case.method, **given, **settings,
+    )  # fmt: skip
+    return Prepared(case, flow, job)
+
+
+def run(prepared: Prepared, *, progress: bool | None = None) -> Comparison:
+    """Draw the networks of a prepared case and compare them with its theory."""
+    return compare(prepared.flow, ensemble.run(prepared.job, progress=progress))
+
+
+# --- as text --------------------------------------------------------------------------------------
+
+COLUMNS = (
+    "layer", "n", "K", "K_finite", "K_measured", "K_stderr", "z_K", "V", "V_measured", "V_stderr", "z_V",
+    "K_z", "K_z_stderr", "z_K_z", "V_z", "V_z_stderr", "z_V_z", "spread", "valid", "n_nets", "n_overflowed",
+)  # fmt: skip
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """One dictionary a layer, with the keys of `COLUMNS`; plain Python numbers."""
+    c = comparison
+    columns = dict.fromkeys(COLUMNS)
+    for name in COLUMNS:
+        if name.endswith("_stderr"):
+            stem = name.removesuffix("_stderr")
+            estimate = getattr(c, stem if stem.endswith("_z") else f"{stem}_measured")
+            columns[name] = estimate.stderr
+        else:
+            value = getattr(c, name)
+            columns[name] = value.mean if isinstance(value, Estimate) else value
+    lists = [np.asarray(columns[name]).tolist() for name in COLUMNS]
+    return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def csv_rows(compared: Iterable[tuple[Case, Comparison]]) -> list[dict[str, Any]]:
+    """A line for each case and layer; the settings of the case lead it."""
+    return [
+        {**{name: value for name, value in _settings(case).items() if name != "n_nets"}, **row}
+        for case, comparison in compared
+        for row in rows(comparison)
+    ]
+
+
+def json_value(compared: Iterable[tuple[Case, Comparison]]) -> dict[str, Any]:
+    """{"cases": [{settings, chi2_K, chi2_V, seconds, layers}]}."""
+    cases = [
+        {
+            "settings": _settings(case),
+            "chi2_K": c.chi2_K._asdict(),
+            "chi2_V": c.chi2_V._asdict(),
+            "seconds": c.seconds,
+            "layers": rows(c),
+        }
+        for case, c in compared
+    ]
+    return {"cases": cases}
+
+
+def _settings(case: Case) -> dict[str, Any]:
+    return {**case._asdict(), "act": case.activation.name}

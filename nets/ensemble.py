@@ -1,0 +1,314 @@
+"""Ensembles of networks at initialization: thousands of them drawn, and measured layer by layer."""
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eft import arguments
+from eft.activations import Activation, as_activation
+from eft.gaussian import Function
+from nets import blocks, estimators
+from nets.estimators import Estimate
+from nets.fcn import Normal
+from nets.normals import standard_normal
+from nets.observables import Observables
+
+METHODS = ("networks", "metric")
+
+MEMORY_BUDGET = 2**32
+
+MAX_NETS = 2**31
+
+MAX_WRITTEN_OUT = 500
+"""Layers (networks), or runs of layers of one width (metric), that a program may have: each adds
+about 0.2 s to its compilation."""
+
+
+class Measurement(NamedTuple):
+    """An ensemble, measured. Estimates have shape (depth,); index 0 is layer 1."""
+
+    K: Estimate  # E[Ĝ^l], from the metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²; Ĝ¹ = K¹ exactly
+    V: Estimate  # n_{l−1} Var(Ĝ^l); 0 ± 0 at layer 1
+    K_z: Estimate  # E[z_i²], from the pre-activations
+    V_z: Estimate  # n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j; for one neuron n_{l−1}(E[z⁴]/3 − E[z²]²)
+    chi_parallel: Estimate  # E[(C_W/n_l) Σ zσσ′/K̂^l]
+    chi_perp: Estimate  # E[(C_W/n_l) Σ σ′²]
+    n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
+    n_overflowed: np.ndarray  # (depth,) networks left out: a number was not finite, here or before
+    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
+    G: np.ndarray  # (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed
+    log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; of "metric" for homogeneous σ and C_b = 0: in range always
+    seconds: float  # wall-clock time of the drawing, compilation not counted
+
+
+def measure(
+    act: "str | Activation | Function",
+    cw: float,
+    depth: int,
+    width: int | None,
+    n_nets: int,
+    *,
+    seed: int = 0,
+    cb: float = 0.0,
+    x: Any = None,
+    x2: float = 1.0,
+    K1: float | None = None,
+    widths: Sequence[int] | None = None,
+    method: str = "networks",
+    dtype: Any = jnp.float32,
+    normal: Normal = standard_normal,
+    memory_budget: int = MEMORY_BUDGET,
+    progress: bool | None = None,
+) -> Measurement:
+    """Draw `n_nets` networks with one output and measure K, V, χ∥, χ⊥ of every layer.
+
+        K^l  = mean of Ĝ^l,   V^l = n_{l−1}·(unbiased variance of Ĝ^l),   over networks
+        K_z  = mean of K̂^l = (1/n_l) Σ z_i²
+        V_z  = n_{l−1}·(mean of P − unbiased G²),   P = Σ_{i≠j} z_i²z_j²/(n_l(n_l−1)), or z⁴/3 if n_l = 1
+
+    Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased for the
+    network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors.
+
+    `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
+    pre-activations, the output's included. `width`: of every hidden layer, or None with
+    `widths` = (n₁, …, n_{L−1}). The input: `x` of shape (n₀,), or (√x2, √x2); only
+    x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN`.
+    `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is the same in
+    distribution and draws no weights. `normal`: what draws the weights (networks only).
+    `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes.
+    `progress`: show it on stderr; None: if that is a terminal.
+
+    Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed number, the
+    last one padded: the result is the same bits for a network whatever `n_nets` and `memory_budget`
+    are, on one jaxlib and CPU type.
+
+    A network with a number that is not finite is left out from that layer on, and counted.
+
+    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` does not hold
+    one block of networks and the results; all before any network is drawn.
+    """
+    job = prepare(
+        act,
+        cw,
+        depth,
+        width,
+        n_nets,
+        seed=seed,
+        cb=cb,
+        x=x,
+        x2=x2,
+        K1=K1,
+        widths=widths,
+        method=method,
+        dtype=dtype,
+        normal=normal,
+        memory_budget=memory_budget,
+    )
+    return run(job, progress=progress)
+
+
+# --- before any network is drawn ----------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """A measurement whose arguments have been checked, and whose program is compiled."""
+
+    program: blocks.Program
+    call: Any  # the compiled `blocks.blocks`
+    values: dict[str, jax.Array]  # x, cw, cb, K1
+    n_nets: int
+    seed: int
+
+
+def prepare(
+    act, cw, depth, width, n_nets, *, seed=0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
+    method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=MEMORY_BUDGET,
+) -> Job:  # fmt: skip
+    """Check the arguments of `measure` and compile its program; `run` does the rest."""
+    act = as_activation(act)
+    depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
+    hidden = _hidden(width, widths, depth)
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
+    written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
+    if written_out > MAX_WRITTEN_OUT:
+        raise ValueError(
+            f'depth must be ≤ {MAX_WRITTEN_OUT} for method="networks", and for any method widths may not '
+            f"change more often than that; got {written_out:,}"
+        )
+    dtype = _float_dtype(dtype)
+    cw, cb = _scalar("cw", cw), _scalar("cb", cb)
+    x = _input(x, x2)
+    x2 = float(np.mean(x**2))
+    own_K1 = K1 is not None
+    if own_K1 and x2 == 0:
+        raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
+    K1 = _scalar("K1", K1) if own_K1 else cb + cw * x2
+    if max(cw, cb, K1) > float(np.finfo(dtype).max):
+        raise ValueError(f"cw, cb and the first kernel must be finite in {dtype}; got {cw}, {cb}, {K1}")
+    program = blocks.Program(
+        act,
+        (x.size, *hidden, 1),
+        method,
+        own_K1,
+        cb > 0,
+        method == "metric" and cb == 0 and bool(act.degree),
+        dtype,
+        normal,
+    )
+    budget = arguments.positive_int("memory_budget", memory_budget)
+    seed = _seed(seed)
+    _check_memory(program, n_nets, blocks.least_memory(program), budget)
+    call, needed = blocks.compiled(program)
+    _check_memory(program, n_nets, needed, budget)
+    values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
+    values = {name: jnp.asarray(value, dtype) for name, value in values.items()}
+    return Job(program, call, values, n_nets, seed)
+
+
+def _check_memory(program: blocks.Program, n_nets: int, needed: int, budget: int) -> None:
+    results = 8 * len(Observables._fields) * n_nets * (len(program.sizes) - 1)
+    if needed + results > budget:
+        raise ValueError(
+            f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
+            f"{blocks.block_size(program)} networks at a time and {results:,} for what is measured; "
+            f"got {budget:,}."
+            + (' method="metric" draws no weights.' if program.method == "networks" else "")
+        )
+
+
+def _hidden(width, widths, depth: int) -> tuple[int, ...]:
+    if widths is None:
+        return (arguments.positive_int("width", width),) * (depth - 1)
+    if width is not None:
+        shown = arguments.shown(widths)
+        raise ValueError(f"width must be None where widths is given; got {width} and {shown}")
+    return arguments.widths_of(widths, depth)
+
+
+def _scalar(name: str, value: object) -> float:
+    number = np.asarray(arguments.nonnegative(name, value))
+    if number.ndim:
+        raise ValueError(f"{name} must be one number; got shape {number.shape}")
+    return float(number)
+
+
+def _seed(seed: object) -> int:
+    if seed == 0:
+        return 0
+    return arguments.positive_int("seed", seed, maximum=2**32 - 1)
+
+
+def _float_dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ValueError(f"dtype must be float32 or float64; got {arguments.shown(dtype)}")
+    if jax.dtypes.canonicalize_dtype(found) != found:
+        raise ValueError('dtype float64 needs jax.config.update("jax_enable_x64", True) first')
+    return found
+
+
+def _input(x: object, x2: object) -> np.ndarray:
+    if x is None:
+        return np.full(2, math.sqrt(_scalar("x2", x2)))
+    array = np.asarray(arguments.real_array("x", x), np.float64)
+    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
+        shown = arguments.shown(x)
+        raise ValueError(f"x must be one input of shape (n0,), finite; got shape {array.shape}: {shown}")
+    found = np.mean(array**2)
+    if x2 != 1.0 and not np.isclose(_scalar("x2", x2), found, rtol=1e-6):
+        raise ValueError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+    return array
+
+
+# --- the run, and its statistics ----------------------------------------------------------------
+
+
+def run(job: Job, *, progress: bool | None = None) -> Measurement:
+    """Draw the networks of a prepared job and measure them."""
+    size = blocks.block_size(job.program)
+    total = -(-job.n_nets // size)
+    a_call = min(blocks.CALL, max(8, total // 16))
+    key, parts = blocks.ensemble_key(job.seed), []
+    started = time.perf_counter()
+    with _bar(progress) as bar:
+        task = bar.add_task(job.program.act.name, total=job.n_nets, speed=0.0)
+        for first in range(0, total, a_call):
+            count = min(a_call, total - first)
+            seen = job.call(key, np.uint32(first), np.int32(count), job.values)
+            parts.append([np.asarray(a)[:count].reshape(count * size, -1) for a in seen])
+            done = min((first + count) * size, job.n_nets)
+            bar.update(task, completed=done, speed=done / (time.perf_counter() - started))
+    seconds = time.perf_counter() - started
+    columns = [np.concatenate(a)[: job.n_nets].astype(np.float64) for a in zip(*parts, strict=True)]
+    return _statistics(job.program, dict(zip(Observables._fields, columns, strict=True)), seconds)
+
+
+def _bar(progress: bool | None) -> Progress:
+    console = Console(stderr=True)
+    shown = console.is_terminal if progress is None else progress
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]:.0f} networks/s"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not shown,
+    )
+
+
+def _statistics(program: blocks.Program, seen: dict[str, np.ndarray], seconds: float) -> Measurement:
+    """From the observables of every network, arrays of shape (n_nets, depth)."""
+    sizes = np.array(program.sizes)
+    whole = np.all([np.isfinite(a) for name, a in seen.items() if name != "log_G"], axis=0)
+    whole = np.logical_and.accumulate(whole, axis=1)
+    with np.errstate(over="ignore"):
+        G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]
+    rows = []
+    for layer, (n_in, n) in enumerate(itertools.pairwise(program.sizes)):
+        used = whole[:, layer]
+        K = seen["K"][used, layer]
+        noise = _noise(K, seen["shape"][used, layer], n)
+        rows.append(
+            (
+                estimators.mean(G[used, layer]),
+                estimators.scaled(estimators.variance(G[used, layer]), n_in),
+                estimators.mean(K),
+                estimators.scaled(estimators.variance(K, noise), n_in),
+                estimators.mean(seen["chi_parallel"][used, layer]),
+                estimators.mean(seen["chi_perp"][used, layer]),
+            )
+        )
+    estimates = [Estimate(*map(np.array, zip(*column, strict=True))) for column in zip(*rows, strict=True)]
+    return Measurement(
+        *estimates,
+        n_nets=whole.sum(axis=0),
+        n_overflowed=(~whole).sum(axis=0),
+        widths=sizes,
+        G=G,
+        log_G=seen["log_G"],
+        seconds=seconds,
+    )
+
+
+def _noise(K: np.ndarray, shape: np.ndarray, n: int) -> np.ndarray:
+    """An unbiased estimate of Var(K̂ | Ĝ) for each network: K̂² less one of Ĝ².
+
+    Of Ĝ²: P = Σ_{i≠j} z_i²z_j²/(n(n−1)), which takes no more than the neurons' independence, and for
+    n = 1 the Gaussian's z⁴/3.
+    """
+    fourth = K**2 * shape
+    return K**2 - fourth / 3 if n == 1 else (fourth - K**2) / (n - 1)

@@ -1,0 +1,150 @@
+"""Pictures of theory beside experiment."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+import eft
+from nets.compare import Case, Comparison
+from nets.estimators import Estimate
+
+LABEL = "theory, leading order"
+
+LEADING, FINITE, MEASURED, BLUE, GREY = "#000000", "#56B4E9", "#D55E00", "#0072B2", "#777777"
+"""Black, sky blue, vermilion and blue of Okabe and Ito: told apart by every kind of colour vision."""
+
+LARGEST = 1e290
+"""What an axis can still show with a margin."""
+
+
+def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
+    """One column a case: K and V of every layer, theory as lines, networks as points, z-scores below each."""
+    n = len(compared)
+    figure = Figure(figsize=(1.2 + 3.7 * n, 7.2), layout="constrained")
+    axes = figure.subplots(
+        4, n, sharex="col", squeeze=False, height_ratios=[3, 1.1, 3, 1.1], gridspec_kw={"hspace": 0.04}
+    )
+    for (case, c), column in zip(compared, axes.T, strict=True):
+        _title(column[0], case)
+        _quantity(column[0], c, {LEADING: c.K, FINITE: c.K_finite}, c.K_measured)
+        _scores(column[1], c.layer, c.z_K)
+        _quantity(column[2], c, {LEADING: c.V}, c.V_measured)
+        _scores(column[3], c.layer, c.z_V)
+        column[3].set_xlabel("layer $\\ell$")
+        column[3].xaxis.set_major_locator(MaxNLocator(integer=True))
+    labels = ("kernel $K$", "$z$ of $K$", "four-point vertex $V$", "$z$ of $V$")
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        axis.set_ylabel(label)
+    figure.align_ylabels(axes[:, 0])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
+    """K, V and the susceptibilities of one flow against the layer."""
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    layer = np.arange(1, flow.K.shape[-1] + 1)
+    for axis, values, label in (
+        (axes[0], flow.K, "kernel $K$"),
+        (axes[1], flow.V, "four-point vertex $V$"),
+    ):
+        shown = _shown(values, flow.valid)
+        axis.plot(layer, shown, ".-", color=BLUE)
+        axis.set_ylabel(label)
+        _log_if_wide(axis, shown)
+    for values, color, label in (
+        (flow.chi_parallel, BLUE, r"$\chi_\parallel$"),
+        (flow.chi_perp, MEASURED, r"$\chi_\perp$"),
+    ):
+        axes[2].plot(layer, _shown(values, flow.valid), ".-", color=color, label=label)
+    axes[2].axhline(1, color=GREY, linewidth=0.8)
+    axes[2].set_ylabel("susceptibility")
+    axes[2].legend(frameon=False)
+    for axis in axes:
+        _tidy(axis)
+        axis.set_xlabel("layer $\\ell$")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(title)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    FigureCanvasAgg(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    return data.getvalue()
+
+
+def _shown(values, valid) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return np.where(np.asarray(valid) & (np.abs(values) < LARGEST), values, np.nan)
+
+
+def _log_if_wide(axis: Axes, values: np.ndarray) -> None:
+    positive = values[values > 0]
+    if positive.size and positive.max() > 1e4 * positive.min():
+        axis.set_yscale("log")
+
+
+def _title(axis: Axes, case: Case) -> None:
+    first = f"$\\Vert x\\Vert^2/n_0 = {case.x2:g}$" if case.K1 is None else f"$K^1 = {_number(case.K1)}$"
+    bias = f", $C_b = {case.cb:g}$" if case.cb else ""
+    settings = f"$C_W = {case.cw:g}${bias}, {first}, $n = {case.width}$"
+    axis.set_title(f"{case.activation.name}\n{settings}", fontsize=11)
+
+
+def _number(value: float) -> str:
+    """1e-3 as 10⁻³, in TeX."""
+    mantissa, exponent = f"{value:e}".split("e")
+    if -3 < int(exponent) < 4:
+        return f"{value:g}"
+    factor = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\times "
+    return f"{factor}10^{{{int(exponent)}}}"
+
+
+def _quantity(axis: Axes, c: Comparison, lines: dict[str, np.ndarray], measured: Estimate) -> None:
+    looks = {
+        LEADING: {"linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 2.5, "label": LABEL},
+        FINITE: {"linestyle": "-", "linewidth": 2.8, "label": "theory with $1/n$"},
+    }
+    for color, values in lines.items():
+        axis.plot(c.layer, _shown(values, c.valid), color=color, **looks[color])
+    axis.errorbar(
+        c.layer,
+        *(_shown(a, np.isfinite(measured.stderr)) for a in measured),
+        fmt="o",
+        markersize=3.8,
+        color=MEASURED,
+        capsize=2.5,
+        elinewidth=1.2,
+        label=f"{int(c.n_nets.max()):,} networks",
+        zorder=3,
+    )
+    _tidy(axis)
+    axis.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)
+    _log_if_wide(axis, values)
+
+
+def _scores(axis: Axes, layer: np.ndarray, z: np.ndarray) -> None:
+    shown = np.isfinite(z)
+    axis.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
+    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.vlines(layer[shown], 0, z[shown], color=MEASURED, linewidth=1.2)
+    axis.plot(layer[shown], z[shown], "o", markersize=3.5, color=MEASURED)
+    most = min(max(3.3, 1.15 * np.abs(z[shown]).max(initial=0)), 12)
+    axis.set_ylim(-most, most)
+    axis.yaxis.set_major_locator(MaxNLocator(4, symmetric=True, integer=True, steps=[1, 2, 5, 10]))
+    _tidy(axis)
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25, linewidth=0.6)

@@ -1,0 +1,69 @@
+"""Networks at initialization through the stochastic metric: exact at any width, and no weight is drawn.
+
+Given layer l, the neurons of layer l+1 are independent N(0, Ĝ^{l+1}) with
+Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_j)². Drawing them so takes n_l numbers a layer in place of n_l n_{l+1}.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from eft.activations import Activation
+from nets.normals import standard_normal
+from nets.observables import Observables, observe
+
+
+def sample(
+    key: jax.Array,
+    act: Activation,
+    widths: Sequence[int],
+    K1: jax.Array,
+    cw: jax.Array,
+    cb: jax.Array,
+    *,
+    log_domain: bool = False,
+) -> Observables:
+    """One network's layers, given `widths` = (n₁, …, n_L), the output's included.
+
+        z_j = √Ĝ u_j,  u_j ~ N(0, 1),  Ĝ′ = C_b + (C_W/n) Σ σ(z_j)²,  Ĝ¹ = K1
+
+    With `log_domain` (σ positive-homogeneous of degree p ≥ 1, and C_b = 0)
+
+        log Ĝ′ = p log Ĝ + log[(C_W/n) Σ σ(u_j)²]
+
+    so that `log_G` is right beyond the float range, where G saturates at 0 or inf. Layers of equal
+    width are one loop of the compiled program. Numbers have K1's dtype.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(widths), dtype=jnp.uint32))
+    step = _log_step if log_domain else _step
+    carry = jnp.log(K1) if log_domain else K1
+    runs, start = [], 0
+    for n, run in itertools.groupby(widths):
+        stop = start + len(list(run))
+
+        def layer(carry, key, n=n):
+            return step(act, standard_normal(key, (n,)).astype(K1.dtype), carry, cw, cb)
+
+        carry, seen = lax.scan(layer, carry, keys[start:stop])
+        runs.append(seen)
+        start = stop
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
+
+
+def _step(act: Activation, u, G, cw, cb):
+    seen, G_next = observe(act, jnp.sqrt(G) * u, G, jnp.log(G), cw, cb)
+    return G_next, seen
+
+
+def _log_step(act: Activation, u, log_G, cw, cb):
+    p = act.degree or 0
+    G = jnp.exp(log_G)
+    unit, s = observe(act, u, G, log_G, cw, cb)
+    factor = jnp.exp((p - 1) * log_G) if p > 1 else jnp.ones_like(G)
+    seen = unit._replace(
+        K=G * unit.K, chi_parallel=factor * unit.chi_parallel, chi_perp=factor * unit.chi_perp
+    )
+    return p * log_G + jnp.log(s), seen

@@ -1,0 +1,39 @@
+"""What is read off the pre-activations of one layer of one network."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from eft.activations import Activation
+
+
+class Observables(NamedTuple):
+    """One network's layers: every field has shape (depth,), or () for a single layer."""
+
+    G: jax.Array  # Ĝ^l, the metric that layer l was drawn with; Ĝ¹ = K¹
+    log_G: jax.Array  # log Ĝ^l
+    K: jax.Array  # K̂^l = (1/n_l) Σ z²
+    shape: jax.Array  # (1/n_l) Σ z⁴/(K̂^l)²; 0 where K̂ is
+    chi_parallel: jax.Array  # χ̂∥ = (C_W/n_l) Σ zσσ′/K̂^l; 0 where K̂ is
+    chi_perp: jax.Array  # χ̂⊥ = (C_W/n_l) Σ σ′²
+
+
+def observe(
+    act: Activation, z: jax.Array, G: jax.Array, log_G: jax.Array, cw: jax.Array, cb: jax.Array
+) -> tuple[Observables, jax.Array]:
+    """The observables of pre-activations z (last axis: neurons) that were drawn with the metric G,
+    and the next metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²."""
+    s, s1 = jax.jvp(act.fn, (z,), (jnp.ones_like(z),))
+    z2 = z * z
+    K = jnp.mean(z2, -1)
+    scale = jnp.where(K == 0, 1, K)
+    seen = Observables(
+        G=G,
+        log_G=log_G,
+        K=K,
+        shape=jnp.mean((z2 / scale[..., None]) ** 2, -1),
+        chi_parallel=cw * jnp.mean(z * s * s1, -1) / scale,
+        chi_perp=cw * jnp.mean(s1 * s1, -1),
+    )
+    return seen, cb + cw * jnp.mean(s * s, -1)

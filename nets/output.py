@@ -1,0 +1,85 @@
+"""Files that the program writes: whole or not at all."""
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """The files that `out` asks for, by suffix, once it is known that they can be written.
+
+    `out` with one of the suffixes is that file; without a suffix it is a directory that gets one
+    file of each, called `stem`. Missing directories are made.
+
+    Raises ValueError if the suffix is another, or if the place cannot be written to.
+    """
+    if out is None:
+        return {}
+    if out.suffix in suffixes and not out.is_dir():
+        found = {out.suffix: out}
+    elif out.suffix and not out.is_dir():
+        raise ValueError(f"out must end in {', '.join(suffixes)}, or be a directory; got {out}")
+    else:
+        found = {suffix: out / f"{stem}{suffix}" for suffix in suffixes}
+    for path in found.values():
+        _check_writable(path)
+    return found
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a directory")
+        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"out must be a place that can be written to; got {path}: {error}") from None
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with the same keys as CSV, the keys first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def json_text(value: Any) -> str:
+    """JSON, with null for nan and "inf", "-inf" for the infinities, which it has no numbers for."""
+    return json.dumps(_strict(value), indent=1, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

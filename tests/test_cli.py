@@ -1,0 +1,179 @@
+"""The command: tables, files, and one clear line for what cannot be done."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nets import cli, output
+from nets.estimators import Estimate
+
+QUICK = ["--depth", "4", "--width", "16", "--nets", "40", "--method", "metric"]
+
+
+def run(capsys, *args):
+    try:
+        status = cli.main(list(args))
+    except SystemExit as stop:
+        status = stop.code
+    seen = capsys.readouterr()
+    return status, seen.out, seen.err
+
+
+def test_flow(capsys, tmp_path):
+    status, out, _ = run(capsys, "flow", "--act", "relu", "--cw", "2", "--depth", "5", "--width", "100",
+                         "--out", str(tmp_path / "new" / "dir"))  # fmt: skip
+    assert status == 0
+    assert "relu: C_W = 2" in out and "K + G1/n" in out
+    files = {path.name for path in (tmp_path / "new" / "dir").iterdir()}
+    assert files == {"flow.json", "flow.csv", "flow.png"}
+    layers = json.loads((tmp_path / "new" / "dir" / "flow.json").read_text())["layers"]
+    assert [row["V"] for row in layers] == pytest.approx([0, 20, 40, 60, 80], rel=1e-12)
+    assert (tmp_path / "new" / "dir" / "flow.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_flow_out_of_range_says_so(capsys):
+    status, out, _ = run(capsys, "flow", "--act", "repu:p=2", "--cw", "2", "--depth", "60")
+    assert status == 0 and "out of the float range" in out and "…" in out
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv", ".png"])
+def test_compare_writes_the_file_that_the_suffix_asks_for(capsys, tmp_path, suffix):
+    target = tmp_path / f"found{suffix}"
+    status, out, _ = run(
+        capsys, "compare", "--act", "mrepu:p=2", "--K1", "1e-3", *QUICK, "--out", str(target)
+    )
+    assert status == 0
+    assert "mrepu(p=2): C_W = 1, K¹ = 0.001; n = 16, 40 networks" in out and "χ²" in out
+    assert str(target) in out and [path.name for path in tmp_path.iterdir()] == [target.name]
+    if suffix == ".csv":
+        assert len(list(csv.DictReader(target.read_text().splitlines()))) == 4
+
+
+def test_compare_several_cases(capsys, tmp_path):
+    status, out, _ = run(capsys, "compare", "--preset", "paper", *QUICK, "--out", str(tmp_path))
+    assert status == 0
+    for name in ("tanh", "relu", "mrepu(p=2)"):
+        assert f"{name}: C_W" in out
+    assert {path.name for path in tmp_path.iterdir()} == {"compare.json", "compare.csv", "compare.png"}
+    cases = json.loads((tmp_path / "compare.json").read_text())["cases"]
+    assert [case["settings"]["seed"] for case in cases] == [0, 1, 2]
+
+
+def test_compare_reports_overflow(capsys):
+    status, out, _ = run(capsys, "compare", "--act", "repu:p=3", "--cw", "2", "--depth", "9", *QUICK[2:])
+    assert status == 0 and "networks overflowed, the first at layer" in out
+    assert "rare networks carry the means" in out and "nan" not in out
+
+
+def test_compare_of_what_does_not_fluctuate(capsys):
+    status, out, _ = run(capsys, "compare", "--act", "perceptron", *QUICK)
+    assert status == 0 and "+0.0" in out and "nan" not in out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--act", "tnah"], "unknown activation 'tnah'; did you mean tanh?"),
+        (["--act", "mrepu:p=z"], "act must be a name, or one with numbers"),
+        (["--act", "mrepu:q=1"], "mrepu takes p; got q=1"),
+        (["--cw", "-1"], "cw must be finite and ≥ 0; got -1"),
+        (["--cw", "nan"], "cw must be finite and ≥ 0; got nan"),
+        (["--cb", "-1"], "cb must be finite and ≥ 0"),
+        (["--x2", "-1"], "x2 must be finite and ≥ 0"),
+        (["--K1", "-1"], "K1 must be finite and ≥ 0"),
+        (["--depth", "0"], "depth must be an integer ≥ 1"),
+        (["--width", "0"], "width must be an integer ≥ 1"),
+        (["--nets", "0"], "n_nets must be an integer ≥ 1"),
+        (["--width", "1000000"], "memory_budget must be at least"),
+        (["--seed", "-5"], "seed must be an integer"),
+        (["--preset", "paper", "--cw", "2"], "cw must be left out where preset is given"),
+        (["--out", "found.xyz"], "out must end in .json, .csv, .png, or be a directory; got found.xyz"),
+        (["--out", "/proc/none/found.png"], "out must be a place that can be written to"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_arguments_print_one_line_and_exit_2(capsys, args, words):
+    status, out, err = run(capsys, "compare", *args)
+    assert status == 2 and out == ""
+    assert words in err and err.count("\n") == 1 and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "args", [["--depth", "1.5"], ["--method", "magic"], ["--preset", "other"], ["--colour", "red"]]
+)
+def test_arguments_that_do_not_parse_exit_2(capsys, args):
+    status, _, err = run(capsys, "compare", *args)
+    assert status == 2 and "Traceback" not in err and args[0] in err
+
+
+def test_a_bad_out_is_refused_before_the_work(capsys, monkeypatch):
+    monkeypatch.setattr(cli.comparing, "prepare", lambda *_, **__: pytest.fail("work was begun"))
+    assert run(capsys, "compare", "--out", "found.xyz")[0] == 2
+
+
+def test_help(capsys):
+    for args in (["--help"], ["flow", "--help"], ["compare", "--help"]):
+        status, out, _ = run(capsys, *args)
+        assert status == 0 and "usage: eft" in out
+    for flag in (
+        "--act",
+        "--cw",
+        "--cb",
+        "--depth",
+        "--width",
+        "--nets",
+        "--seed",
+        "--method",
+        "--out",
+        "--x2",
+        "--K1",
+    ):
+        assert flag in out
+
+
+def test_as_a_program():
+    """Its own process: float64 is on, and stdout is the table alone."""
+    done = subprocess.run(
+        [sys.executable, "-m", "nets.cli", "flow", "--depth", "3"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    assert "0.39429" in done.stdout and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("mean", "stderr", "text"),
+    [
+        (0.39412, 0.00123, "0.3941 ± 0.0012"),
+        (208.3, 13.2, "208 ± 13"),
+        (4.55e-5, 0.25e-5, "(4.55 ± 0.25)e-05"),
+        (1.0, 0.0, "1 ± 0"),
+        (0.0, 0.5, "0.00 ± 0.50"),
+        (float("nan"), float("inf"), "–"),
+        (2.0, float("inf"), "2 ± inf"),
+        (1.5e300, 1e299, "(1.50 ± 0.10)e+300"),
+    ],
+)
+def test_numbers_with_their_errors(mean, stderr, text):
+    assert cli.with_error(Estimate(mean, stderr)) == text
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    output.write(path, "old")
+
+    def fails(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(OSError, match="disk full"):
+        output.write(path, "new")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
