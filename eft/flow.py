@@ -48,7 +48,7 @@ def kernel_flow(
         V′ = C_W²(⟨σ⁴⟩ − ⟨σ²⟩²) + (n_l/n_{l−1}) χ∥² V,                V¹ = 0
         G1′ = (n_l/n_{l−1}) [χ∥ G1 + ½ C_W g″ V],                     G1¹ = 0
 
-    (PDLT eqs. 4.118, 5.46, 5.51, 4.119 and 4.125, with V and G1 scaled by the width.)
+    (PDLT chapters 4 and 5, with V and G1 scaled by the width.)
 
     `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
     `x2` = ‖x‖²/n₀, or the first kernel itself, `K1`: all ≥ 0, they broadcast, and the batch axes of
@@ -58,11 +58,12 @@ def kernel_flow(
     In float64 the expectations are right to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
     float range K saturates, at the largest number or at 0, and `valid` turns false; V and G1
     saturate at the largest number. For homogeneous σ (ReLU, RePU, linear, …) `log_K` goes on being
-    right until log K itself overflows. A function of the user's is integrated by two rules: where
+    right until log K itself overflows. A function of the user's is integrated by three rules: where
     they disagree beyond the bound, `error` says by how much, `valid` turns false and, outside of
     tracing, a QuadratureWarning is given.
 
-    Differentiable in cw, cb, x2, K1. Compiled once for each (activation, depth, batch shape).
+    Differentiable in cw, cb, x2, K1. Compiled once for each depth and batch shape, for
+    all activations without a closed form together.
     Raises TypeError or ValueError for a bad argument; the values of traced arguments cannot be
     looked at: there `valid` takes over, and is false from the first layer for a K¹ that is
     negative or not a number.

@@ -237,7 +237,7 @@ def gaussian_expectation(
     Structure that all rules miss, as a narrow bump far from 0 and from every kink, goes unseen.
 
     Differentiable in K to any order, jumps of f at the kinks included, and in what f closes over:
-    d⟨f⟩_K/dK = ½⟨f″⟩_K (PDLT eq. 4.14 ff.).
+    d⟨f⟩_K/dK = ½⟨f″⟩_K.
 
     Raises TypeError or ValueError if f is no such function, or K is negative or not finite.
     A traced K < 0 gives NaN.
