@@ -71,7 +71,8 @@ def table(act: Sampled, dtype) -> Table:
     rows = []
     for offset in offsets:
         z, v = (a.astype(widest) for a in half_line(act.kinks, offset))
-        s = jax.jit(act.derivatives)(np.concatenate([below, above, -z, z]))
+        with jax.ensure_compile_time_eval():
+            s = jax.jit(act.derivatives)(np.concatenate([below, above, -z, z]))
         if not any(isinstance(d, Tracer) for d in s):
             s = tuple(map(np.asarray, s))
         with np.errstate(all="ignore"):
