@@ -1,5 +1,6 @@
 """The command `eft`: the theory as a table, and theory beside experiment."""
 
+import importlib
 import math
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from rich.text import Text
 
 import eft
 from eft import arguments
+from eft.activations import as_activation
+from eft.figures import phase_figure
+from eft.phases import PHASES
 from nets import compare as comparing
 from nets import figures, output
 from nets.compare import Case, Comparison
@@ -39,7 +43,7 @@ Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, or 2 for a bad argument."""
     jax.config.update("jax_enable_x64", True)
-    commands = {"flow": flow, "compare": compare}
+    commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase}
     try:
         return tyro.extras.subcommand_cli_from_dict(
             commands, prog="eft", description="Effective theory of neural networks.", args=args
@@ -225,13 +229,129 @@ def _print_comparison(console: Console, case: Case, c: Comparison) -> None:
         console.print(f"theory is out of range from layer {first} on", style="red")
 
 
+# --- eft classify, eft phase ----------------------------------------------------------------------
+
+
+def classify(
+    act: Annotated[
+        str | None,
+        tyro.conf.arg(help='one activation: "tanh", "mrepu:p=2", or your own as "module:function"'),
+    ] = None,
+    all: Annotated[bool, tyro.conf.arg(help="the whole catalogue; so too without --act")] = False,
+    out: Annotated[Path | None, tyro.conf.arg(help="a .json or .csv file, or a directory for both")] = None,
+) -> int:
+    """Where activations are critical, to which universality class they belong, and how to initialize them."""
+    console = _console(width=220)
+    with _checking():
+        if all and act is not None:
+            raise ValueError(f"all must be left out where act is given; got act {act!r}")
+        files = output.targets(out, "classify", SUFFIXES[:2])
+        acts = [eft.activation(name) for name in eft.activation_names()] if act is None else [_found(act)]
+        with console.status("classifying"):
+            found = [eft.classify(each) for each in acts]
+    table = Table(title="universality classes", title_style="bold", title_justify="left")
+    for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("initialize with")
+    for u in found:
+        numbers = (u.K, u.cw, u.cb, u.a1, u.c, u.exponent_K, u.exponent_K2)
+        shown = ("–" if math.isnan(a) else f"{a:.6g}" for a in numbers)
+        kind = u.kind if u.sure else f"{u.kind} (not sure)"
+        table.add_row(u.name, kind, u.stability if u.candidates else "–", *shown, u.advice)
+    console.print(table)
+    if act is not None:
+        _print_reasons(console, found[0])
+    rows = [_class_row(u) for u in found]
+    if ".json" in files:
+        output.write(files[".json"], output.json_text({"activations": rows}))
+    if ".csv" in files:
+        output.write(
+            files[".csv"], output.csv_text([{**row, "notes": "; ".join(row["notes"])} for row in rows])
+        )
+    _say(console, files)
+    return 0
+
+
+def _print_reasons(console: Console, found: eft.Universality) -> None:
+    console.print(f"{found.name}: {found.reason}")
+    for other in found.candidates[1:]:
+        console.print(
+            f"also critical: {other.kind}, {other.stability}, K* = {other.K:.6g}, C_W = {other.cw:.6g}, "
+            f"C_b = {other.cb:.6g}"
+        )
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
+def _class_row(found: eft.Universality) -> dict:
+    plain = {k: v for k, v in found._asdict().items() if k not in ("candidates", "basin", "notes")}
+    return {**plain, "K1_from": found.basin[0], "K1_to": found.basin[1], "notes": list(found.notes)}
+
+
+def _found(text: str) -> eft.Activation:
+    """The activation of a name, or the function that "module:function" imports."""
+    module, colon, name = text.partition(":")
+    if not colon or "=" in name or module in eft.activation_names():
+        return comparing.parse_activation(text)
+    sys.path.insert(0, "")
+    try:
+        function = importlib.import_module(module)
+        for part in name.split("."):
+            function = getattr(function, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"act must be a name, or module:function; {text!r} cannot be imported: {error}"
+        ) from None
+    finally:
+        sys.path.remove("")
+    return as_activation(function)  # type: ignore[arg-type]
+
+
+def phase(
+    act: Act = "tanh",
+    cw: Annotated[
+        tuple[float, float] | None, tyro.conf.arg(help="C_W from, to; default: about criticality")
+    ] = None,
+    cb: Annotated[tuple[float, float] | None, tyro.conf.arg(help="C_b from, to; default likewise")] = None,
+    x2: X2 = 1.0,
+    k1: K1 = None,
+    points: Annotated[int, tyro.conf.arg(help="on each axis")] = 200,
+    out: Annotated[Path, tyro.conf.arg(help="the .png file, or a directory for it")] = Path("results"),
+) -> int:
+    """The phase diagram in the plane of C_W and C_b, as a figure."""
+    console = _console()
+    with _checking():
+        files = output.targets(out, "phase", (".png",))
+        points = arguments.positive_int("points", points, maximum=2000)
+        found = _found(act)
+        with console.status("computing"):
+            critical = eft.critical_point(found)
+            about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
+            axes = [
+                np.linspace(*(given or (0.0, most)), points)
+                for given, most in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
+            ]
+            diagram = eft.phase_diagram(found, axes[0], axes[1], x2=x2, K1=k1)
+            curve = eft.critical_curve(found)
+    start = f"$x^2/n_0 = {x2:g}$" if k1 is None else f"$K^1 = {k1:g}$"
+    picture = phase_figure(diagram, curve, critical, f"{found.name}, from {start}")
+    output.write(files[".png"], figures.png(picture))
+    for number, name in enumerate(PHASES):
+        share = float((diagram.phase == number).mean())
+        if share:
+            console.print(f"{name}: {100 * share:.1f} % of the plane shown")
+    _say(console, files)
+    return 0
+
+
 # --- how numbers are shown ------------------------------------------------------------------------
 
 
-def _console() -> Console:
+def _console(width: int = 140) -> Console:
+    """A console; where nobody reads it live, at least that wide."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, 140))
+        console = Console(highlight=False, width=max(console.width, width))
     return console
 
 

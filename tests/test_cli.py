@@ -116,8 +116,45 @@ def test_a_bad_out_is_refused_before_the_work(capsys, monkeypatch):
     assert run(capsys, "compare", "--out", "found.xyz")[0] == 2
 
 
+def test_classify_one_and_all(capsys, tmp_path):
+    status, out, _ = run(capsys, "classify", "--act", "gelu", "--out", str(tmp_path / "gelu.json"))
+    assert status == 0 and "half-stable" in out and "also critical" in out
+    found = json.loads((tmp_path / "gelu.json").read_text())["activations"][0]
+    assert abs(found["cw"] - 1.983058257437552) < 1e-10
+    status, out, _ = run(capsys, "classify", "--all", "--out", str(tmp_path))
+    assert status == 0 and all(name in out for name in ("perceptron", "mish", "initialize with"))
+    assert len((tmp_path / "classify.csv").read_text().splitlines()) == 21
+
+
+def test_classify_a_function_by_its_import_path(capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine_to_import.py").write_text(
+        "import jax.numpy as jnp\ndef half(z):\n    return jnp.tanh(z / 2)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    status, out, _ = run(capsys, "classify", "--act", "mine_to_import:half")
+    assert status == 0 and "stable" in out and " 4 " in out  # C_W = 1/σ′(0)²
+    status, _, err = run(capsys, "classify", "--act", "mine_to_import:other")
+    assert status == 2 and "other" in err and "Traceback" not in err
+    status, _, err = run(capsys, "classify", "--act", "__import__('os').system('true')")
+    assert status == 2 and "unknown activation" in err
+
+
+def test_phase(capsys, tmp_path):
+    status, out, _ = run(capsys, "phase", "--act", "tanh", "--points", "20", "--out", str(tmp_path / "p.png"))
+    assert status == 0 and "ordered" in out and "chaotic" in out
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    status, _, err = run(capsys, "phase", "--act", "tanh", "--points", "0")
+    assert status == 2 and "points" in err
+
+
 def test_help(capsys):
-    for args in (["--help"], ["flow", "--help"], ["compare", "--help"]):
+    for args in (
+        ["--help"],
+        ["classify", "--help"],
+        ["phase", "--help"],
+        ["flow", "--help"],
+        ["compare", "--help"],
+    ):
         status, out, _ = run(capsys, *args)
         assert status == 0 and "usage: eft" in out
     for flag in (

@@ -1,0 +1,260 @@
+"""Where an activation is critical, and what depth does to a network there: the universality classes.
+
+A kernel K* is critical where K* = C_b + C_W g(K*) is a fixed point and χ∥ = χ⊥ = 1: neither the size of a
+signal nor the angle between two grows or dies exponentially with depth (PDLT ch. 5). The condition
+χ∥ = χ⊥ does not contain C_W, so that K* is found first, and
+
+    C_W = 1/⟨σ′²⟩_{K*},   C_b = K* − C_W g(K*) ≥ 0.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations import Activation, as_activation
+from eft.candidates import (
+    CLEAR,
+    FLAT,
+    HALF_INTEGER,
+    NAN,
+    NONE,
+    SCALE_INVARIANT,
+    Candidate,
+    at_zero,
+    gap,
+    inside,
+)
+from eft.gaussian import WINDOW, Function, jump_at
+from eft.kinks import derivatives_of
+from eft.landscape import Landscape, landscape
+from eft.origin import Origin, origin
+from eft.phases import critical_curve
+from eft.roots import signs
+
+NOTHING = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
+UNKNOWN = "not known, see the notes"
+
+
+class CriticalPoint(NamedTuple):
+    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1."""
+
+    K: float
+    cw: float
+    cb: float
+
+
+class Universality(NamedTuple):
+    """The class of an activation: the critical point to be preferred, and all others."""
+
+    name: str  # of the activation
+    kind: str  # one of `eft.candidates.KINDS`
+    K: float  # K*; this and the numbers that follow are those of `candidates[0]`, nan where there is none
+    cw: float  # C_W
+    cb: float  # C_b
+    a1: float  # δ′ = δ + a₁δ² + …, δ = K − K*
+    b1: float  # χ⊥ = 1 + b₁δ + …
+    c: float  # of δ^{3/2} in δ′, where half-integer powers occur
+    stable: bool  # no K near K* leaves it
+    stability: str  # "stable", "unstable", "neutral", "from below", "from above"
+    exponent_K: float  # δ ~ l^exponent with depth l
+    exponent_K2: float  # K_[2] ~ l^exponent
+    basin: tuple[float, float]  # K¹ from the first to the last flow to K*
+    reason: str  # why it is of this kind, or why there is no critical point
+    advice: str  # which initialization to use
+    candidates: tuple[Candidate, ...]  # all critical points, the preferred one first
+    sure: bool  # whether nothing was left open that could change the kind
+    notes: tuple[str, ...]  # what was found on the way, and what is not known
+
+
+def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
+    """K*, C_W and C_b of the critical point to be preferred; None where there is none.
+
+    A stable K* is preferred to a half-stable one, and that to an unstable one. Everything as for `classify`.
+    """
+    found = classify(act)
+    return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
+
+
+def classify(act: "str | Activation | Function") -> Universality:
+    """Every critical point of an activation, and the universality class of the one to be preferred.
+
+    K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
+    K* > 0 are the sign changes of χ∥ − χ⊥ over K from 1e-16 to 1e16 that exceed its rounding error; K*,
+    C_W and C_b are right to about 1e-13 relative in float64 (in float32 to 1e-4, and a sign change that stays
+    below 1e-5 is missed).
+
+    `act`: a name, an Activation or any function; kinks that were not declared are looked for. Where
+    something is left open, `sure` is false and `notes` say what.
+
+    Raises TypeError or ValueError for what is no activation, or is not a number at some |z| ≤ 40.
+    """
+    return _classified(as_activation(act), jnp.result_type(float).name)
+
+
+@functools.lru_cache(maxsize=256)
+def _classified(act: Activation, dtype: str) -> Universality:
+    land = landscape(act)
+    derivatives = land.act.derivatives if land.act.resolved else derivatives_of(land.act)
+    near = origin(lambda z: derivatives(jnp.asarray(z)), float(jnp.finfo(dtype).tiny))
+    hopeless = _hopeless(land, near)
+    if hopeless:
+        rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
+        return _universality(land, [], hopeless, rough, [], NOTHING)
+    zero = at_zero(land, near)
+    inner, open_ = inside(land, zero.settled_below)
+    found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
+    doubts, notes = [*land.doubts, *zero.doubts], [*land.notes]
+    if open_:
+        # what is open could not displace a stable K* = 0, but it may end its basin
+        found = [point._replace(basin=_known(point, open_)) for point in found]
+        safe = found and _rank(found[0])[0] == 0 and open_[0][0] > found[0].K
+        ranges = ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in open_[:3])
+        (notes if safe else doubts).append(
+            f"whether χ∥ = χ⊥ somewhere at K {ranges} is not known: the Gaussian expectations are not "
+            "accurate there (oscillations, a kink or structure far from 0, not declared?)"
+        )
+    if found:
+        return _universality(land, found, _why(found[0], near), doubts, notes, _advice(found[0]))
+    why_none = _why_none(land, near, zero.why_not, inner)
+    return _universality(land, [], why_none, doubts, notes, UNKNOWN if doubts else _second_best(land))
+
+
+def _known(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:
+    """The basin, as far as the moments are known."""
+    low, high = point.basin
+    below = max((end for _, end in open_ if end < point.K), default=0.0)
+    above = min((start for start, _ in open_ if start > point.K), default=np.inf)
+    return max(low, below), min(high, above)
+
+
+def _rank(point: Candidate) -> tuple[int, float]:
+    order = {"stable": 0, "neutral": 0, "from below": 1, "from above": 1, "unstable": 2}
+    return order[point.stability], point.K
+
+
+def _universality(land: Landscape, found, reason, doubts, notes, advice) -> Universality:
+    best = (
+        found[0]
+        if found
+        else Candidate._make((NONE, *(NAN,) * 3, NONE, *(NAN,) * 6, NAN, NAN, (NAN, NAN), NAN))
+    )
+    return Universality._make(
+        (
+            land.act.name,
+            *best[:4],
+            best.a1,
+            best.b1,
+            best.c,
+            best.stability in ("stable", "neutral"),
+            best.stability,
+            best.exponent_K,
+            best.exponent_K2,
+            best.basin,
+            reason,
+            advice,
+            tuple(found),
+            not doubts,
+            (*notes, *doubts),
+        )
+    )
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def _hopeless(land: Landscape, near: Origin) -> str:
+    """Why no C_W can make χ⊥ = 1, if none can."""
+    m = land.moments
+    known = np.isfinite(m.g)
+    if not known.any():
+        return ""
+    if not np.any(m.slope2[known]):
+        value = float(np.asarray(land.act.fn(jnp.zeros(()))))
+        return f"σ is constant, {value:.6g}: χ⊥ = 0, every input becomes the same"
+    if np.isinf(m.slope2[known]).all():
+        jumps = [c for c in sorted({0.0, *land.act.kinks}) if float(jump_at(land.act.fn, c, land.x.dtype))]
+        return f"σ jumps at z = {', '.join(f'{c:.6g}' for c in jumps)}: ⟨σ′²⟩, and with it χ⊥, is infinite"
+    if near.growth <= 0.5 + 1e-6:
+        return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
+    return ""
+
+
+def _why(point: Candidate, near: Origin) -> str:
+    if point.kind == SCALE_INVARIANT:
+        below, above = near.slope
+        return f"σ = {above:.6g} z for z > 0, {below:.6g} z for z < 0: K′ = K at every K"
+    if point.kind == HALF_INTEGER:
+        what = "σ′" if near.slope[0] != near.slope[1] else "σ″"
+        return f"{what} jumps at 0: K′ = K + cK^(3/2), c = {point.c:.6g}"
+    if point.kind == FLAT:
+        way = {"stable": "falls", "unstable": "grows"}.get(point.stability, "does not move")
+        return f"σ is linear next to 0, all coefficients vanish: K {way}, slower than any power of depth"
+    if point.K == 0 and point.order == 1:
+        return f"σ(0) = 0, σ′(0) ≠ 0: K′ = K + a₁K², a₁ = {point.a1:.6g}"
+    if point.K == 0:
+        return f"σ(0) = 0, σ′(0) ≠ 0, a₁ = 0: K′ = K + a K^{1 + point.order:.3g}, a = {point.a:.6g}"
+    return f"χ∥ = χ⊥ at K* = {point.K:.6g}, with C_b ≥ 0"
+
+
+def _why_none(land: Landscape, near: Origin, no_zero: str, negative: list[Candidate]) -> str:
+    m = land.moments
+    window = np.abs(land.x) <= np.log(WINDOW[1])
+    known = window & np.isfinite(m.dg) & (m.error <= CLEAR)
+    with np.errstate(all="ignore"):
+        ratio = (m.dg / m.slope2)[known]
+    ratio = ratio[np.isfinite(ratio)]
+    s = signs(*(a[known] for a in gap(land)(land.x)))
+    reasons = []
+    if no_zero.startswith("σ(0)") and near.sigma2 == 0 and near.A2 > 0 and near.slope[0] == near.slope[1]:
+        cw, cb = 1 / near.A2, -(near.value[1] ** 2) / near.A2
+        reasons.append(f"χ∥ = χ⊥ at K = 0, but there C_W = {cw:.6g} and C_b = {cb:.6g} < 0")
+    for point in negative:
+        reasons.append(f"χ∥ = χ⊥ at K = {point.K:.6g}, but there C_b = {point.cb:.6g} < 0")
+    if not negative and len(ratio):
+        which = "χ∥ > χ⊥" if s.sum() > 0 else "χ∥ < χ⊥"
+        low, high = np.min(ratio), np.max(ratio)
+        same = high - low < 1e-9 * abs(high)
+        span = f"= {low:.6g}" if same else f"between {low:.3g} and {high:.3g}"
+        where = " > 0" if reasons else "" if known[window].all() else " that could be examined"
+        reasons.append(f"{which} at every K{where} (χ∥/χ⊥ {span})")
+    if no_zero:
+        reasons.append(f"K* = 0 is none, as {no_zero}")
+    return "; ".join(reasons)
+
+
+def _second_best(land: Landscape) -> str:
+    """Where angles survive, at least, if K does not have to stay what it was."""
+    edge = critical_curve(land.act)
+    good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
+    if not len(good):
+        return NOTHING
+    i = good[np.abs(edge.chi_parallel[good]).argmax()]
+    return (
+        f"none is critical; at C_W = {edge.cw[i]:.4g}, C_b = {edge.cb[i]:.4g} angles survive (χ⊥ = 1) "
+        f"while sizes are forgotten (χ∥ = {edge.chi_parallel[i]:.3g})"
+    )
+
+
+def _advice(point: Candidate) -> str:
+    """Which initialization to use, for the last column of a table."""
+    at = f"C_W = {point.cw:.6g}, C_b = {point.cb:.6g}"
+    low, high = point.basin
+    if point.kind == SCALE_INVARIANT:
+        return f"{at}; any size of the input, which every layer keeps"
+    if point.K == 0 and point.stability == "unstable":
+        power = "K¹" if point.order == 1 else f"(K¹)^{point.order:.3g}"
+        finite = 0 < point.order < np.inf
+        limit = f"depth ≪ {1 / (point.order * point.a):.3g}/{power}" if finite else "little depth"
+        return f"{at}, only with a first layer scaled to small K¹: {limit}; beyond that K runs away"
+    if point.K == 0:
+        within = "any K¹" if high == np.inf else f"K¹ < {high:.3g}"
+        fall = f"as l^{point.exponent_K:.3g}" if point.exponent_K < 0 else "slower than any power of depth"
+        return f"{at}; {within}, K falls {fall}"
+    start = f"{at}, with a first layer scaled to K¹ = {point.K:.6g}"
+    if point.stability == "unstable":
+        return f"{start} exactly"
+    if point.stability == "from above" and high == np.inf:
+        return f"{start} or more: K returns to it from above only"
+    return f"{start}: K returns to it from {low:.4g} < K¹ < {high:.4g} only"

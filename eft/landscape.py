@@ -1,0 +1,147 @@
+"""What an activation does at every scale: its moments on one grid in log K, made once.
+
+The moments depend on K alone. One landscape serves the search for critical points, every (C_W, C_b) of a
+phase diagram and every fixed point in it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations import Activation, moments
+from eft.gaussian import WINDOW
+from eft.kinks import derivatives_of, find_kinks
+from eft.moments import Moments
+from eft.table import Table
+
+BLOCK = 512
+"""Values of K that are evaluated at a time: one shape, so that one compilation serves every activation."""
+
+CELLS = 32
+"""Nodes for each decade of K in the window where the moments are integrated."""
+
+FAR_CELLS = 64
+"""Nodes on either side of the window, where the moments are power laws."""
+
+FAR = 40.0
+"""|z| up to which σ must be a number, if anything is to be known at K = 1."""
+
+
+class Landscape(NamedTuple):
+    """An activation's moments over all scales."""
+
+    act: Activation  # with the kinks that were found
+    x: np.ndarray  # (nodes,) log K, ascending
+    moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
+    K_known: float  # largest K of the grid whose moments are finite
+    overflows: bool  # beyond it σ is infinite (else it is not a number); False where K_known is the end
+    notes: tuple[str, ...]  # what was found out about σ on the way
+    doubts: tuple[str, ...]  # what makes the moments uncertain
+
+    @property
+    def K(self) -> np.ndarray:
+        return np.exp(self.x)
+
+    def at(self, x: np.ndarray) -> Any:
+        """The moments at log K = x."""
+        return self.moments if x is self.x else sampled(self.act, np.exp(x))
+
+
+def _padded(table: Table | None) -> Table | None:
+    """The table with nodes of weight 0 up to a whole block, so that few shapes are compiled."""
+    if table is None:
+        return None
+    more, kinks = -table.z.shape[1] % BLOCK, -table.kinks.shape[1] % 4
+    return table._replace(
+        z=jnp.pad(table.z, ((0, 0), (0, more)), mode="edge"),
+        v=jnp.pad(table.v, ((0, 0), (0, more))),
+        columns=jnp.pad(table.columns, ((0, 0), (0, more), (0, 0))),
+        kinks=jnp.pad(table.kinks, ((0, 0), (0, kinks))),
+        jumps=jnp.pad(table.jumps, ((0, 0), (0, kinks), (0, 0))),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _evaluator(act: Activation, dtype: str):
+    table = _padded(act.table(jnp.dtype(dtype)))
+    return lambda K: _moments(act.closed_form, table, K)
+
+
+_moments = functools.partial(jax.jit, static_argnums=0)(moments)
+
+
+def sampled(act: Activation, K: np.ndarray) -> Any:
+    """The moments at any number of K as NumPy arrays of K's shape."""
+    flat = np.ravel(K)
+    count = max(1, -(-flat.size // BLOCK))
+    blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
+    evaluate = _evaluator(act, jnp.result_type(float).name)
+    rows = [evaluate(jnp.asarray(block)) for block in blocks]
+    whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
+    return Moments(*whole)  # type: ignore[arg-type]
+
+
+def landscape(act: Activation) -> Landscape:
+    """The landscape of an activation; the same object each time.
+
+    Raises ValueError where σ is not a number at some |z| ≤ 40: no expectation exists then.
+    """
+    return _landscape(act, jnp.result_type(float).name)
+
+
+@functools.lru_cache(maxsize=256)
+def _landscape(act: Activation, dtype: str) -> Landscape:
+    notes, doubts = [], []
+    if not act.resolved:
+        checked_far_out(act)
+        act, notes, doubts = with_found_kinks(act)
+    info = jnp.finfo(dtype)
+    ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
+    inside = round((ends[2] - ends[1]) / np.log(10) * CELLS)
+    parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
+    x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
+    found = sampled(act, np.exp(x))
+    # beyond the window nothing is known better than at its ends
+    error = found.error.copy()
+    error[:FAR_CELLS] = np.maximum(error[:FAR_CELLS], error[FAR_CELLS])
+    error[-FAR_CELLS:] = np.maximum(error[-FAR_CELLS:], error[-FAR_CELLS - 1])
+    found = found._replace(error=error)
+    known = np.isfinite(found.g) & np.isfinite(found.dg)
+    last = len(x) - 1 if known.all() else int((~known).argmax()) - 1
+    K_known = float(np.exp(x[last])) if last >= 0 else 0.0
+    overflows = last < len(x) - 1 and (act.resolved or _overflows(act, K_known))
+    return Landscape(act, x, found, K_known, overflows, tuple(notes), tuple(doubts))
+
+
+def checked_far_out(act: Activation) -> None:
+    """Raise where σ is not a number at some |z| ≤ 40."""
+    z = np.linspace(-FAR, FAR, 2049)
+    bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
+    if bad.any():
+        at = z[bad][np.abs(z[bad]).argmin()]
+        raise ValueError(
+            f"the activation must be a number everywhere; {act.name} is NaN at z = {at:.4g}, "
+            "where a Gaussian of variance 1 still reaches: no expectation over it exists"
+        )
+
+
+def with_found_kinks(act: Activation) -> tuple[Activation, list[str], list[str]]:
+    """The activation with the kinks found beside those declared; what there is to say; what to doubt."""
+    found = find_kinks(derivatives_of(act))
+    if found is None:
+        return act, [], [f"{act.name} has more kinks than can be looked after; declare those that matter"]
+    new = [c for c in found if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    if not new:
+        return act, [], []
+    seen = Activation(act.fn, (*act.kinks, *new), act.name, degree=act.degree, taylor=act.taylor)
+    return seen, [f"kinks found at z = {', '.join(f'{c:.6g}' for c in new)}"], []
+
+
+def _overflows(act: Activation, K_known: float) -> bool:
+    """Whether σ turns infinite, and not NaN, where the moments stop being finite."""
+    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(8, 80, 256)
+    values = np.asarray(act.fn(jnp.asarray(np.concatenate([-z, z]))))
+    return not np.isnan(values).any()

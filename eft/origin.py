@@ -1,0 +1,122 @@
+"""An activation next to 0: its Taylor series on either side, and what they make of the kernel as K → 0.
+
+With σ = Σ_j s_j^± z^j/j! and μ_k = ⟨|u|^k⟩_1, half of the Gaussian lies on each side:
+
+    ⟨σ²⟩  = Σ_k ½μ_k (α_k⁺ + (−1)^k α_k⁻) K^{k/2},   α_k the coefficients of σ²,
+    ⟨σ′²⟩ = Σ_k ½μ_k (β_k⁺ + (−1)^k β_k⁻) K^{k/2},   β_k those of σ′².
+
+For σ(0) = 0 and C_W = 1/A₂, A₂ = (s₁⁺² + s₁⁻²)/2, the flow is K′ = K(1 + cK^½ + a₁K + …) and
+χ⊥ = 1 + cK^½ + b₁K + …, with
+
+    c = √(2/π) (s₁⁺s₂⁺ − s₁⁻s₂⁻)/A₂,   a₁ = (¾s₂² + s₁s₃)/A₂,   b₁ = (s₂² + s₁s₃)/A₂,
+
+a₁ and b₁ averaged over the two sides. Where σ is smooth, c = 0 (PDLT chapter 5).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+RUNGS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
+"""Distances from 0 at which σ and its derivatives are looked at; the first stands for next to 0."""
+
+NEGLIGIBLE = 1e-9
+"""A derivative so much smaller than the others, on the length that they set, is their rounding."""
+
+
+Triple = tuple[float, float, float]
+
+
+class Origin(NamedTuple):
+    """σ next to 0; pairs are (below, above)."""
+
+    value: tuple[float, ...]  # σ(0∓)
+    slope: tuple[float, ...]  # σ′(0∓); nan where it has no limit
+    A2: float  # the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0
+    parallel: Triple  # c, a₁ and the coefficient of K^{3/2} in K′/K − 1
+    perp: Triple  # likewise in χ⊥ − 1
+    sigma2: float  # the mean of σ″ over both sides
+    growth: float  # p where σ′ ~ |z|^{p−1} instead of having a limit, else nan
+    distance: float  # |z| at which the derivatives were taken: the smallest where they are numbers
+
+
+def origin(derivatives, tiny: float) -> Origin:
+    """The record for z → (σ, σ′, σ″, σ‴, σ⁗); `tiny` is the number that stands for next to 0."""
+    rungs = np.array([tiny, *RUNGS[1:]])
+    z = np.concatenate([-rungs, rungs])
+    s = np.stack([np.asarray(d, float) for d in derivatives(z)]).reshape(5, 2, len(rungs))
+    value = s[0, :, 0]
+    finite = np.isfinite(s).all(axis=(0, 1))
+    first = int(finite.argmax())
+    s0 = s[:, :, first]  # (order, side)
+    settled = finite.any() and _settles(s[1:3], rungs, first)
+    if not settled:
+        unknown = np.nan, np.nan, np.nan
+        return Origin(
+            _pair(value), unknown[:2], np.nan, unknown, unknown, np.nan, _growth(s[1], rungs), np.nan
+        )
+    s0 = _without_rounding(s0)
+    A2 = float(np.mean(s0[1] ** 2))
+    parallel, perp = _series(s0, A2)
+    curvature = float(np.mean(s0[2]))
+    return Origin(_pair(value), _pair(s0[1]), A2, parallel, perp, curvature, np.nan, float(rungs[first]))
+
+
+def _pair(values) -> tuple[float, float]:
+    below, above = values
+    return float(below), float(above)
+
+
+def _series(s: np.ndarray, A2: float) -> tuple[Triple, Triple]:
+    """The coefficients of K^½, K, K^{3/2} in C_W⟨σ²⟩/K − 1 and in C_W⟨σ′²⟩ − 1, σ(0) = 0; nan if A₂ = 0."""
+    factorial = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
+    sums = np.zeros((2, 3))
+    for side, sign in ((0, -1.0), (1, 1.0)):
+        sigma = s[:, side] / factorial
+        sigma[0] = 0.0
+        slope = sigma[1:] * np.arange(1, 5)
+        alpha, beta = np.convolve(sigma, sigma), np.convolve(slope, slope)
+        for j in (1, 2, 3):
+            sums[0, j - 1] += alpha[2 + j] * sign**j * _mu(2 + j) / 2
+            sums[1, j - 1] += beta[j] * sign**j * _mu(j) / 2
+    (a, b, c), (d, e, f) = (sums / A2 if A2 else np.full((2, 3), np.nan)).tolist()
+    return (a, b, c), (d, e, f)
+
+
+def _mu(k: int) -> float:
+    """⟨|u|^k⟩ of a standard Gaussian."""
+    return 2 ** (k / 2) * math.gamma((k + 1) / 2) / math.sqrt(math.pi)
+
+
+def _without_rounding(s: np.ndarray) -> np.ndarray:
+    """The derivatives, those that are rounding set to 0."""
+    size = np.max(np.abs(s), axis=1)
+    if size[1] <= 1e-60 * np.max(size):  # next to 0 an even function still has a slope of the order of z
+        return s * (np.arange(5) != 1)[:, None]
+    inverse_length = max((size[j] / size[1]) ** (1 / (j - 1)) for j in (2, 3, 4))
+    floor = np.array([0.0, *(NEGLIGIBLE * size[1] * inverse_length**j for j in range(4))])
+    kept = np.where(np.abs(s) <= floor[:, None], 0.0, s)
+    # sides that agree but for rounding are one smooth function
+    gap = np.abs(kept[:, 0] - kept[:, 1])
+    same = gap <= NEGLIGIBLE * size
+    kept[:, 0] = np.where(same, kept[:, 1], kept[:, 0])
+    return kept
+
+
+def _settles(s: np.ndarray, rungs: np.ndarray, first: int) -> bool:
+    """Whether σ′ is the same at the two rungs that are nearest to 0, on both sides."""
+    near, next_ = s[0, :, first], s[0, :, min(first + 2, len(rungs) - 1)]
+    drift = 4 * rungs[min(first + 2, len(rungs) - 1)] * np.max(np.abs(s[1, :, first]))
+    largest = np.max(np.abs(s[0, :, first:]))
+    return bool(np.all(np.abs(next_ - near) <= 1e-6 * np.max(np.abs(near)) + min(drift, 1e-3 * largest)))
+
+
+def _growth(slope: np.ndarray, rungs: np.ndarray) -> float:
+    """p where σ′ follows |z|^{p−1} over all rungs but the first; else nan."""
+    size = np.max(np.abs(slope[:, 1:]), axis=0)
+    with np.errstate(all="ignore"):
+        powers = np.diff(np.log(size)) / np.diff(np.log(rungs[1:]))
+    if np.isfinite(powers).all() and np.ptp(powers) < 1e-2:
+        return 1 + float(np.mean(powers))
+    return float("nan")

@@ -1,0 +1,303 @@
+"""Where the kernel of one input ends at given (C_W, C_b): fixed points, thresholds and phase diagrams."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from eft import arguments
+from eft.activations import Activation, as_activation
+from eft.gaussian import Function
+from eft.landscape import CELLS, Landscape, landscape, sampled
+from eft.roots import Root, find_roots, signs
+
+ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
+"""Phases: K* is finite with χ⊥ ≤ 1 or χ⊥ > 1; K → ∞; K* repels as χ∥ < −1, and K never settles."""
+
+PHASES = ("ordered", "chaotic", "exploding", "oscillating")
+"""Their names, by number."""
+
+
+class FixedPoint(NamedTuple):
+    """A solution K* of K = C_b + C_W g(K)."""
+
+    K: float
+    chi_parallel: float  # C_W g′(K*): a small change of K is multiplied by it at each layer
+    chi_perp: float  # C_W⟨σ′²⟩: likewise a small angle between two inputs; inf where σ jumps
+    stability: str  # "stable", "unstable", "from below", "from above" (attracts from there only), "neutral"
+
+
+class PhaseDiagram(NamedTuple):
+    """Where a flow ends, on a grid; fields of shape (cb, cw) unless said otherwise."""
+
+    cw: np.ndarray  # (cw,)
+    cb: np.ndarray  # (cb,)
+    phase: np.ndarray  # int8: ORDERED, CHAOTIC, EXPLODING or OSCILLATING
+    K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
+    chi_parallel: np.ndarray  # χ∥ there; where it explodes the limit for K → ∞
+    chi_perp: np.ndarray  # χ⊥ there; likewise
+
+
+class CriticalCurve(NamedTuple):
+    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field of shape (points,)."""
+
+    K: np.ndarray  # the fixed point, ascending
+    cw: np.ndarray
+    cb: np.ndarray  # ≥ 0
+    chi_parallel: np.ndarray  # the fixed point attracts where |χ∥| < 1
+
+
+def _scalar(name: str, value: object) -> float:
+    array = arguments.nonnegative(name, value)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number ≥ 0; got an array of shape {array.shape}")
+    return float(array)
+
+
+def _step(K: np.ndarray, K_next: np.ndarray) -> np.ndarray:
+    """(K′ − K)/(K′ + K): the sign of the step, between −1 and 1 at every scale."""
+    with np.errstate(all="ignore"):
+        return np.where(np.isposinf(K_next), 1.0, (K_next - K) / (K_next + K))
+
+
+def _steps(land: Landscape, cw: float, cb: float):
+    """log K → `_step` and its error."""
+    eps = float(jnp.finfo(jnp.result_type(float)).eps)
+
+    def at(x):
+        m = land.at(x)
+        rounding = 8 * eps * (2 + np.abs(x))  # far out a power of K rounds with log K
+        with np.errstate(all="ignore"):
+            K_next = cb + (cw * m.g if cw else np.zeros_like(m.g))
+        return _step(np.exp(x), K_next), rounding + m.error
+
+    return at
+
+
+def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
+    """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
+
+    K* = 0 is one where C_b = 0 and σ(0) = 0. Where every K is a fixed point (ReLU at C_W = 2), K* = 0
+    is given, and called neutral. `cw`, `cb` ≥ 0: numbers. Between 1e-300 and 1e300 in float64;
+    K* right to about 1e-14/|1 − χ∥|. Two that are closer than √(1e-14/|K g″|), relative, are given
+    as one that attracts from one side. A function's undeclared kinks are looked for first.
+
+    Raises TypeError or ValueError for a bad argument.
+    """
+    cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
+    land = landscape(as_activation(act))
+    return _fixed_points(land, cw_, cb_)[0]
+
+
+def _fixed_points(land: Landscape, cw: float, cb: float) -> tuple[tuple[FixedPoint, ...], int]:
+    """The fixed points, and the sign of K′ − K beyond the last one."""
+    steps = _steps(land, cw, cb)
+    s = signs(*steps(land.x))
+    decided = s[s != 0]
+    roots = find_roots(steps, land.x)
+    at_zero = [] if cb or (cw and float(sampled(land.act, np.zeros(1)).g[0])) else [0.0]
+    K = np.array([*at_zero, *(np.exp(root.x) for root in roots)])
+    m = sampled(land.act, K)
+    points = []
+    for i, value in enumerate(K):
+        with np.errstate(all="ignore"):
+            parallel, perp = (float(cw * d[i]) if cw else 0.0 for d in (m.dg, m.slope2))
+        if i < len(at_zero):
+            stability = {1: "unstable", -1: "stable", 0: "neutral"}[int(decided[0]) if len(decided) else 0]
+        else:
+            stability = _stability(roots[i - len(at_zero)], parallel)
+        points.append(FixedPoint(float(value), parallel, perp, stability))
+    return tuple(points), int(decided[-1]) if len(decided) else 0
+
+
+def _stability(root: Root, parallel: float) -> str:
+    if root.below == root.above:
+        return "from below" if root.below > 0 else "from above"
+    return "stable" if root.below > 0 and parallel >= -1 else "unstable"
+
+
+def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> np.ndarray:
+    """K_u, the first kernel K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
+
+    It is the last fixed point, if K′ > K everywhere beyond it; inf where no K¹ explodes, 0 where all
+    do, and nan where it lies beyond the range of floating-point numbers. Where g falls somewhere (as for a
+    σ with a bump) single values of K¹ < K_u may explode too.
+
+    Raises TypeError or ValueError for a bad argument.
+    """
+    cw_, cb_ = arguments.broadcast(
+        {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    )
+    land = landscape(as_activation(act))
+    found = [_threshold(land, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
+    return np.array(found).reshape(cw_.shape)
+
+
+def _threshold(land: Landscape, cw: float, cb: float) -> float:
+    points, beyond = _fixed_points(land, cw, cb)
+    if beyond <= 0:
+        return float("nan") if land.overflows and cw and land.K_known < 1e100 else float("inf")
+    return points[-1].K if points else 0.0
+
+
+def critical_curve(act: "str | Activation | Function", K: object = None) -> CriticalCurve:
+    """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
+
+    `K`: the fixed points along the curve, > 0; by default 24 decades. It ends at the critical point,
+    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0).
+
+    Raises TypeError or ValueError for a bad argument.
+    """
+    land = landscape(as_activation(act))
+    if K is None:
+        k = np.exp(_curve_nodes(land))
+    else:
+        k = np.sort(np.ravel(np.asarray(arguments.positive("K", K), float)))
+    m = sampled(land.act, k)
+    with np.errstate(all="ignore"):
+        cw = 1 / m.slope2
+        cb = k - cw * m.g
+        cb = np.where(np.abs(cb) <= 1e-12 * k, 0.0, cb)
+        kept = np.isfinite(cw) & (cw > 0) & (cb >= 0)
+    return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept])
+
+
+def _curve_nodes(land: Landscape) -> np.ndarray:
+    """log K along the curve: those of the landscape, the ends where C_b = 0, and more nodes next to these."""
+    x = land.x[(np.abs(land.x) <= 12 * np.log(10)) & (np.exp(land.x) <= land.K_known)]
+
+    eps = float(jnp.finfo(jnp.result_type(float)).eps)
+
+    def bias(x):
+        m = land.at(x)
+        with np.errstate(all="ignore"):
+            return _step(m.g / m.slope2, np.exp(x)), 8 * eps * (2 + np.abs(x)) + m.error
+
+    ends = [root.x for root in find_roots(bias, x)]
+    cell = 2 * np.log(10) / CELLS * np.linspace(-1, 1, 65)
+    return np.unique(np.concatenate([x, ends, *(end + cell for end in ends)]))
+
+
+def phase_diagram(
+    act: "str | Activation | Function", cw: object, cb: object, *, x2: object = 1.0, K1: object = None
+) -> PhaseDiagram:
+    """The phase at every point of a grid: `cw` × `cb`, each of one axis.
+
+    The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There
+    χ⊥ < 1 draws inputs together (ordered), χ⊥ > 1 drives them apart (chaotic); without a K* in the
+    way K → ∞ (exploding). That is the whole story where g rises with K; where χ∥ < −1 the phase
+    is called oscillating.
+
+    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3).
+    Raises TypeError or ValueError for a bad argument.
+    """
+    axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    for name, axis in axes.items():
+        if axis.ndim != 1 or not axis.size:
+            raise ValueError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
+    cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
+    land = landscape(as_activation(act))
+    first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
+    W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
+    log_g = _log_g(land)
+    cell, ending = _brackets(land, log_g, W, B, start)
+    K = np.select(
+        [ending == -1, ending == 1, ending == 2],
+        [0.0, np.exp(land.x[-1]), start],
+        _bisected(log_g, W, B, cell),
+    )
+    m = sampled(land.act, K)
+    with np.errstate(all="ignore"):
+        parallel, perp = W * m.dg, W * m.slope2
+        newton = K + (B + W * m.g - K) / (1 - parallel)
+        near = (ending == 0) & (np.abs(1 - parallel) > 1e-6) & (np.abs(newton - K) < 1e-3 * K)
+    K = np.where(near, newton, np.where(ending == 1, np.inf, K))
+    parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
+    phase = np.where(perp > 1, CHAOTIC, ORDERED)
+    phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
+    shape = cb_.size, cw_.size
+    return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in (phase.astype(np.int8), K, parallel, perp)))
+
+
+class _LogG(NamedTuple):
+    """log g as a function of log K: the quintics through two derivatives at the nodes."""
+
+    x: np.ndarray  # (nodes,)
+    c: tuple[np.ndarray, ...]  # coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,)
+
+    def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
+        total = np.zeros_like(t)
+        for c in self.c[::-1]:
+            total = total * t + c[cell]
+        return total
+
+
+def _log_g(land: Landscape) -> _LogG:
+    x, m = land.x, land.moments
+    with np.errstate(all="ignore"):
+        K = np.exp(x)
+        y = np.log(m.g)
+        slope = K * m.dg / m.g
+        bend = K * K * m.d2g / m.g + slope - slope**2
+    y = np.nan_to_num(y, nan=1e3, posinf=1e3, neginf=-1e3)
+    slope, bend = (np.where(np.isfinite(a) & (np.abs(y) < 1e3), a, 0.0) for a in (slope, bend))
+    at = y[:-1], slope[:-1], bend[:-1], y[1:], slope[1:], bend[1:]
+    return _LogG(x, _quintic(at, np.diff(x)))
+
+
+def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray]:
+    """The node below the fixed point that each flow tends to; and −1 where that is 0, 1 where there is none.
+
+    2 stands for a K¹ that is a fixed point itself.
+    """
+    x, nodes, K, g = land.x, len(land.x), np.exp(land.x), land.moments.g
+    rounding = 16 * float(jnp.finfo(jnp.result_type(float)).eps) * (2 + np.abs(x))
+
+    def sign(i, of):
+        with np.errstate(all="ignore"):
+            step = cb[of] + np.where(cw[of] > 0, cw[of] * g[i], 0.0) - K[i]
+            return np.where(np.abs(step) > rounding[i] * K[i], np.sign(step), 0.0).astype(int)
+
+    with np.errstate(all="ignore"):
+        cell = np.clip(np.searchsorted(x, np.log(start)) - 1, 0, nodes - 2)
+        t = np.clip((np.log(start) - x[cell]) / np.diff(x)[cell], 0, 1)
+        step = cb + cw * np.exp(log_g(cell, t)) - start
+    everywhere = np.arange(len(cw))
+    at_low, at_high = sign(cell, everywhere), sign(cell + 1, everywhere)
+    way = np.where(
+        at_low == at_high, at_low, np.where(np.abs(step) > 1e-11 * start, np.sign(step), 0)
+    ).astype(int)
+    # K rises, or falls, from node to node until one sends it back
+    node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)
+    while moving.size:
+        node[moving] += way[moving]
+        moving = moving[(node[moving] >= 0) & (node[moving] < nodes)]
+        moving = moving[sign(node[moving], moving) != -way[moving]]
+    ending = np.where(way == 0, 2, np.where(node < 0, -1, np.where(node >= nodes, 1, 0)))
+    return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending
+
+
+def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
+    """The fixed point in a cell at whose lower end K rises, and falls at the upper one."""
+    x, h = log_g.x[cell], np.diff(log_g.x)[cell]
+    low, high = np.zeros(len(cell)), np.ones(len(cell))
+    for _ in range(52):
+        t = (low + high) / 2
+        with np.errstate(over="ignore"):
+            rises = cb + cw * np.exp(log_g(cell, t)) > np.exp(x + t * h)
+        low, high = np.where(rises, t, low), np.where(rises, high, t)
+    return np.exp(x + (low + high) / 2 * h)
+
+
+def _quintic(at: tuple[np.ndarray, ...], h: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Coefficients in t of the polynomial of degree 5 with these values, slopes and bends at t = 0 and 1."""
+    y0, d0, b0, y1, d1, b1 = (a * h**k for a, k in zip(at, (0, 1, 2, 0, 1, 2), strict=True))
+    jump = y1 - y0
+    return (
+        y0,
+        d0,
+        b0 / 2,
+        10 * jump - 6 * d0 - 4 * d1 - 1.5 * b0 + 0.5 * b1,
+        -15 * jump + 8 * d0 + 7 * d1 + 1.5 * b0 - b1,
+        6 * jump - 3 * d0 - 3 * d1 - 0.5 * b0 + 0.5 * b1,
+    )

@@ -1,0 +1,56 @@
+"""The phase diagram names its regions and marks the critical point; no label is cut or lies on another."""
+
+import numpy as np
+import pytest
+
+import eft
+from eft.figures import phase_figure, susceptibility_figure
+
+
+def drawn(figure):
+    """The texts of the first axes and where they lie, in parts of the picture."""
+    figure.savefig("/dev/null", format="png")
+    axes = figure.axes[0]
+    boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    return {name: box.transformed(axes.transAxes.inverted()) for name, box in boxes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "cw", "cb", "regions"),
+    [
+        ("tanh", 3.0, 0.3, ["ordered", "chaotic"]),
+        ("gelu", 3.0, 0.43, ["ordered", "chaotic", "exploding"]),
+        ("mrepu", 1.3, 0.02, ["ordered", "exploding"]),
+        ("relu", 3.0, 0.3, ["ordered", "exploding"]),
+    ],
+)
+def test_phase_figure(name, cw, cb, regions):
+    diagram = eft.phase_diagram(name, np.linspace(0, cw, 100), np.linspace(0, cb, 100), x2=1e-3)
+    found = eft.classify(name)
+    labels = drawn(phase_figure(diagram, eft.critical_curve(name), found, name))
+    assert sorted(label.split("\n")[0] for label in labels if "critical" not in label) == sorted(regions)
+    critical = [label for label in labels if "critical" in label]
+    assert f"{found.cw:.4g}" in critical[0] and len(critical) == sum(p.cw <= cw for p in found.candidates)
+    boxes = list(labels.values())
+    for i, box in enumerate(boxes):
+        assert min(box.x0, box.y0) >= -0.02 and max(box.x1, box.y1) <= 1.02
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_phase_figure_of_little():
+    """One point, one phase, no critical point: still a picture."""
+    diagram = eft.phase_diagram("softplus", [1.0], [0.1])
+    labels = drawn(phase_figure(diagram, eft.critical_curve("softplus"), eft.critical_point("softplus"), ""))
+    assert not any("critical" in label for label in labels)
+    diagram = eft.phase_diagram("tanh", np.linspace(0, 0.5, 9), [0.0, 0.1])
+    drawn(phase_figure(diagram, None, eft.critical_point("tanh"), ""))
+
+
+def test_susceptibility_figure():
+    K = np.geomspace(1e-3, 1e3, 20)
+    curves = {f"p = {p}": (K**p, K ** (2 * p)) for p in range(8)}
+    figure = susceptibility_figure(K, curves, "title")
+    left, right = figure.axes
+    assert len(left.get_legend().get_texts()) == 16 and len(right.get_legend().get_texts()) == 8
+    np.testing.assert_allclose(right.lines[3].get_ydata(), K**-3.0)
+    drawn(figure)
