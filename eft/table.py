@@ -19,6 +19,10 @@ from eft.gaussian import OFFSETS, WINDOW, Function, combined, derivative, half_l
 from eft.moments import Moments
 
 Array = jax.Array | np.ndarray
+HIGHEST = jax.lax.Precision.HIGHEST
+
+RUN = 32
+"""Terms that are summed one after the other in float32."""
 
 
 class Table(NamedTuple):
@@ -159,7 +163,13 @@ def _product(a, b):
     """The product of matrices in full precision (an accelerator would take less for float32)."""
     if _numpy_of(a) is np and _numpy_of(b) is np:
         return a @ b
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    if jnp.result_type(a, b) == jnp.float32:  # sums of sums: rounding grows with the root of their length
+        a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
+        parts = jnp.einsum(
+            "...rj,krj->...rk", *(c.reshape(*c.shape[:-1], -1, RUN) for c in (a, b)), precision=HIGHEST
+        )
+        return parts.sum(-2)
+    return jnp.matmul(a, b, precision=HIGHEST)
 
 
 def _sums(table: Table, K) -> Any:
