@@ -1,9 +1,12 @@
 """Effective theory of neural networks: how signals, fluctuations and gradients flow with depth."""
 
 from eft.activations import Activation, activation, activation_names
+from eft.bivariate import PairMoments, pair_expectation
 from eft.criticality import CriticalPoint, Universality, classify, critical_point
 from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
+from eft.gram import GramFlow, gram_flow
+from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
 from eft.phases import (
     CriticalCurve,
     FixedPoint,
@@ -18,9 +21,13 @@ __all__ = [
     "Activation",
     "CriticalCurve",
     "CriticalPoint",
+    "ExpandedPairFlow",
     "Expectation",
     "FixedPoint",
+    "GramFlow",
     "KernelFlow",
+    "PairFlow",
+    "PairMoments",
     "PhaseDiagram",
     "QuadratureWarning",
     "Universality",
@@ -29,10 +36,14 @@ __all__ = [
     "classify",
     "critical_curve",
     "critical_point",
+    "expanded_pair_flow",
     "fixed_points",
     "gaussian_expectation",
+    "gram_flow",
     "kernel_flow",
     "kernel_flows",
+    "pair_expectation",
+    "pair_flow",
     "phase_diagram",
     "threshold",
 ]

@@ -25,9 +25,9 @@ class Activation:
 
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
     named); also the centre of structure far from 0. `name`: for tables. The rest has a default
-    that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `resolved`: one quadrature rule is
-    known to be accurate, no others are run. `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested
-    differentiation. `closed_form`: K → Moments.
+    that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
+    `resolved`: one quadrature rule is known to be accurate, no others are run.
+    `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
 
     Raises TypeError or ValueError if `fn` is not an elementwise real function that is finite on [−8, 8].
     """
@@ -37,6 +37,7 @@ class Activation:
     name: str = ""
     _: dataclasses.KW_ONLY
     degree: int | None = None
+    frequency: float | None = None
     resolved: bool = False
     taylor: Callable[[jax.Array], Derivatives] | None = None
     closed_form: Callable[[jax.Array], Moments] | None = None
@@ -81,6 +82,7 @@ class Activation:
         return moments(self.closed_form, self.table(K.dtype), K)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def moments(closed_form: Callable[[jax.Array], Moments] | None, table: Table | None, K: jax.Array) -> Moments:
     """`Activation.moments` as a function of arrays: one compiled flow serves every tabulated activation."""
     return closed_form(K) if closed_form else table_moments(table, K)
@@ -212,6 +214,7 @@ def _sin(frequency: object = 1.0) -> Activation:
     return Activation(
         lambda z: jnp.sin(w * z),
         name="sin" if w == 1 else f"sin(frequency={w:g})",
+        frequency=w,
         resolved=True,
         taylor=lambda z: _sine_derivatives(z, w),
         closed_form=functools.partial(sine_moments, frequency=w),
