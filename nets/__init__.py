@@ -3,5 +3,6 @@
 from nets.ensemble import Measurement, measure
 from nets.estimators import Estimate
 from nets.fcn import FCN
+from nets.gram import GramMeasurement
 
-__all__ = ["FCN", "Estimate", "Measurement", "measure"]
+__all__ = ["FCN", "Estimate", "GramMeasurement", "Measurement", "measure"]

@@ -12,7 +12,8 @@ from jax import lax
 from eft.activations import Activation
 from nets import metric
 from nets.fcn import FCN, Normal
-from nets.observables import Observables, observe
+from nets.ntk import empirical_ntk
+from nets.observables import GramObservables, Observables, observe, overlap
 
 CALL = 32
 """Blocks in one call of the program, at most: what progress is counted in."""
@@ -29,11 +30,14 @@ class Program(NamedTuple):
     log_domain: bool
     dtype: np.dtype
     normal: Normal
+    n_inputs: int = 0  # n_D, where x holds several inputs; 0: x is one input
+    ntk: bool = False  # measure the NTK too
 
 
 def least_memory(program: Program) -> int:
     """Bytes without which a block cannot run: its weights, or its widest layer."""
-    numbers = _weights(program) if program.method == "networks" else max(program.sizes)
+    widest = max(program.n_inputs, 1) * max(program.sizes)
+    numbers = _weights(program) if program.method == "networks" else widest
     return block_size(program) * numbers * program.dtype.itemsize
 
 
@@ -44,7 +48,7 @@ def block_size(program: Program) -> int:
     enters. Weights that outgrow the processor's cache cost more time than vmapping saves.
     """
     if program.method == "metric":
-        return 128
+        return 128 >> (max(program.n_inputs, 1) - 1).bit_length()
     return 1 << max(0, min(3, (2**23 // _weights(program)).bit_length() - 1))
 
 
@@ -72,12 +76,35 @@ def _sample(program: Program, key, x, cw, cb, K1) -> Observables:
     return metric.sample(key, program.act, program.sizes[1:], K1, cw, cb, log_domain=program.log_domain)
 
 
-def blocks(program: Program, key, first, count, values) -> Observables:
-    """Blocks first, …, first + count − 1; fields of shape (CALL, block, depth), zeros beyond `count`.
+def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> GramObservables:
+    """The layers of one FCN with that key, at several inputs."""
+    n0, *hidden, n_out = program.sizes
+    settings = {"cw": cw, "cb": cb if program.biased else 0.0}
+    drawn = {"rngs": key, "normal": program.normal, "dtype": program.dtype}
+    net = FCN(n0, hidden, n_out, act=program.act, **settings, **drawn)
+    G = [K1, *(cb + cw * overlap(program.act(z)) for z in net.preactivations(x)[:-1])]
+    return GramObservables(jnp.stack(G), empirical_ntk(net, x, lambda_w, lambda_b) if program.ntk else None)
+
+
+def _gram_sample(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> GramObservables:
+    """The layers of one network with that key, at several inputs, through its metric."""
+    return metric.sample_gram(key, program.act, program.sizes[1:], K1, cw, cb)
+
+
+_ONE = {
+    ("networks", False): _network,
+    ("metric", False): _sample,
+    ("networks", True): _gram_network,
+    ("metric", True): _gram_sample,
+}
+
+
+def blocks(program: Program, key, first, count, values) -> Observables | GramObservables:
+    """Blocks first, …, first + count − 1; fields of shape (CALL, block, …), zeros beyond `count`.
 
     The number of blocks is not known to the compiler, so each runs the same instructions.
     """
-    one = _network if program.method == "networks" else _sample
+    one = _ONE[program.method, program.n_inputs > 0]
     size = block_size(program)
 
     def block(index):
@@ -97,9 +124,11 @@ def blocks(program: Program, key, first, count, values) -> Observables:
 @functools.lru_cache(maxsize=64)
 def compiled(program: Program) -> tuple[Any, int]:
     """The program, and the bytes that it needs."""
-    n0 = program.sizes[0]
-    value = jax.ShapeDtypeStruct((), program.dtype)
-    shapes = {"x": jax.ShapeDtypeStruct((n0,), program.dtype), "cw": value, "cb": value, "K1": value}
+    inputs = (program.n_inputs,) if program.n_inputs else ()
+    shapes = {"x": (*inputs, program.sizes[0]), "cw": (), "cb": (), "K1": 2 * inputs}
+    if program.n_inputs:
+        shapes |= {"lambda_w": (), "lambda_b": ()}
+    shapes = {name: jax.ShapeDtypeStruct(shape, program.dtype) for name, shape in shapes.items()}
     program_of = jax.jit(functools.partial(blocks, program))
     call = program_of.lower(ensemble_key(0), np.uint32(0), np.int32(0), shapes).compile()
     memory = call.memory_analysis()

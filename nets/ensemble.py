@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import blocks, estimators
+from nets import blocks, estimators, gram
 from nets.estimators import Estimate
 from nets.fcn import Normal
+from nets.gram import GramMeasurement
 from nets.normals import standard_normal
 from nets.observables import Observables
 
@@ -67,7 +68,10 @@ def measure(
     normal: Normal = standard_normal,
     memory_budget: int = MEMORY_BUDGET,
     progress: bool | None = None,
-) -> Measurement:
+    ntk: bool = False,
+    lambda_w: float = 1.0,
+    lambda_b: float = 1.0,
+) -> Measurement | GramMeasurement:
     """Draw `n_nets` networks with one output and measure K, V, χ∥, χ⊥ of every layer.
 
         K^l  = mean of Ĝ^l,   V^l = n_{l−1}·(unbiased variance of Ĝ^l),   over networks
@@ -77,10 +81,19 @@ def measure(
     Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased for the
     network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors.
 
+    With `x` of shape (n_D, n₀), n_D ≤ 64 inputs that may repeat or depend on one another, the result is a
+    `GramMeasurement`:
+
+        K_αβ^l = mean of Ĝ_αβ^l,   Ĝ_αβ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_αj)σ(z_βj),   Ĝ_αβ¹ = K_αβ¹
+        V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l),   K_αβ¹ = C_b + C_W x_α·x_β/n₀
+        Θ_αβ = mean of Σ_l [λ_b Σ_i ∂z_α/∂b_i^l ∂z_β/∂b_i^l + (λ_W/n_{l−1}) Σ_ij ∂z_α/∂W_ij^l ∂z_β/∂W_ij^l]
+
+    Theta has z = z^L; it takes `ntk`, and λ_W = `lambda_w`, λ_b = `lambda_b` (method "networks" only).
+
     `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
     pre-activations, the output's included. `width`: of every hidden layer, or None with
     `widths` = (n₁, …, n_{L−1}). The input: `x` of shape (n₀,), or (√x2, √x2); only
-    x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN`.
+    x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN` (one input only).
     `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is the same in
     distribution and draws no weights. `normal`: what draws the weights (networks only).
     `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes.
@@ -111,8 +124,11 @@ def measure(
         dtype=dtype,
         normal=normal,
         memory_budget=memory_budget,
+        ntk=ntk,
+        lambda_w=lambda_w,
+        lambda_b=lambda_b,
     )
-    return run(job, progress=progress)
+    return run_gram(job, progress=progress) if job.program.n_inputs else run(job, progress=progress)
 
 
 # --- before any network is drawn ----------------------------------------------------------------
@@ -123,7 +139,7 @@ class Job(NamedTuple):
 
     program: blocks.Program
     call: Any  # the compiled `blocks.blocks`
-    values: dict[str, jax.Array]  # x, cw, cb, K1
+    values: dict[str, jax.Array]  # x, cw, cb, K1; with several inputs lambda_w, lambda_b
     n_nets: int
     seed: int
 
@@ -131,6 +147,7 @@ class Job(NamedTuple):
 def prepare(
     act, cw, depth, width, n_nets, *, seed=0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
     method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=MEMORY_BUDGET,
+    ntk=False, lambda_w=1.0, lambda_b=1.0,
 ) -> Job:  # fmt: skip
     """Check the arguments of `measure` and compile its program; `run` does the rest."""
     act = as_activation(act)
@@ -148,22 +165,36 @@ def prepare(
     dtype = _float_dtype(dtype)
     cw, cb = _scalar("cw", cw), _scalar("cb", cb)
     x = _input(x, x2)
-    x2 = float(np.mean(x**2))
+    n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
-    if own_K1 and x2 == 0:
-        raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
-    K1 = _scalar("K1", K1) if own_K1 else cb + cw * x2
-    if max(cw, cb, K1) > float(np.finfo(dtype).max):
-        raise ValueError(f"cw, cb and the first kernel must be finite in {dtype}; got {cw}, {cb}, {K1}")
+    _check_ntk(ntk, n_inputs, method)
+    rates = {"lambda_w": _scalar("lambda_w", lambda_w), "lambda_b": _scalar("lambda_b", lambda_b)}
+    if n_inputs:
+        if own_K1:
+            raise ValueError(f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            K1 = cb + cw * np.inner(x, x) / x.shape[1]
+    else:
+        x2 = float(np.mean(x**2))
+        if own_K1 and x2 == 0:
+            raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
+        K1 = _scalar("K1", K1) if own_K1 else cb + cw * x2
+    if not np.max([cw, cb, np.max(K1), *rates.values()]) <= float(np.finfo(dtype).max):
+        raise ValueError(
+            f"cw, cb, the first kernel, lambda_w and lambda_b must be finite in {dtype}; "
+            f"got {cw}, {cb}, {np.max(K1)}, {lambda_w}, {lambda_b}"
+        )
     program = blocks.Program(
         act,
-        (x.size, *hidden, 1),
+        (x.shape[-1], *hidden, 1),
         method,
         own_K1,
         cb > 0,
-        method == "metric" and cb == 0 and bool(act.degree),
+        method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
         dtype,
         normal,
+        n_inputs,
+        ntk,
     )
     budget = arguments.positive_int("memory_budget", memory_budget)
     seed = _seed(seed)
@@ -171,12 +202,16 @@ def prepare(
     call, needed = blocks.compiled(program)
     _check_memory(program, n_nets, needed, budget)
     values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
+    if n_inputs:
+        values |= rates
     values = {name: jnp.asarray(value, dtype) for name, value in values.items()}
     return Job(program, call, values, n_nets, seed)
 
 
 def _check_memory(program: blocks.Program, n_nets: int, needed: int, budget: int) -> None:
     results = 8 * len(Observables._fields) * n_nets * (len(program.sizes) - 1)
+    if program.n_inputs:
+        results = gram.result_bytes(program, n_nets)
     if needed + results > budget:
         raise ValueError(
             f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
@@ -224,36 +259,65 @@ def _input(x: object, x2: object) -> np.ndarray:
     if x is None:
         return np.full(2, math.sqrt(_scalar("x2", x2)))
     array = np.asarray(arguments.real_array("x", x), np.float64)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        shown = arguments.shown(x)
-        raise ValueError(f"x must be one input of shape (n0,), finite; got shape {array.shape}: {shown}")
+    if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
+        raise ValueError(
+            "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
+            f"finite; got shape {array.shape}: {arguments.shown(x)}"
+        )
+    if array.ndim == 2:
+        if len(array) > gram.MAX_INPUTS:
+            raise ValueError(f"x must hold at most {gram.MAX_INPUTS} inputs; got shape {array.shape}")
+        if x2 != 1.0:
+            raise ValueError(f"x2 must be left out where x holds several inputs; got {x2}")
+        return array
     found = np.mean(array**2)
     if x2 != 1.0 and not np.isclose(_scalar("x2", x2), found, rtol=1e-6):
         raise ValueError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
     return array
 
 
+def _check_ntk(ntk: object, n_inputs: int, method: str) -> None:
+    if not isinstance(ntk, bool):
+        raise TypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
+    if ntk and not n_inputs:
+        raise ValueError("ntk must be False unless x holds several inputs, of shape (n_D, n0)")
+    if ntk and method != "networks":
+        raise ValueError(f'ntk must be False unless method is "networks"; got method {method!r}')
+
+
 # --- the run, and its statistics ----------------------------------------------------------------
 
 
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
-    """Draw the networks of a prepared job and measure them."""
+    """Draw the networks of a prepared job with one input, and measure them."""
+    seen, seconds = _draw(job, progress)
+    return _statistics(job.program, seen._asdict(), seconds)
+
+
+def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
+    """Draw the networks of a prepared job with several inputs, and measure them."""
+    return gram.statistics(job.program, *_draw(job, progress))
+
+
+def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
+    """The observables of every network, arrays of shape (n_nets, …) and float64, and the seconds it took."""
     size = blocks.block_size(job.program)
     total = -(-job.n_nets // size)
     a_call = min(blocks.CALL, max(8, total // 16))
-    key, parts = blocks.ensemble_key(job.seed), []
+    key, drawn = blocks.ensemble_key(job.seed), None
     started = time.perf_counter()
     with _bar(progress) as bar:
         task = bar.add_task(job.program.act.name, total=job.n_nets, speed=0.0)
         for first in range(0, total, a_call):
             count = min(a_call, total - first)
             seen = job.call(key, np.uint32(first), np.int32(count), job.values)
-            parts.append([np.asarray(a)[:count].reshape(count * size, -1) for a in seen])
-            done = min((first + count) * size, job.n_nets)
-            bar.update(task, completed=done, speed=done / (time.perf_counter() - started))
-    seconds = time.perf_counter() - started
-    columns = [np.concatenate(a)[: job.n_nets].astype(np.float64) for a in zip(*parts, strict=True)]
-    return _statistics(job.program, dict(zip(Observables._fields, columns, strict=True)), seconds)
+            if drawn is None:
+                drawn = jax.tree.map(lambda a: np.empty((job.n_nets, *a.shape[2:])), seen)
+            start, stop = first * size, min((first + count) * size, job.n_nets)
+            for kept, part in zip(jax.tree.leaves(drawn), jax.tree.leaves(seen), strict=True):
+                kept[start:stop] = np.asarray(part).reshape(-1, *kept.shape[1:])[: stop - start]
+            bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
+    return drawn, time.perf_counter() - started
 
 
 def _bar(progress: bool | None) -> Progress:

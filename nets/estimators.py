@@ -67,6 +67,48 @@ def variance_deviations(samples: np.ndarray, noise: np.ndarray | None = None) ->
     return np.sqrt((N - 1) / N) * e
 
 
+def covariance(samples: np.ndarray, others: np.ndarray) -> Estimate:
+    """The unbiased covariance s_xy = Σ (x_i − x̄)(y_i − ȳ)/(N−1), element by element."""
+    d, f = _centred(samples), _centred(others)
+    N = len(d)
+    product = d * f
+    value = product.sum(axis=0) / (N - 1) if N > 1 else np.full(product.shape[1:], np.nan)
+    return Estimate(value, _stderr(covariance_deviations(samples, others), needed=3))
+
+
+def covariance_deviations(samples: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """e_i = √((N−1)/N) N/((N−1)(N−2)) (d_i f_i − mean df), d_i = x_i − x̄, f_i = y_i − ȳ.
+
+    As for a variance, which this is where the two are the same.
+    """
+    product = _centred(samples) * _centred(others)
+    if len(product) < 3:
+        return np.zeros_like(product)
+    return _jackknife_factor(len(product)) * (product - product.mean(axis=0))
+
+
+def covariance_matrix(samples: np.ndarray) -> Estimate:
+    """The covariances of all pairs of columns of samples of shape (N, P), as `covariance` has them: (P, P).
+
+        s_ab = Σ d_a d_b/(N−1),   stderr² = (N/((N−1)(N−2)²)) [Σ d_a² d_b² − (Σ d_a d_b)²/N]
+
+    The bracket is Σ (d_a d_b − mean)² multiplied out, so that two products of matrices do. It loses digits
+    only where d_a d_b hardly varies from sample to sample, and rounding below 0 counts as 0.
+    """
+    d = _centred(samples)
+    N, P = d.shape
+    if N < 2:
+        return Estimate(np.full((P, P), np.nan), np.full((P, P), np.inf))
+    product = d.T @ d
+    value = (product + product.T) / 2 / (N - 1)
+    if N < 3:
+        return Estimate(value, np.full((P, P), np.inf))
+    d *= d
+    squares = d.T @ d
+    spread = np.maximum((squares + squares.T) / 2 - ((N - 1) * value) ** 2 / N, 0)
+    return Estimate(value, _jackknife_factor(N) * np.sqrt(spread))
+
+
 def scaled(estimate: Estimate, factor: float | np.ndarray) -> Estimate:
     """factor · estimate."""
     return Estimate(factor * estimate.mean, np.abs(factor) * estimate.stderr)
@@ -92,6 +134,17 @@ def _centred_at_first(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not len(x):
         return x, np.full(x.shape[1:], np.nan)
     return x - x[0], x[0]
+
+
+def _centred(samples: np.ndarray) -> np.ndarray:
+    """d_i = x_i − x̄; exactly 0 where all are equal."""
+    x, _ = _centred_at_first(samples)
+    return x - _mean(x)
+
+
+def _jackknife_factor(N: int) -> float:
+    """√((N−1)/N) N/((N−1)(N−2))."""
+    return float(np.sqrt((N - 1) / N) * N / ((N - 1) * (N - 2)))
 
 
 def _mean(x: np.ndarray) -> np.ndarray:

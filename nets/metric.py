@@ -2,6 +2,7 @@
 
 Given layer l, the neurons of layer l+1 are independent N(0, Ĝ^{l+1}) with
 Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_j)². Drawing them so takes n_l numbers a layer in place of n_l n_{l+1}.
+For n_D inputs Ĝ is their Gram matrix, and the numbers are n_l n_D.
 """
 
 import itertools
@@ -13,7 +14,10 @@ from jax import lax
 
 from eft.activations import Activation
 from nets.normals import standard_normal
-from nets.observables import Observables, observe
+from nets.observables import GramObservables, Observables, observe, overlap
+
+NOISE = 8
+"""Rounding units, relative, up to which what is left of a variance or covariance counts as 0."""
 
 
 def sample(
@@ -37,17 +41,70 @@ def sample(
     so that `log_G` is right beyond the float range, where G saturates at 0 or inf. Layers of equal
     width are one loop of the compiled program. Numbers have K1's dtype.
     """
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(widths), dtype=jnp.uint32))
     step = _log_step if log_domain else _step
-    carry = jnp.log(K1) if log_domain else K1
+
+    def layer(key, n, carry):
+        return step(act, standard_normal(key, (n,)).astype(K1.dtype), carry, cw, cb)
+
+    return _layers(key, widths, jnp.log(K1) if log_domain else K1, layer)
+
+
+def sample_gram(
+    key: jax.Array, act: Activation, widths: Sequence[int], K1: jax.Array, cw: jax.Array, cb: jax.Array
+) -> GramObservables:
+    """One network's layers at n_D inputs, given `widths` = (n₁, …, n_L) and the first metric K1, (n_D, n_D).
+
+        z_j = F u_j,  F Fᵀ = Ĝ,  u_j ~ N(0, 1)^{n_D},  Ĝ′ = C_b + (C_W/n) Σ_j σ(z_j) σ(z_j)ᵀ,  Ĝ¹ = K1
+
+    `G` of the result has shape (depth, n_D, n_D) and K1's dtype.
+    """
+
+    def layer(key, n, G):
+        u = standard_normal(key, (len(K1), n)).astype(K1.dtype)
+        z = jnp.matmul(factor(G), u, precision="highest")
+        return cb + cw * overlap(act.fn(z)), G
+
+    return GramObservables(_layers(key, widths, K1, layer), None)
+
+
+def factor(G: jax.Array) -> jax.Array:
+    """F with F Fᵀ = G, both (n_D, n_D), for any positive semidefinite G, singular or not.
+
+        F_αk = c_α/√r_p,  c_α = G_αp − Σ_{m<k} F_αm F_pm,  r_α = G_αα − Σ_{m<k} F_αm²,  p = argmax r_α/G_αα
+
+    Cholesky's factor with pivots, the remaining columns 0 once r_p/G_pp is within rounding (`NOISE` units),
+    and F_αk = 0 where r_α and c_α both are. So repeated inputs get equal rows, opposite ones opposite rows,
+    to rounding; zero inputs get zeros; a small input keeps its digits beside a large one. F Fᵀ is G to 1e-5
+    of √(G_αα G_ββ) in float32 at n_D = 64. nan where G is not finite.
+    """
+    size = jnp.diagonal(G)
+    unit = jnp.where(size > 0, size, 1)
+    rounding = NOISE * jnp.finfo(G.dtype).eps
+
+    def column(k, carry):
+        F, rest = carry  # r_α/G_αα; −∞ of the pivots so far
+        p = jnp.argmax(rest)
+        c = G[:, p] - jnp.sum(F * F[p], -1)
+        seen = (jnp.abs(c) > rounding * jnp.sqrt(unit * unit[p])) & (rest > -jnp.inf)
+        kept = ((rest > rounding) | seen) & (rest[p] > rounding)
+        f = jnp.where(kept, c / jnp.sqrt(jnp.where(kept[p], rest[p] * unit[p], 1)), 0)
+        return F.at[:, k].set(f), (rest - f * f / unit).at[p].set(-jnp.inf)
+
+    F, _ = lax.fori_loop(0, len(G), column, (jnp.zeros_like(G), size / unit))
+    return jnp.where(jnp.isfinite(G).all(), F, jnp.nan)
+
+
+def _layers(key: jax.Array, widths: Sequence[int], carry, layer):
+    """(carry, seen) = layer(key_l, n_l, carry), l = 1 … L; `seen` stacked. Equal widths are one loop."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(widths), dtype=jnp.uint32))
     runs, start = [], 0
     for n, run in itertools.groupby(widths):
         stop = start + len(list(run))
 
-        def layer(carry, key, n=n):
-            return step(act, standard_normal(key, (n,)).astype(K1.dtype), carry, cw, cb)
+        def step(carry, key, n=n):
+            return layer(key, n, carry)
 
-        carry, seen = lax.scan(layer, carry, keys[start:stop])
+        carry, seen = lax.scan(step, carry, keys[start:stop])
         runs.append(seen)
         start = stop
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)

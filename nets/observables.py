@@ -37,3 +37,16 @@ def observe(
         chi_perp=cw * jnp.mean(s1 * s1, -1),
     )
     return seen, cb + cw * jnp.mean(s * s, -1)
+
+
+class GramObservables(NamedTuple):
+    """One network at n_D inputs."""
+
+    G: jax.Array  # (depth, n_D, n_D) Ĝ^l_αβ, the metric that layer l was drawn with
+    Theta: jax.Array | None  # (n_D, n_D) the empirical NTK of the output, where it was asked for
+
+
+def overlap(s: jax.Array) -> jax.Array:
+    """P_αβ = (1/n) Σ_j s_αj s_βj of s with shape (n_D, n); symmetric to the bit."""
+    P = jnp.matmul(s, s.T, precision="highest") / s.shape[-1]
+    return (P + P.T) / 2

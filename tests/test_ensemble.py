@@ -159,7 +159,7 @@ def test_progress_goes_to_stderr_and_only_when_asked(capfd):
         ({"cw": 1e39}, ValueError, "must be finite in float32"),
         ({"cb": float("inf")}, ValueError, "cb must be finite"),
         ({"x2": -1}, ValueError, "x2 must be finite and ≥ 0; got -1"),
-        ({"x": [[1.0]]}, ValueError, "x must be one input of shape"),
+        ({"x": [[[1.0]]]}, ValueError, "x must be one input of shape"),
         ({"x": []}, ValueError, "x must be one input of shape"),
         ({"x": [float("nan")]}, ValueError, "x must be one input of shape"),
         ({"x": [1.0, 1.0], "x2": 3.0}, ValueError, "x2 must be left out"),

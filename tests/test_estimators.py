@@ -89,6 +89,59 @@ def test_deviations_give_the_covariance_of_estimates():
         assert abs(seen - expected) < 4 / np.sqrt(REPEATS) and abs(told - expected) < 0.01
 
 
+def pair(name, N, seed=0):
+    """x = u + v and y = u + w: their covariance is the variance of u."""
+    u, v, w = (samples(name, N, 3 * seed + i) for i in range(3))
+    return u + v, u + w
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize("nominal", [0.68, 0.95])
+def test_coverage_of_a_covariance(name, nominal):
+    estimate = estimators.covariance(*pair(name, 1000))
+    covered = abs(estimate.mean - DATA[name][2]) <= stats.norm.ppf(0.5 + nominal / 2) * estimate.stderr
+    assert abs(covered.mean() - nominal) < 4 * np.sqrt(nominal * (1 - nominal) / REPEATS) + 0.005
+
+
+def test_negative_control_the_gaussian_formula_does_not_cover_a_covariance_for_chi2():
+    x, y = samples("chi2", 1000), samples("chi2", 1000)
+    estimate = estimators.covariance(x, y)
+    wrong = np.sqrt((x.var(axis=0) * y.var(axis=0) + estimate.mean**2) / 999)
+    assert (abs(estimate.mean - 8.0) <= wrong).mean() < 0.55
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_covariance_is_unbiased_at_five_samples(name):
+    found = estimators.covariance(*pair(name, 5)).mean
+    assert abs(found.mean() - DATA[name][2]) < 4 * found.std() / np.sqrt(REPEATS)
+
+
+def test_the_closed_form_of_a_covariance_is_the_jackknife_and_the_matrix_is_all_pairs():
+    x = RNG(3).gamma(2, size=(9, 3))
+    matrix = estimators.covariance_matrix(x)
+    for a in range(3):
+        for b in range(3):
+            found = estimators.covariance(x[:, a], x[:, b])
+            left_out = [np.cov(np.delete(x[:, [a, b]], i, 0).T)[0, 1] for i in range(9)]
+            expected = np.sqrt(8 / 9 * ((left_out - np.mean(left_out)) ** 2).sum())
+            np.testing.assert_allclose(found.mean, np.cov(x.T)[a, b], rtol=1e-12)
+            np.testing.assert_allclose(found.stderr, expected, rtol=1e-12)
+            np.testing.assert_allclose((matrix.mean[a, b], matrix.stderr[a, b]), found, rtol=1e-12)
+    np.testing.assert_allclose(estimators.covariance(x, x), estimators.variance(x), rtol=1e-12)
+    np.testing.assert_array_equal(matrix.mean, matrix.mean.T)
+
+
+def test_covariances_of_equal_or_too_few_samples():
+    equal = estimators.covariance_matrix(np.full((1000, 2), 0.1))
+    assert not np.any(equal)
+    for N, known, error_known in ((0, False, False), (1, False, False), (2, True, False), (3, True, True)):
+        x = RNG(N).normal(size=(N, 2))
+        for estimate in (estimators.covariance_matrix(x), estimators.covariance(x, x)):
+            assert np.isfinite(estimate.mean).all() == known
+            assert np.isfinite(estimate.stderr).all() == error_known
+            assert error_known or np.isinf(estimate.stderr).all()
+
+
 def test_equal_samples_have_no_spread_at_all():
     x = np.full(1000, 0.1)
     assert estimators.mean(x) == Estimate(0.1, 0.0)

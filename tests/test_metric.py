@@ -7,7 +7,7 @@ import pytest
 
 import eft
 from nets import measure
-from nets.metric import sample
+from nets.metric import factor, sample
 
 CLOSED_FORMS = {  # E[Ĝ²]/E[Ĝ]² of a layer after hidden widths n: Π(1 + c/n), at the critical C_W
     "linear": (1.0, 2),
@@ -71,3 +71,33 @@ def test_runs_of_one_width_are_one_loop():
         return len(str(jax.make_jaxpr(lambda: one("tanh", (16,) * depth))()))
 
     assert size(400) < size(5) + 200
+
+
+def gram(X, cb=0.0, dtype=jnp.float32):
+    return jnp.asarray(cb + X @ X.T / X.shape[1], dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("cb", [0.0, 0.1])
+@pytest.mark.parametrize("n_D", [1, 6, 64])
+def test_the_factor_of_a_singular_metric(n_D, cb, dtype):
+    """Fewer dimensions than inputs; the first six: repeated, opposite, collinear, zero, and small."""
+    X = np.random.default_rng(n_D).normal(size=(n_D, 12))
+    X[1:6] = (np.array([1, -1, 2, 0, 1e-3])[:, None] * X[0])[: n_D - 1]
+    G = gram(X, cb, dtype)
+    F = np.asarray(factor(G), np.float64)
+    G = np.asarray(G, np.float64)
+    size, eps = np.sqrt(np.diag(G)), float(jnp.finfo(dtype).eps)
+    scale = np.where(size > 0, size, 1)
+    assert abs((F @ F.T - G) / np.outer(scale, scale)).max() < 50 * eps
+    assert F.any(axis=0).sum() <= (min(n_D, 13) if dtype == jnp.float64 else n_D)
+    if n_D > 1:
+        np.testing.assert_allclose(F[1], F[0], atol=10 * eps * size[0])
+        if cb == 0:
+            np.testing.assert_allclose(F[2], -F[0], atol=10 * eps * size[0])
+            np.testing.assert_allclose(F[5], 1e-3 * F[0], atol=10e-3 * eps * size[0])
+            assert not F[4].any()
+
+
+def test_the_factor_of_a_metric_beyond_the_float_range():
+    assert np.isnan(factor(jnp.array([[jnp.inf, 1.0], [1.0, 1.0]]))).all()
