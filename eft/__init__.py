@@ -16,6 +16,7 @@ from eft.phases import (
     phase_diagram,
     threshold,
 )
+from eft.vertex import VertexFlow, vertex_flow
 
 __all__ = [
     "Activation",
@@ -31,6 +32,7 @@ __all__ = [
     "PhaseDiagram",
     "QuadratureWarning",
     "Universality",
+    "VertexFlow",
     "activation",
     "activation_names",
     "classify",
@@ -46,4 +48,5 @@ __all__ = [
     "pair_flow",
     "phase_diagram",
     "threshold",
+    "vertex_flow",
 ]

@@ -3,9 +3,7 @@
 z₁ = √K₁ x and z₂ = √K₂ (ρx + √(1−ρ²) y) with x, y ~ N(0, 1) independent. What matters to a pair of inputs
 that are close is 1 − ρ, which a float ρ does not know; so `gap` = 1 − ρ is the argument.
 
-The integral over y is split where z₂ is at 0 or at a kink, that over x where z₁ or the mean of z₂ is. Towards
-each such point the nodes are even in the log of the distance, so that neither K nor 1 − ρ sets a scale
-that they would miss.
+The integral over y is cut where z₂ is at 0 or at a kink, that over x where z₁ or the mean of z₂ is.
 """
 
 import functools
@@ -20,15 +18,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function, jump_at, sides
-
-STEP = 0.125
-"""Of the trapezoidal rule, in the log of the distance to the next cut: relative error about 1e-14."""
-
-REACH = 10.0
-"""|x|, |y| at which the Gaussian, then e^{−50}, is cut off."""
-
-NEAR = 1e-10
-"""The closest to a cut that is resolved, as a share of the way to the next."""
+from eft.rules import graded
 
 SHORT = 1e-3
 """|z₁−z₂| below which σ(z₁) − σ(z₂) is taken from derivatives."""
@@ -139,59 +129,42 @@ def _sine(frequency: float, a, b, difference, gap):
 # --- quadrature ---------------------------------------------------------------------------------
 
 
-@functools.cache
-def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1], even in the log of the distance to either graded end.
+class Plane(NamedTuple):
+    """Nodes for two Gaussian variables: x on the leading axis, y on the last."""
 
-    log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, trapezoidal in t; it falls off double exponentially at the ends.
-    """
-    left, right = (math.log(NEAR if graded else 0.2) for graded in (graded_left, graded_right))
-    left, right = left - 2.5, 2.5 - right
-    t = np.arange(left - 3.7, right + 3.7, STEP)
-    down, up = np.exp(left - t), np.exp(t - right)
-    y = t - down + up
-    share, rest = 1 / (1 + np.exp(-y)), 1 / (1 + np.exp(y))
-    return share, STEP * share * rest * (1 + down + up)
+    x: jax.Array  # (N, 1)
+    w_x: jax.Array
+    y: jax.Array  # (N, M)
+    w_y: jax.Array
+    z1: jax.Array  # (N, 1)
+    z2: jax.Array  # (N, M)
 
-
-def _nodes(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights for ∫dx e^{−x²/2}/√2π over |x| ≤ REACH, graded to every cut; the last axis."""
-    cuts = jnp.sort(jnp.clip(cuts, -REACH, REACH), axis=-1)
-    ends = jnp.full_like(cuts[..., :1], REACH)
-    edges = jnp.concatenate([-ends, cuts, ends], -1)
-    last = edges.shape[-1] - 2
-    x, w = [], []
-    for i in range(last + 1):
-        share, weight = (jnp.asarray(r, cuts.dtype) for r in _unit_rule(i > 0, i < last))
-        low, high = edges[..., i : i + 1], edges[..., i + 1 : i + 2]
-        x.append(low + (high - low) * share)
-        w.append((high - low) * weight)
-    nodes, weights = jnp.concatenate(x, -1), jnp.concatenate(w, -1)
-    return nodes, weights * jnp.exp(-nodes * nodes / 2) / math.sqrt(2 * math.pi)
+    def mean(self, f: jax.Array) -> jax.Array:
+        return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))
 
 
-def _by_quadrature(act: Activation, a, b, difference, gap):
-    """One pair: x on the leading axis, y on the last."""
+def plane(act: Activation, a, b, gap) -> Plane:
+    """The nodes for one pair of √K₁, √K₂ and 1 − ρ."""
     kinks = jnp.asarray([c for c in act.kinks if c != 0], a.dtype)
     tiny = jnp.finfo(a.dtype).tiny
     rho = 1 - gap
     sine = jnp.sqrt(gap * (2 - gap))
     safe = lambda d: jnp.where(d == 0, tiny, d)  # noqa: E731
-    x, w_x = _nodes(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / safe(a), kinks / safe(rho * b)]))
+    x, w_x = graded(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / safe(a), kinks / safe(rho * b)]))
     x, w_x = x[:, None], w_x[:, None]
     zeros = jnp.concatenate([jnp.zeros(1, a.dtype), kinks])
-    y, w_y = _nodes((zeros / safe(b) - rho * x) / jnp.maximum(sine, tiny))
-    z1 = a * x
-    z2 = b * (rho * x + sine * y)
-    apart = (difference + b * gap) * x - b * sine * y
-    s1, ds1 = act.derivatives(z1)[:2]
-    s2, ds2 = act.derivatives(z2)[:2]
-    d = _difference(act, z1, z2, s1 - s2, apart)
+    y, w_y = graded((zeros / safe(b) - rho * x) / jnp.maximum(sine, tiny))
+    return Plane(x, w_x, y, w_y, a * x, b * (rho * x + sine * y))
 
-    def mean(f):
-        return jnp.sum(w_x[:, 0] * jnp.sum(w_y * f, -1))
 
-    return mean(s1 * s2), mean(ds1 * ds2), mean(d * d)
+def _by_quadrature(act: Activation, a, b, difference, gap):
+    p = plane(act, a, b, gap)
+    sine = jnp.sqrt(gap * (2 - gap))
+    apart = (difference + b * gap) * p.x - b * sine * p.y
+    s1, ds1 = act.derivatives(p.z1)[:2]
+    s2, ds2 = act.derivatives(p.z2)[:2]
+    d = _difference(act, p.z1, p.z2, s1 - s2, apart)
+    return p.mean(s1 * s2), p.mean(ds1 * ds2), p.mean(d * d)
 
 
 def _difference(act: Activation, z1, z2, direct, apart):

@@ -99,9 +99,9 @@ def gram_flow(
     depth = arguments.positive_int("depth", depth, maximum=10_000)
     budget = arguments.positive_int("memory_budget", memory_budget)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
-    numbers = [_number(name, value) for name, value in given.items()]
-    rows = _inputs("X", X)
-    columns = rows if X2 is None else _inputs("X2", X2)
+    numbers = [checked_number(name, value) for name, value in given.items()]
+    rows = checked_inputs("X", X)
+    columns = rows if X2 is None else checked_inputs("X2", X2)
     if rows.shape[1] != columns.shape[1]:
         raise ValueError(f"X and X2 must have the same n0; got shapes {rows.shape} and {columns.shape}")
     dtype = jnp.result_type(rows, columns)
@@ -127,14 +127,14 @@ def gram_flow(
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def _number(name: str, value: object) -> float:
+def checked_number(name: str, value: object) -> float:
     number = np.asarray(arguments.nonnegative(name, value))
     if number.ndim:
         raise ValueError(f"{name} must be one number; got shape {number.shape}")
     return float(number)
 
 
-def _inputs(name: str, value: object) -> jax.Array:
+def checked_inputs(name: str, value: object) -> jax.Array:
     X = arguments.real_array(name, value)
     if X.ndim != 2 or not X.size:
         raise ValueError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")

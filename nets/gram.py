@@ -26,6 +26,7 @@ class GramMeasurement(NamedTuple):
     n_overflowed: np.ndarray  # (depth,) networks left out: a number was not finite, here or before
     widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
     G: np.ndarray  # (n_nets, depth, n_D, n_D) Ĝ^l of every network, float64; not finite where it overflowed
+    Theta_hat: np.ndarray | None  # (n_nets, n_D, n_D) Θ̂ of every network, with `ntk=True`
     seconds: float  # wall-clock time of the drawing, compilation not counted
 
 
@@ -57,6 +58,7 @@ def statistics(program: Program, seen: GramObservables, seconds: float) -> GramM
         n_overflowed=(~whole).sum(axis=0),
         widths=np.array(program.sizes),
         G=G,
+        Theta_hat=None if seen.Theta is None else np.asarray(seen.Theta),
         seconds=seconds,
     )
 

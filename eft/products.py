@@ -1,0 +1,96 @@
+"""Expectations of products of an activation at three and four Gaussian variables: ⟨σ₁²σ₂σ₃⟩, ⟨σ₁σ₂σ₃σ₄⟩.
+
+z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ needs x₁, z₂ needs x₁ and x₂, …; so
+
+    ⟨φ₁φ₂φ₃φ₄⟩ = ∫dx₁ φ₁(z₁) ∫dx₂ φ₂(z₂) ∫dx₃ φ₃(z₃) ∫dx₄ φ₄(z₄)
+
+An analytic σ is summed on even nodes. Otherwise each integral is cut where one of the variables, or its mean
+given the x so far, is at a kink. No inverse of K is taken: variables may repeat and depend on one another.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from eft.activations import Activation
+from eft.factor import factor
+from eft.rules import even, legendre
+
+
+class Grid(NamedTuple):
+    """How an integral over each x is done."""
+
+    cuts: tuple[float, ...]  # places of σ; none: even nodes
+    step: float  # of the even nodes
+    count: int  # nodes between neighbouring cuts
+
+    def coarser(self) -> "Grid":
+        return Grid(self.cuts, self.step * 6 / 5, self.count * 5 // 6)
+
+
+class Products(NamedTuple):
+    """Shape (3,) of three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () of four."""
+
+    value: jax.Array
+    error: jax.Array  # |what fewer nodes make of it − value|
+
+
+def grid(act: Activation, variables: int, largest_K: float) -> Grid:
+    """Even nodes for σ without kinks while they resolve σ(√K x); else cuts at the kinks, and at 0."""
+    step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
+    cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
+    count = {3: 48, 4: 28 if len(cuts) < 2 else 18}[variables]
+    doublings = math.ceil(math.log2(max(1.0, largest_K)))  # of few values, so that few programs are compiled
+    return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count)
+
+
+def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
+    """The expectations in z ~ N(0, K), K of shape (r, r), r = 3 or 4."""
+    F, order = factor(K)
+    F = F[order]
+    value, rough = (_products(act, F, g) for g in (grid, grid.coarser()))
+    error = jnp.abs(rough - value)
+    if len(K) == 4:
+        return Products(value[0], error[0])
+    return Products(*(jnp.zeros_like(a).at[order].set(a) for a in (value, error)))
+
+
+def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
+    r = len(F)
+    doubled = range(3) if r == 3 else (None,)
+
+    def outermost(at):
+        x, w = at
+        means, levels = F[:, 0] * x, [(act(F[0, 0] * x), w)]
+        for k in range(1, r):
+            x, w = _nodes(means[k:], F[k:, k], grid)
+            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
+            levels.append((act(means[k]), w))
+        return jnp.stack([_nested(levels, k) for k in doubled])
+
+    first = _nodes(jnp.zeros(r, F.dtype), F[:, 0], grid)
+    return jnp.sum(jax.lax.map(outermost, first), 0)
+
+
+def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
+    """For the x in z = mean + slope·x, an axis over variables first."""
+    if not grid.cuts:
+        return even(grid.step, means.dtype)
+    slopes = jnp.where(slopes == 0, jnp.finfo(means.dtype).tiny, slopes)
+    slopes = jnp.expand_dims(slopes, tuple(range(1, means.ndim)))
+    cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])
+    if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow in it
+        cuts = jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
+    return legendre(jnp.moveaxis(cuts, 0, -1), grid.count)
+
+
+def _nested(levels: Sequence[tuple[jax.Array, jax.Array]], doubled: int | None) -> jax.Array:
+    """Σ w₁φ₁ Σ w₂φ₂ ⋯ with φ = σ, or σ² at one level."""
+    inner = jnp.ones((), levels[0][0].dtype)
+    for k, (s, w) in reversed(list(enumerate(levels))):
+        inner = w * (s * s if k == doubled else s) * inner
+        inner = jnp.sum(inner, -1) if inner.ndim else inner
+    return inner

@@ -1,0 +1,110 @@
+"""How ⟨σ(z₁)σ(z₂)⟩ responds to a change of the kernel of z₁ and z₂, to second order.
+
+In polar coordinates a = √K₁₁, b = √K₂₂, ρ = K₁₂/ab no inverse of the kernel is needed, u_i = z_i/√K_ii:
+
+    f_a = ⟨u₁σ₁′σ₂⟩,   f_ρ = ab⟨σ₁′σ₂′⟩,   f_aa = ⟨u₁²σ₁″σ₂⟩,   f_ab = ⟨u₁u₂σ₁′σ₂′⟩,
+    f_aρ = b⟨σ₁′σ₂′⟩ + ab⟨u₁σ₁″σ₂′⟩,   f_ρρ = a²b²⟨σ₁″σ₂″⟩
+
+A kink at c puts a δ function into σ″, of strength j = [σ′]_c: under it z₁ = c, and the other variable is
+Gaussian with mean ρbc/a and variance b²(1−ρ²).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from eft.activations import Activation
+from eft.bivariate import plane
+from eft.gaussian import density, derivative, jump_at
+from eft.rules import graded
+
+SAME = 1e-14
+"""1 − |ρ| up to which two variables are one: they fluctuate together, and f_ρρ is not needed."""
+
+
+class Response(NamedTuple):
+    """Of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
+
+    fourth: jax.Array  # (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩
+    gradient: jax.Array  # (3,) ∂f/∂K
+    polar_gradient: jax.Array  # (3,) ∂f/∂(a, b, ρ)
+    polar_hessian: jax.Array  # (3, 3); f_ρρ is 0 where |ρ| = 1
+    jacobian: jax.Array  # (3, 3) ∂(a, b, ρ)/∂K
+    curvature: jax.Array  # (3, 3, 3) ∂²(a, b, ρ)/∂K∂K
+
+    def second_order(self, V: jax.Array) -> jax.Array:
+        """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""
+        polar = self.jacobian @ V @ self.jacobian.T
+        return (
+            jnp.sum(self.polar_hessian * polar) + self.polar_gradient @ jnp.sum(self.curvature * V, (1, 2))
+        ) / 2
+
+
+def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Response:
+    """Of ⟨σ₁σ₂⟩ at √K₁₁ = a, √K₂₂ = b and ρ = 1 − gap; σ must be continuous."""
+    p = plane(act, a, b, gap)
+    s1, d1, c1 = act.derivatives(p.z1)[:3]
+    s2, d2, c2 = act.derivatives(p.z2)[:3]
+    u1 = p.x
+    u2 = (1 - gap) * p.x + jnp.sqrt(gap * (2 - gap)) * p.y
+    slopes = p.mean(d1 * d2)
+    f_a, f_b, f_r = p.mean(u1 * d1 * s2), p.mean(s1 * u2 * d2), a * b * slopes
+    f_aa, f_bb = p.mean(u1 * u1 * c1 * s2), p.mean(s1 * u2 * u2 * c2)
+    f_ab = p.mean(u1 * u2 * d1 * d2)
+    f_ar = b * slopes + a * b * p.mean(u1 * c1 * d2)
+    f_br = a * slopes + a * b * p.mean(d1 * u2 * c2)
+    f_rr = a * a * b * b * p.mean(c1 * c2)
+    at_1, at_2 = _at_kinks(act, a, b, gap), _at_kinks(act, b, a, gap)
+    f_aa, f_ar, f_rr = f_aa + at_1[0], f_ar + at_1[1], f_rr + at_1[2]
+    f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + _at_both(act, a, b, gap)
+    f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= SAME, 0.0, f_rr)
+
+    K = jnp.stack([a * a, b * b, a * b * (1 - gap)])
+    jacobian, curvature = _coordinates(K)
+    gradient = jnp.stack([f_a, f_b, f_r])
+    hessian = jnp.stack([f_aa, f_ab, f_ar, f_ab, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
+    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
+def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First and second derivatives of (a, b, ρ) by (K₁₁, K₂₂, K₁₂); a variable that is 0 stands still."""
+
+    def polar(K):
+        a, b = jnp.sqrt(K[0]), jnp.sqrt(K[1])
+        return jnp.stack([a, b, K[2] / (a * b)])
+
+    safe = jnp.where(K[:2] > 0, K[:2], 1.0)
+    K = jnp.concatenate([safe, K[2:]])
+    return jax.jacfwd(polar)(K), jax.jacfwd(jax.jacfwd(polar))(K)
+
+
+def _at_kinks(act: Activation, a, b, gap) -> tuple:
+    """What δ functions in σ₁″ add to f_aa, f_aρ, f_ρρ."""
+    total = jnp.zeros(3, a.dtype)
+    safe = jnp.where(a > 0, a, 1.0)
+    tiny = jnp.finfo(a.dtype).tiny
+    sine = jnp.maximum(jnp.sqrt(gap * (2 - gap)), tiny)
+    for c in act.kinks:
+        j = jump_at(derivative(act.fn), c, a.dtype)
+        u = c / safe
+        weight = jnp.where(a > 0, j * density(c, safe * safe), 0.0)
+        cuts = jnp.asarray([0.0, *(k for k in act.kinks if k != 0)], a.dtype) / jnp.where(b > 0, b, tiny)
+        y, w = graded((cuts - (1 - gap) * u) / sine)
+        s, d, curved = (jnp.sum(w * f) for f in act.derivatives(b * ((1 - gap) * u + sine * y))[:3])
+        total = total + weight * jnp.stack([u * u * s, a * b * u * d, a * a * b * b * curved])
+    return tuple(total)
+
+
+def _at_both(act: Activation, a, b, gap) -> jax.Array:
+    """What the product of two δ functions adds to f_ρρ: a²b² Σ j j′ p(c, c′)."""
+    total = jnp.zeros((), a.dtype)
+    safe_a, safe_b = (jnp.where(r > 0, r, 1.0) for r in (a, b))
+    variance = b * b * gap * (2 - gap)
+    for c in act.kinks:
+        for k in act.kinks:
+            j = jump_at(derivative(act.fn), c, a.dtype) * jump_at(derivative(act.fn), k, a.dtype)
+            other = jnp.where(variance > 0, density(k - (1 - gap) * safe_b * c / safe_a, variance), 0.0)
+            total = total + j * density(c, safe_a * safe_a) * other
+    return a * a * b * b * total
