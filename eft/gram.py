@@ -12,9 +12,10 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.bivariate import closed_form
-from eft.flow import KernelFlow, kernel_flow
+from eft.flow import kernel_flow
 from eft.gaussian import Function
 from eft.hermite import coefficients
+from eft.moments import Moments
 
 TILE = 128
 """Inputs a side of the block of pairs that goes through all layers at a time."""
@@ -112,8 +113,9 @@ def gram_flow(
     x = x.astype(dtype)
     x2 = jnp.mean(x * x, -1)
     single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=x2)
-    series, odd = _series(act, single)
-    side = _Side(x, _Layers(single.K, _single_ntk(act, single, x2, *settings), series))
+    m = act.moments(single.K)
+    series, odd = _series(act, single.K, m)
+    side = _Side(x, _Layers(single.K, _single_ntk(m.g, single.chi_perp, x2, *settings), series))
     n, m = len(rows), len(columns)
     left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
     right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
@@ -161,39 +163,34 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 # --- the inputs, each by itself -----------------------------------------------------------------
 
 
-def _series(act: Activation, single: KernelFlow) -> tuple[_Series, bool]:
+def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, bool]:
     """The coefficients at every input and layer, as many as are needed; and whether σ is odd."""
-    K = single.K
     if closed_form(act):
         empty = jnp.zeros(K.shape, K.dtype)
         return _Series(empty[..., None][..., :0], empty, empty.astype(int)), False
-    flat = K.ravel()
+    flat, g, slope = K.ravel(), m.g.ravel(), (K * m.slope2).ravel()
     halvings = min(26, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
-    some = jnp.quantile(flat, jnp.linspace(0, 1, 8).astype(K.dtype), method="nearest")
-    a = coefficients(act, some, MOST, halvings)
+    some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
+    a = coefficients(act, flat[some], MOST, halvings)
     odd = bool(jnp.all(jnp.abs(a[:, ::2]) <= 64 * jnp.finfo(K.dtype).eps * jnp.max(jnp.abs(a), -1)[:, None]))
-    worst = int(_counted(a, *_sizes(act, some), 1)[1].max()) + 2
+    worst = int(_counted(a, g[some], slope[some], 1)[1].max()) + 2
     count = min(MOST, math.ceil(worst / (2 * RUN)) * 2 * RUN)
     a = coefficients(act, flat, count, halvings)
-    left_out, runs = _counted(a, *_sizes(act, flat), 2 * RUN if odd else RUN)
+    left_out, runs = _counted(a, g, slope, 2 * RUN if odd else RUN)
     a = a[:, odd :: 1 + odd]
     return _Series(a.reshape(*K.shape, -1), left_out.reshape(K.shape), runs.reshape(K.shape)), odd
 
 
-def _single_ntk(act: Activation, single: KernelFlow, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
+@jax.jit
+def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
     """Θ_αα of every input and layer."""
 
     def layer(Theta, now):
         g, chi_perp = now
         return lambda_b + lambda_w * g + chi_perp * Theta, Theta
 
-    _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (act.moments(single.K).g.T, single.chi_perp.T))
+    _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
     return Theta.T
-
-
-def _sizes(act: Activation, K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    m = act.moments(K)
-    return m.g, K * m.slope2
 
 
 @jax.jit
