@@ -16,6 +16,7 @@ from eft.phases import (
     phase_diagram,
     threshold,
 )
+from eft.regression import Posterior, Regression, regress
 from eft.vertex import VertexFlow, vertex_flow
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "PairFlow",
     "PairMoments",
     "PhaseDiagram",
+    "Posterior",
     "QuadratureWarning",
+    "Regression",
     "Universality",
     "VertexFlow",
     "activation",
@@ -47,6 +50,7 @@ __all__ = [
     "pair_expectation",
     "pair_flow",
     "phase_diagram",
+    "regress",
     "threshold",
     "vertex_flow",
 ]
