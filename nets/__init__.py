@@ -4,5 +4,7 @@ from nets.ensemble import Measurement, measure
 from nets.estimators import Estimate
 from nets.fcn import FCN
 from nets.gram import GramMeasurement
+from nets.snapshots import TrainingRun
+from nets.training import train
 
-__all__ = ["FCN", "Estimate", "GramMeasurement", "Measurement", "measure"]
+__all__ = ["FCN", "Estimate", "GramMeasurement", "Measurement", "TrainingRun", "measure", "train"]

@@ -153,7 +153,7 @@ def prepare(
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
-    hidden = _hidden(width, widths, depth)
+    hidden = checked_hidden(width, widths, depth)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
@@ -162,13 +162,16 @@ def prepare(
             f'depth must be ≤ {MAX_WRITTEN_OUT} for method="networks", and for any method widths may not '
             f"change more often than that; got {written_out:,}"
         )
-    dtype = _float_dtype(dtype)
-    cw, cb = _scalar("cw", cw), _scalar("cb", cb)
+    dtype = float_dtype(dtype)
+    cw, cb = checked_number("cw", cw), checked_number("cb", cb)
     x = _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
     _check_ntk(ntk, n_inputs, method)
-    rates = {"lambda_w": _scalar("lambda_w", lambda_w), "lambda_b": _scalar("lambda_b", lambda_b)}
+    rates = {
+        "lambda_w": checked_number("lambda_w", lambda_w),
+        "lambda_b": checked_number("lambda_b", lambda_b),
+    }
     if n_inputs:
         if own_K1:
             raise ValueError(f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}")
@@ -178,7 +181,7 @@ def prepare(
         x2 = float(np.mean(x**2))
         if own_K1 and x2 == 0:
             raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
-        K1 = _scalar("K1", K1) if own_K1 else cb + cw * x2
+        K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
     if not np.max([cw, cb, np.max(K1), *rates.values()]) <= float(np.finfo(dtype).max):
         raise ValueError(
             f"cw, cb, the first kernel, lambda_w and lambda_b must be finite in {dtype}; "
@@ -197,7 +200,7 @@ def prepare(
         ntk,
     )
     budget = arguments.positive_int("memory_budget", memory_budget)
-    seed = _seed(seed)
+    seed = checked_seed(seed)
     _check_memory(program, n_nets, blocks.least_memory(program), budget)
     call, needed = blocks.compiled(program)
     _check_memory(program, n_nets, needed, budget)
@@ -221,7 +224,7 @@ def _check_memory(program: blocks.Program, n_nets: int, needed: int, budget: int
         )
 
 
-def _hidden(width, widths, depth: int) -> tuple[int, ...]:
+def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
     if widths is None:
         return (arguments.positive_int("width", width),) * (depth - 1)
     if width is not None:
@@ -230,20 +233,20 @@ def _hidden(width, widths, depth: int) -> tuple[int, ...]:
     return arguments.widths_of(widths, depth)
 
 
-def _scalar(name: str, value: object) -> float:
+def checked_number(name: str, value: object) -> float:
     number = np.asarray(arguments.nonnegative(name, value))
     if number.ndim:
         raise ValueError(f"{name} must be one number; got shape {number.shape}")
     return float(number)
 
 
-def _seed(seed: object) -> int:
+def checked_seed(seed: object) -> int:
     if seed == 0:
         return 0
     return arguments.positive_int("seed", seed, maximum=2**32 - 1)
 
 
-def _float_dtype(dtype: Any) -> np.dtype:
+def float_dtype(dtype: Any) -> np.dtype:
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -257,7 +260,7 @@ def _float_dtype(dtype: Any) -> np.dtype:
 
 def _input(x: object, x2: object) -> np.ndarray:
     if x is None:
-        return np.full(2, math.sqrt(_scalar("x2", x2)))
+        return np.full(2, math.sqrt(checked_number("x2", x2)))
     array = np.asarray(arguments.real_array("x", x), np.float64)
     if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
         raise ValueError(
@@ -271,7 +274,7 @@ def _input(x: object, x2: object) -> np.ndarray:
             raise ValueError(f"x2 must be left out where x holds several inputs; got {x2}")
         return array
     found = np.mean(array**2)
-    if x2 != 1.0 and not np.isclose(_scalar("x2", x2), found, rtol=1e-6):
+    if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
         raise ValueError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
     return array
 
@@ -306,7 +309,7 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     a_call = min(blocks.CALL, max(8, total // 16))
     key, drawn = blocks.ensemble_key(job.seed), None
     started = time.perf_counter()
-    with _bar(progress) as bar:
+    with progress_bar(progress, "networks/s") as bar:
         task = bar.add_task(job.program.act.name, total=job.n_nets, speed=0.0)
         for first in range(0, total, a_call):
             count = min(a_call, total - first)
@@ -320,15 +323,17 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     return drawn, time.perf_counter() - started
 
 
-def _bar(progress: bool | None) -> Progress:
+def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
+    """On stderr; tasks have a field `speed`, in that unit, and those that `more` shows."""
     console = Console(stderr=True)
     shown = console.is_terminal if progress is None else progress
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[speed]:.0f} networks/s"),
+        TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
         TimeRemainingColumn(),
+        *map(TextColumn, more),
         console=console,
         disable=not shown,
     )

@@ -1,0 +1,266 @@
+"""The compiled programs of a training ensemble: start, some steps, a look at every layer.
+
+Networks lie in blocks; a block is vmapped, blocks follow one another, and devices share them out. How many of
+them a device has to do is not known to the compiler: each block runs the same instructions wherever it is.
+"""
+
+import functools
+import itertools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+
+from eft.activations import Activation
+from nets import mesh
+from nets.blocks import ensemble_key
+from nets.fcn import FCN
+from nets.observables import observe
+
+
+class State(NamedTuple):
+    """Networks in training; leaves of shape (blocks, networks of a block, …)."""
+
+    parameters: Any
+    optimizer: Any
+    loss: jax.Array  # of the step before
+    alive: jax.Array  # bool: everything was finite so far
+
+
+class Team(NamedTuple):
+    """One architecture under one optimizer: what the programs are compiled for; hashable."""
+
+    act: Activation
+    sizes: tuple[int, ...]  # n₀, …, n_L
+    settings: tuple[tuple[str, Any], ...]  # cw, cb, and K1, x2 if the first layer has a kernel of its own
+    optimizer: optax.GradientTransformation
+    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    batch_size: int | None
+    dtype: np.dtype
+    devices: jax.sharding.Mesh
+
+    def network(self, key: jax.Array) -> FCN:
+        n0, *hidden, n_out = self.sizes
+        return FCN(n0, hidden, n_out, act=self.act, rngs=key, dtype=self.dtype, **dict(self.settings))
+
+    def module(self, parameters: Any) -> FCN:
+        return nnx.merge(_graph(self), parameters)
+
+
+@functools.lru_cache(maxsize=64)
+def _graph(team: Team):
+    return nnx.split(nnx.eval_shape(lambda: team.network(jax.random.key(0))))[0]
+
+
+Data = Mapping[str, Any]
+"""X, Y: what is learned; probe: inputs at which layers are measured; test: those at which outputs are."""
+
+
+def block_size(team: Team) -> int:
+    """Networks that are vmapped: a power of 2 that the architecture alone decides."""
+    return 1 << max(0, min(5, (2**20 // weights(team)).bit_length() - 1))
+
+
+def weights(team: Team) -> int:
+    return sum(n_in * n for n_in, n in itertools.pairwise(team.sizes))
+
+
+def start(team: Team, seed: int, n_nets: int, initial: Any) -> State:
+    """Networks as they were drawn, or all as `initial` says."""
+    blocks = -(-n_nets // block_size(team))
+    blocks += -blocks % team.devices.size
+    index = mesh.placed(np.arange(blocks, dtype=np.uint32), team.devices)
+    if initial is not None:
+        given = mesh.placed(_given(team, initial, n_nets, blocks), team.devices)
+        return mesh.on_each(functools.partial(_start_given, team), team.devices, given, index)
+    words = np.asarray(jax.random.key_data(ensemble_key(seed)))
+    return mesh.on_each(lambda index: _start(team, words, index, _count(index)), team.devices, index)
+
+
+def _given(team: Team, initial: Any, n_nets: int, blocks: int) -> Any:
+    """Parameters of every network, in blocks; those that fill up the last ones are copies of the last."""
+    template = jax.eval_shape(lambda: nnx.state(team.network(jax.random.key(0))))
+    if jax.tree.structure(initial) != jax.tree.structure(template):
+        raise ValueError(
+            "initial must hold the parameters of networks of this depth, as nnx.state gives them"
+        )
+    shapes = [leaf.shape for leaf in jax.tree.leaves(template)]
+    found = [np.shape(leaf) for leaf in jax.tree.leaves(initial)]
+    size = block_size(team)
+    member = np.minimum(np.arange(blocks * size), n_nets - 1)
+    if found == shapes:
+        member, initial = 0 * member, jax.tree.map(lambda a: np.asarray(a)[None], initial)
+    elif found != [(n_nets, *shape) for shape in shapes]:
+        raise ValueError(
+            f"initial must have shapes {shapes}, or for {n_nets} networks one more axis in front; got {found}"
+        )
+    return jax.tree.map(
+        lambda a: np.asarray(a, team.dtype)[member].reshape(blocks, size, *np.shape(a)[1:]), initial
+    )
+
+
+def advance(team: Team, state: State, first: int, count: int, data: Data) -> State:
+    """The networks `count` steps later, the first of which is step `first`."""
+    span = np.int32(first), np.int32(count)
+    return mesh.on_each(
+        lambda part: _advance(team, part, _count(part.loss), *span, data), team.devices, state
+    )
+
+
+def look(team: Team, state: State, n_nets: int, data: Data) -> dict[str, np.ndarray]:
+    """What every network shows, (n_nets, …) each."""
+    seen = mesh.on_each(lambda part: _look(team, part, _count(part.loss), data), team.devices, state)
+    seen = mesh.gathered(seen)
+    return {name: a.reshape(-1, *a.shape[2:])[:n_nets] for name, a in seen.items()}
+
+
+def _count(blocks: jax.Array) -> np.int32:
+    return np.int32(len(blocks))
+
+
+# --- before any work ------------------------------------------------------------------------------
+
+
+def check_memory(team: Team, n_nets: int, snapshots: int, data: Data, budget: int) -> None:
+    one = jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
+    bytes_of = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(one))
+    size, samples = block_size(team), team.batch_size or len(data["X"])
+    states = 2 * -(-n_nets // size) * size * bytes_of  # on the devices, and as a checkpoint or result
+    work = size * (3 * bytes_of + 4 * samples * sum(team.sizes) * team.dtype.itemsize)
+    layers = 4 * len(data["probe"]) * (len(team.sizes) - 1)
+    kept = 8 * snapshots * n_nets * (layers + len(data["test"]) * team.sizes[-1])
+    needed = states + work * team.devices.size + kept
+    if needed > budget:
+        raise ValueError(
+            f"memory_budget must be at least {needed:,} bytes: {states:,} for {n_nets:,} networks and their "
+            f"optimizer, {kept:,} for what is measured; got {budget:,}"
+        )
+
+
+def program_text(team: Team, data: Data) -> str:
+    """The step as JAX writes it: activation, loss and optimizer with all their numbers."""
+    one = jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
+    text = str(jax.make_jaxpr(functools.partial(_step, team))(one, data["X"][:1], data["Y"][:1]))
+    return re.sub(r"0x[0-9a-f]+", "", text)
+
+
+# --- one network ----------------------------------------------------------------------------------
+
+
+def _one_start(team: Team, key: jax.Array) -> State:
+    return _one_state(team, nnx.state(team.network(key)))
+
+
+def _one_state(team: Team, parameters: Any) -> State:
+    return State(parameters, team.optimizer.init(parameters), jnp.zeros((), team.dtype), jnp.asarray(True))
+
+
+def _mean_loss(team: Team, parameters: Any, X: jax.Array, Y: jax.Array) -> jax.Array:
+    return jnp.mean(team.loss(team.module(parameters)(X), Y))
+
+
+def _step(team: Team, one: State, X: jax.Array, Y: jax.Array) -> State:
+    """One step of one network; as it was, if anything comes out that is not finite."""
+    loss, slope = jax.value_and_grad(functools.partial(_mean_loss, team))(one.parameters, X, Y)
+    change, optimizer = team.optimizer.update(slope, one.optimizer, one.parameters)
+    after = optax.apply_updates(one.parameters, change)
+    whole = jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
+    alive = one.alive & jnp.isfinite(loss) & whole
+    new = State(after, optimizer, loss, alive)
+    return jax.tree.map(functools.partial(jnp.where, alive), new, one._replace(alive=alive))
+
+
+def _one_look(team: Team, one: State, data: Data) -> dict[str, jax.Array]:
+    """Layers at the probe, outputs at the test inputs, the loss over all data."""
+    settings = dict(team.settings)
+    cw, cb = (jnp.asarray(settings[name], team.dtype) for name in ("cw", "cb"))
+    net, x = team.module(one.parameters), data["probe"]
+    x2 = jnp.mean(x * x, -1)
+    G = cb + cw * x2
+    if "K1" in settings:
+        G = jnp.asarray(settings["K1"] / settings["x2"], team.dtype) * x2
+    layers = []
+    for z in net.preactivations(x):
+        seen, G = observe(team.act, z, G, jnp.log(G), cw, cb)
+        layers.append(seen)
+    found = jax.tree.map(lambda *a: jnp.stack(a), *layers)._asdict()
+    return {
+        **{name: found[name] for name in ("G", "K", "chi_parallel", "chi_perp")},
+        "outputs": net(data["test"]),
+        "loss": _mean_loss(team, one.parameters, data["X"], data["Y"]),
+        "alive": one.alive,
+    }
+
+
+# --- all networks ---------------------------------------------------------------------------------
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start(team: Team, words, index, count) -> State:
+    size = block_size(team)
+    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+
+    def block(i):
+        member = index[i] * np.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, member)
+        return jax.vmap(functools.partial(_one_start, team))(keys)
+
+    return _each_block(block, len(index), count)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _start_given(team: Team, given, index) -> State:
+    one = functools.partial(_one_state, team)
+    return _each_block(lambda i: jax.vmap(one)(_at(given, i)), len(index), len(index))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _advance(team: Team, state: State, blocks, first, count, data: Data) -> State:
+    X, Y = data["X"], data["Y"]
+
+    def step(t, block):
+        rows = _rows(team, len(X), first + t)
+        batch = (X, Y) if rows is None else (X[rows], Y[rows])
+        return jax.vmap(lambda one: _step(team, one, *batch))(block)
+
+    def block(i, state):
+        return _put(state, i, lax.fori_loop(0, count, step, _at(state, i)))
+
+    return lax.fori_loop(0, blocks, block, state)
+
+
+def _rows(team: Team, samples: int, step: jax.Array) -> jax.Array | None:
+    """The samples of a step: pass after pass through all of them, shuffled anew."""
+    if team.batch_size is None:
+        return None
+    batches = samples // team.batch_size
+    key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), step // batches)
+    order = jax.random.permutation(key, samples)
+    return lax.dynamic_slice_in_dim(order, step % batches * team.batch_size, team.batch_size)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _look(team: Team, state: State, count, data: Data) -> dict[str, jax.Array]:
+    look = jax.vmap(lambda one: _one_look(team, one, data))
+    return _each_block(lambda i: look(_at(state, i)), len(state.loss), count)
+
+
+def _each_block(block: Callable, blocks: int, count) -> Any:
+    """block(i) for i < count, stacked; zeros beyond."""
+    shapes = jax.eval_shape(block, 0)
+    empty = jax.tree.map(lambda s: jnp.zeros((blocks, *s.shape), s.dtype), shapes)
+    return lax.fori_loop(0, count, lambda i, into: _put(into, i, block(i)), empty)
+
+
+def _at(tree: Any, i) -> Any:
+    return jax.tree.map(lambda a: lax.dynamic_index_in_dim(a, i, keepdims=False), tree)
+
+
+def _put(tree: Any, i, part: Any) -> Any:
+    return jax.tree.map(lambda a, b: lax.dynamic_update_index_in_dim(a, b, i, 0), tree, part)

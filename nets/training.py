@@ -1,0 +1,258 @@
+"""Ensembles that train: thousands of networks under one optimizer, measured layer by layer as they go."""
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from eft import arguments
+from eft.activations import Activation, as_activation
+from eft.gaussian import Function
+from nets import checkpoints, learners, mesh
+from nets import snapshots as looks
+from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype, progress_bar
+from nets.learners import Data, Team
+from nets.snapshots import TrainingRun
+
+MEMORY_BUDGET = 2**33
+
+
+def train(
+    act: "str | Activation | Function",
+    cw: float,
+    depth: int,
+    width: int | None,
+    n_nets: int,
+    data: tuple[Any, Any],
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    learning_rate: float = 0.01,
+    steps: int = 1000,
+    snapshots: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    loss: Callable[[jax.Array, jax.Array], jax.Array] = optax.l2_loss,
+    x_probe: Any = None,
+    x_test: Any = None,
+    seed: int = 0,
+    cb: float = 0.0,
+    K1: float | None = None,
+    x2: float = 1.0,
+    widths: Sequence[int] | None = None,
+    dtype: Any = jnp.float32,
+    initial: Any = None,
+    checkpoint: str | Path | None = None,
+    every: int = 250,
+    memory_budget: int = MEMORY_BUDGET,
+    progress: bool | None = None,
+) -> TrainingRun:
+    """Train `n_nets` networks, each from a draw of its own, and measure all layers at the snapshots.
+
+        θ ← θ + optimizer(∇_θ L),   L = mean over samples and outputs of loss(z^L(x), y)
+
+    `act`, `cw`, `cb`, `depth`, `width`, `widths`, `seed`, `dtype`: as for `measure`; member i has the same
+    initial weights as there. `K1`, `x2`: as for `FCN`. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
+    `optimizer`: any of optax; default: gradient descent at `learning_rate`. `loss`: elementwise, (output,
+    target) → number; default: half the square. `batch_size`: samples a step, drawn without return in each
+    pass, the same for all networks; default: all. `snapshots`: steps after which to measure; default: 0 and
+    quarters of `steps`. `x_probe`: inputs (m, n₀) at which layers are measured, default the first 16 of the
+    data; `x_test`: inputs at which outputs are, default the data's. `initial`: parameters to start
+    from in place of a draw, as `TrainingRun.parameters` has them, or of one network for all.
+
+    A network whose loss or parameters are no longer finite is frozen as it last was, counted, and left out of
+    the averages from then on.
+
+    `checkpoint`: a folder, written to after every so many steps as `every` says, and at snapshots. Killed at
+    any moment, the same call goes on from it and ends with the same bits.
+
+    Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
+    bits for a network whatever their number, on one jaxlib and CPU type.
+
+    Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
+    done, and ValueError where `checkpoint` holds another run.
+    """
+    given = dict(locals())
+    folder, shown = given.pop("checkpoint"), given.pop("progress")
+    every = arguments.positive_int("every", given.pop("every"))
+    return _run(_prepared(**given), None if folder is None else Path(folder), every, shown)
+
+
+class _Job(NamedTuple):
+    """A training run whose arguments have been checked."""
+
+    team: Team
+    data: Data
+    n_nets: int
+    steps: int
+    snapshots: tuple[int, ...]
+    seed: int
+    initial: Any
+    identity: dict[str, str]  # of each argument that decides the result, its digest
+
+
+def _prepared(
+    act, cw, depth, width, n_nets, data, optimizer, learning_rate, steps, snapshots, batch_size, loss,
+    x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, memory_budget,
+) -> _Job:  # fmt: skip
+    depth = arguments.positive_int("depth", depth, maximum=500)
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=2**31)
+    steps = arguments.positive_int("steps", steps)
+    hidden = checked_hidden(width, widths, depth)
+    dtype = float_dtype(dtype)
+    X, Y = _data(data)
+    probe = X[:16] if x_probe is None else _inputs("x_probe", x_probe, X.shape[1])
+    test = X if x_test is None else _inputs("x_test", x_test, X.shape[1])
+    if batch_size is not None:
+        batch_size = arguments.positive_int("batch_size", batch_size, maximum=len(X))
+    if optimizer is None:
+        optimizer = optax.sgd(checked_number("learning_rate", learning_rate))
+    elif not isinstance(optimizer, optax.GradientTransformation):
+        raise TypeError(
+            f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
+        )
+    marks = _marks(snapshots, steps)
+    settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
+    if K1 is not None:
+        settings |= {"K1": checked_number("K1", K1), "x2": float(arguments.positive("x2", x2))}
+    budget = arguments.positive_int("memory_budget", memory_budget)
+    seed = checked_seed(seed)
+    sizes = (X.shape[1], *hidden, Y.shape[1])
+    team = Team(
+        as_activation(act), sizes, tuple(settings.items()), optimizer, loss, batch_size, dtype, mesh.mesh()
+    )
+    arrays = {"X": X, "Y": Y, "probe": probe, "test": test}
+    arrays = {name: a.astype(dtype) for name, a in arrays.items()}
+    learners.check_memory(team, n_nets, len(marks), arrays, budget)
+    identity = {
+        **{name: str(value) for name, value in settings.items()},
+        "widths": str(sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
+        "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
+        **{name: _digest(a) for name, a in (("data", (X, Y)), ("x_probe", probe), ("x_test", test))},
+        "initial": _digest(initial),
+        "act, optimizer or loss": hashlib.sha256(learners.program_text(team, arrays).encode()).hexdigest(),
+    }  # fmt: skip
+    return _Job(team, arrays, n_nets, steps, marks, seed, initial, identity)
+
+
+def _data(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
+    X = _inputs("the inputs of data", data[0], None)
+    Y = np.asarray(arguments.real_array("the targets of data", data[1]), np.float64)
+    if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size or not np.isfinite(Y).all():
+        raise ValueError(
+            f"the targets of data must have shape ({len(X)},) or ({len(X)}, outputs) and be finite; "
+            f"got shape {Y.shape}"
+        )
+    return X, Y.reshape(len(X), -1)
+
+
+def _inputs(name: str, value: Any, n0: int | None) -> np.ndarray:
+    X = np.asarray(arguments.real_array(name, value), np.float64)
+    allowed = f"(m, {'n0' if n0 is None else n0})"
+    if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not np.isfinite(X).all():
+        raise ValueError(f"{name} must be of shape {allowed} and finite; got shape {X.shape}")
+    return X
+
+
+def _marks(marks: Sequence[int] | None, steps: int) -> tuple[int, ...]:
+    if marks is None:
+        marks = [steps * quarter // 4 for quarter in range(5)]
+    if not isinstance(marks, Sequence | np.ndarray) or isinstance(marks, str):
+        raise TypeError(f"snapshots must be a sequence of steps; got {arguments.shown(marks)}")
+    found = {0 if mark == 0 else arguments.positive_int("snapshots", mark, maximum=steps) for mark in marks}
+    if not found:
+        raise ValueError("snapshots must hold at least one step; got none")
+    return tuple(sorted(found))
+
+
+def _digest(tree: Any) -> str:
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return digest.hexdigest()
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> TrainingRun:
+    team, n_nets = job.team, job.n_nets
+    state = learners.start(team, job.seed, n_nets, job.initial)
+    seen: list[dict[str, np.ndarray]] = []
+    step = 0
+    found = checkpoints.latest(folder) if folder is not None else None
+    with progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+        if found is not None:
+            _check_identity(found, job, folder)
+            for note in found.notes:
+                bar.console.print(note)
+            step, state, seen = found.step, *_restored(found, state)
+            state = mesh.placed(state, team.devices)
+        task = bar.add_task("training", total=job.steps, completed=step, speed=0.0, note="")
+        began, first = time.perf_counter(), step
+        ends = sorted({*job.snapshots, job.steps, *range(0, job.steps, every)})
+        for end in [e for e in ends if e > step or (e == 0 and not seen)]:
+            if end > step:
+                state = learners.advance(team, state, step, end - step, job.data)
+                step = end
+            if end in job.snapshots:
+                seen.append(learners.look(team, state, n_nets, job.data))
+            if folder is not None:
+                host = mesh.gathered(state)
+                if jax.process_index() == 0:
+                    checkpoints.write(folder, step, _flat(host, seen), {"identity": job.identity})
+            alive, losses = (a.ravel()[:n_nets] for a in mesh.gathered((state.alive, state.loss)))
+            bar.update(
+                task,
+                completed=step,
+                speed=(step - first) / (time.perf_counter() - began),
+                note=_note(losses, alive),
+            )
+        seconds = time.perf_counter() - began
+    parameters = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], mesh.gathered(state.parameters))
+    return looks.statistics(job.snapshots, team.sizes, seen, parameters, seconds)
+
+
+def _note(losses: np.ndarray, alive: np.ndarray) -> str:
+    if not alive.any():
+        return "all networks overflowed"
+    low, middle, high = np.quantile(losses[alive], [0.16, 0.5, 0.84])
+    lost = int((~alive).sum())
+    return f"loss {middle:.3g} ({low:.2g} … {high:.2g})" + (f", {lost} overflowed" if lost else "")
+
+
+def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    arrays = {f"state {i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+    for i, each in enumerate(seen):
+        arrays |= {f"snapshot {i} {name}": array for name, array in each.items()}
+    return arrays
+
+
+def _restored(found: checkpoints.Checkpoint, like: Any) -> tuple[Any, list[dict[str, np.ndarray]]]:
+    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
+    seen: list[dict[str, np.ndarray]] = []
+    for i in itertools.count():
+        prefix = f"snapshot {i} "
+        part = {name.removeprefix(prefix): a for name, a in found.arrays.items() if name.startswith(prefix)}
+        if not part:
+            return jax.tree.unflatten(jax.tree.structure(like), leaves), seen
+        seen.append(part)
+    raise AssertionError
+
+
+def _check_identity(found: checkpoints.Checkpoint, job: _Job, folder: Path | None) -> None:
+    theirs = found.attributes.get("identity", {})
+    other = [name for name, value in job.identity.items() if theirs.get(name) != value]
+    if other:
+        raise ValueError(
+            f"checkpoint must be a folder of its own for this run; {folder} holds one that differs in "
+            f"{', '.join(other)}"
+        )
