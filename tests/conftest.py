@@ -17,7 +17,7 @@ MANY = 20_000
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_let_go():
-    """Each compiled program maps pieces of memory; a thousand tests compile more than one process may hold."""
+    """Compiled programs map pieces of memory; those of all tests are more than a process may hold."""
     yield
     if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY:
         jax.clear_caches()

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from nets import cli, output
+from nets import compare as comparing
+from nets.cli.show import with_error
 from nets.estimators import Estimate
 
 QUICK = ["--depth", "4", "--width", "16", "--nets", "40", "--method", "metric"]
@@ -112,7 +114,7 @@ def test_arguments_that_do_not_parse_exit_2(capsys, args):
 
 
 def test_a_bad_out_is_refused_before_the_work(capsys, monkeypatch):
-    monkeypatch.setattr(cli.comparing, "prepare", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(comparing, "prepare", lambda *_, **__: pytest.fail("work was begun"))
     assert run(capsys, "compare", "--out", "found.xyz")[0] == 2
 
 
@@ -200,7 +202,7 @@ def test_as_a_program():
     ],
 )
 def test_numbers_with_their_errors(mean, stderr, text):
-    assert cli.with_error(Estimate(mean, stderr)) == text
+    assert with_error(Estimate(mean, stderr)) == text
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -1,0 +1,72 @@
+"""`eft classify`: where activations are critical."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+import eft
+from nets import output
+from nets.cli.options import SUFFIXES, activation_of, checking
+from nets.cli.show import say, terminal
+
+
+def classify(
+    act: Annotated[
+        str | None,
+        tyro.conf.arg(help='one activation: "tanh", "mrepu:p=2", or your own as "module:function"'),
+    ] = None,
+    all: Annotated[bool, tyro.conf.arg(help="the whole catalogue; so too without --act")] = False,
+    out: Annotated[Path | None, tyro.conf.arg(help="a .json or .csv file, or a directory for both")] = None,
+) -> int:
+    """Where activations are critical, to which universality class they belong, and how to initialize them."""
+    console = terminal(width=220)
+    with checking():
+        if all and act is not None:
+            raise ValueError(f"all must be left out where act is given; got act {act!r}")
+        files = output.targets(out, "classify", SUFFIXES[:2])
+        acts = (
+            [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
+        )
+        with console.status("classifying"):
+            found = [eft.classify(each) for each in acts]
+    table = Table(title="universality classes", title_style="bold", title_justify="left")
+    for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("initialize with")
+    for u in found:
+        numbers = (u.K, u.cw, u.cb, u.a1, u.c, u.exponent_K, u.exponent_K2)
+        shown = ("–" if math.isnan(a) else f"{a:.6g}" for a in numbers)
+        kind = u.kind if u.sure else f"{u.kind} (not sure)"
+        table.add_row(u.name, kind, u.stability if u.candidates else "–", *shown, u.advice)
+    console.print(table)
+    if act is not None:
+        _print_reasons(console, found[0])
+    rows = [_class_row(u) for u in found]
+    if ".json" in files:
+        output.write(files[".json"], output.json_text({"activations": rows}))
+    if ".csv" in files:
+        output.write(
+            files[".csv"], output.csv_text([{**row, "notes": "; ".join(row["notes"])} for row in rows])
+        )
+    say(console, files)
+    return 0
+
+
+def _print_reasons(console: Console, found: eft.Universality) -> None:
+    console.print(f"{found.name}: {found.reason}")
+    for other in found.candidates[1:]:
+        console.print(
+            f"also critical: {other.kind}, {other.stability}, K* = {other.K:.6g}, C_W = {other.cw:.6g}, "
+            f"C_b = {other.cb:.6g}"
+        )
+    for note in found.notes:
+        console.print(f"note: {note}")
+
+
+def _class_row(found: eft.Universality) -> dict:
+    plain = {k: v for k, v in found._asdict().items() if k not in ("candidates", "basin", "notes")}
+    return {**plain, "K1_from": found.basin[0], "K1_to": found.basin[1], "notes": list(found.notes)}

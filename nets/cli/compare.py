@@ -1,0 +1,115 @@
+"""`eft compare`: theory beside experiment."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from nets import compare as comparing
+from nets import figures, output
+from nets.cli.options import K1, SUFFIXES, Depth, Out, checking
+from nets.cli.show import few, number, say, score, terminal, with_error
+from nets.compare import Case, Comparison
+from nets.estimators import Estimate
+
+
+def compare(
+    act: Annotated[str | None, tyro.conf.arg(help='the activation: "tanh" (default), or "mrepu:p=2"')] = None,
+    cw: Annotated[float | None, tyro.conf.arg(help="C_W, by default 1")] = None,
+    cb: Annotated[float | None, tyro.conf.arg(help="C_b, by default 0")] = None,
+    x2: Annotated[float | None, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀, by default 1")] = None,
+    k1: K1 = None,
+    preset: Annotated[
+        Literal["paper"] | None,
+        tyro.conf.arg(help="several cases: tanh at C_W = 1, ReLU at 2, MRePU (p = 2) at 1 from K¹ = 1e-3"),
+    ] = None,
+    depth: Depth = 11,
+    width: Annotated[int, tyro.conf.arg(help="of every hidden layer")] = 512,
+    nets: Annotated[int, tyro.conf.arg(help="how many networks are drawn")] = 1000,
+    seed: Annotated[int, tyro.conf.arg(help="of the first case; the next ones count on")] = 0,
+    method: Annotated[
+        Literal["networks", "metric"],
+        tyro.conf.arg(help="draw every weight, or the same distribution without (hundreds of times faster)"),
+    ] = "networks",
+    out: Out = None,
+) -> int:
+    """Theory beside an ensemble of real networks: K with its 1/n correction, and V, of every layer."""
+    console = terminal()
+    given = {"act": act, "cw": cw, "cb": cb, "x2": x2, "K1": k1}
+    given = {name: value for name, value in given.items() if value is not None}
+    with checking():
+        files = output.targets(out, "compare", SUFFIXES)
+        if preset is None:
+            cases = (Case(**{"act": "tanh", "cw": 1.0, **given}),)
+        elif given:
+            raise ValueError(f"{', '.join(given)} must be left out where preset is given; got {given}")
+        else:
+            cases = comparing.PRESETS[preset]
+        with console.status("compiling"):
+            prepared = [
+                comparing.prepare(
+                    case._replace(depth=depth, width=width, n_nets=nets, seed=seed + i, method=method)
+                )
+                for i, case in enumerate(cases)
+            ]
+    compared = []
+    for each in prepared:
+        compared.append((each.case, comparing.run(each)))
+        _print_comparison(console, *compared[-1])
+    if ".json" in files:
+        output.write(files[".json"], output.json_text(comparing.json_value(compared)))
+    if ".csv" in files:
+        output.write(files[".csv"], output.csv_text(comparing.csv_rows(compared)))
+    if ".png" in files:
+        output.write(files[".png"], figures.png(figures.comparison_figure(compared)))
+    say(console, files)
+    return 0
+
+
+def _print_comparison(console: Console, case: Case, c: Comparison) -> None:
+    drawn = "networks" if case.method == "networks" else "networks by their metric"
+    title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}"
+    table = Table(title=title, title_style="bold", title_justify="left")
+    for name in ("layer", "K", "K + G1/n", "K measured", "z", "V", "V measured", "z"):
+        table.add_column(name, justify="right")
+    for i in few(list(range(len(c.layer)))):
+        if i is None:
+            table.add_row(*("…" for _ in table.columns))
+            continue
+        K_measured, V_measured = (Estimate(e.mean[i], e.stderr[i]) for e in (c.K_measured, c.V_measured))
+        K, K_finite, V, z_K, z_V = (float(a[i]) for a in (c.K, c.K_finite, c.V, c.z_K, c.z_V))
+        table.add_row(
+            str(c.layer[i]),
+            *(number(k) if c.valid[i] else "–" for k in (K, K_finite)),
+            with_error(K_measured),
+            score(z_K),
+            number(V) if c.valid[i] else "–",
+            with_error(V_measured),
+            score(z_V),
+        )
+    console.print()
+    console.print(table)
+    for name, chi2 in (("K", c.chi2_K), ("V", c.chi2_V)):
+        if chi2.dof:
+            text = f"χ² = {chi2.value:.1f} for {chi2.dof} degrees of freedom, p = {chi2.p:.2g}"
+            console.print(f"{name}, all layers: {text}")
+    console.print(f"{case.n_nets:,} networks in {c.seconds:.1f} s, {case.n_nets / c.seconds:,.0f} a second")
+    lost = np.flatnonzero(c.n_overflowed)
+    if lost.size:
+        console.print(
+            f"{c.n_overflowed[-1]:,} networks overflowed, the first at layer {c.layer[lost[0]]}: "
+            "from there on they are left out, and no z is given",
+            style="red",
+        )
+    wide = c.layer[c.spread > 1]
+    if wide.size:
+        console.print(
+            f"from layer {wide[0]} on log Ĝ has a standard deviation above 1: rare networks carry the means "
+            "of Ĝ and Ĝ², and an ensemble that lacks them shows too small an error",
+            style="red",
+        )
+    if not c.valid[-1]:
+        first = c.layer[~c.valid][0]
+        console.print(f"theory is out of range from layer {first} on", style="red")

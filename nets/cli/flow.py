@@ -1,0 +1,67 @@
+"""`eft flow`: the theory as a table."""
+
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.table import Table
+
+import eft
+from eft import arguments
+from nets import figures, output
+from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, checking
+from nets.cli.show import few, number, say, terminal
+from nets.compare import Case
+
+
+def flow(
+    act: Act = "tanh",
+    cw: CW = 1.0,
+    depth: Depth = 11,
+    cb: CB = 0.0,
+    x2: X2 = 1.0,
+    k1: K1 = None,
+    width: Annotated[int | None, tyro.conf.arg(help="show K + G1/n too, for this width")] = None,
+    out: Out = None,
+) -> int:
+    """Kernel, susceptibilities and four-point vertex of every layer, from theory."""
+    console = terminal()
+    with checking():
+        files = output.targets(out, "flow", SUFFIXES)
+        case = Case(act, cw, depth, cb=cb, x2=x2, K1=k1)
+        n = None if width is None else arguments.positive_int("width", width)
+        found = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
+    rows = _flow_rows(found, case, n)
+    table = Table(title=case.title, title_style="bold", title_justify="left")
+    shown = ["K", *(["K + G1/n"] if n else []), "chi_parallel", "chi_perp", "V", "G1", "log_K"]
+    for name in ("layer", *shown):
+        table.add_column(name, justify="right")
+    for row in few(rows):
+        if row is None:
+            table.add_row(*("…" for _ in table.columns))
+        else:
+            always = {"log_K"} if case.activation.degree else set()
+            known = [name if row["valid"] or name in always else None for name in shown]
+            table.add_row(str(row["layer"]), *(number(row[name]) if name else "–" for name in known))
+    console.print(table)
+    if not rows[-1]["valid"]:
+        first = next(row["layer"] for row in rows if not row["valid"])
+        console.print(f"from layer {first} on K is out of the float range, or not resolved", style="red")
+    if ".json" in files:
+        output.write(files[".json"], output.json_text({"title": case.title, "layers": rows}))
+    if ".csv" in files:
+        output.write(files[".csv"], output.csv_text(rows))
+    if ".png" in files:
+        output.write(files[".png"], figures.png(figures.flow_figure(case.title, found)))
+    say(console, files)
+    return 0
+
+
+def _flow_rows(found: eft.KernelFlow, case: Case, n: int | None) -> list[dict]:
+    layers = range(1, case.depth + 1)
+    columns = {"layer": layers, **{name: np.asarray(getattr(found, name)).tolist() for name in found._fields}}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if n is not None:
+        for row in rows:
+            row["K + G1/n"] = row["K"] + row["G1"] / n
+    return rows
