@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 import eft
 from nets.compare import Case, Comparison
 from nets.estimators import Estimate
+from nets.snapshots import TrainingRun
 
 LABEL = "theory, leading order"
 
@@ -71,6 +73,54 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
         _tidy(axis)
         axis.set_xlabel("layer $\\ell$")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(title)
+    return figure
+
+
+def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figure:
+    """K, χ⊥ and V of every layer at the snapshots, theory at the start as a line; and the loss.
+
+    `start`: the flow of the probe inputs, a batch. Averages over the probe inputs are shown, with the mean of
+    their errors: all inputs see the same networks.
+    """
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
+    layer = np.arange(1, start.K.shape[-1] + 1)
+    shades = colormaps["viridis"](np.linspace(0.85, 0.0, len(run.steps)))
+    for axis, theory, estimate, label in (
+        (axes[0], start.K + start.G1 / run.widths[:-1], run.K, r"kernel $\hat K$"),
+        (axes[1], start.chi_perp, run.chi_perp, r"$\hat\chi_\perp$"),
+        (axes[2], start.V, run.V, "four-point vertex $V$"),
+    ):
+        known = _shown(np.mean(theory, axis=0), np.all(start.valid, axis=0))
+        axis.plot(layer, known, color=LEADING, label="theory, at the start")
+        for step, mean, error, shade in zip(run.steps, estimate.mean, estimate.stderr, shades, strict=True):
+            axis.errorbar(
+                layer,
+                mean.mean(-1),
+                error.mean(-1),
+                fmt="o-",
+                ms=3,
+                lw=0.7,
+                color=shade,
+                label=f"after {step:,} steps",
+            )
+        axis.set(xlabel="layer $\\ell$", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _log_if_wide(axis, estimate.mean.mean(-1))
+    loss = np.where(run.alive, run.loss, np.nan)
+    kept = run.alive.any(axis=1)
+    low, middle, high = np.nanquantile(loss[kept], [0.16, 0.5, 0.84], axis=1)
+    axes[3].fill_between(
+        run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="two thirds of networks"
+    )
+    axes[3].plot(run.steps[kept], middle, "o-", color=BLUE, label="median")
+    axes[3].set(xlabel="steps", ylabel="loss", yscale="log")
+    for axis in axes:
+        _tidy(axis)
+    axes[3].legend(frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
     figure.suptitle(title)
     return figure
 

@@ -86,23 +86,29 @@ def start(team: Team, seed: int, n_nets: int, initial: Any) -> State:
 def _given(team: Team, initial: Any, n_nets: int, blocks: int) -> Any:
     """Parameters of every network, in blocks; those that fill up the last ones are copies of the last."""
     template = jax.eval_shape(lambda: nnx.state(team.network(jax.random.key(0))))
-    if jax.tree.structure(initial) != jax.tree.structure(template):
+    plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
+    if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
         raise ValueError(
-            "initial must hold the parameters of networks of this depth, as nnx.state gives them"
+            "initial must hold the parameters of networks of this depth: nnx.state of an FCN, or such as "
+            "TrainingRun.parameters"
         )
-    shapes = [leaf.shape for leaf in jax.tree.leaves(template)]
-    found = [np.shape(leaf) for leaf in jax.tree.leaves(initial)]
-    size = block_size(team)
+    leaves, size = [np.asarray(leaf, team.dtype) for leaf in jax.tree.leaves(plain)], block_size(team)
+    shapes, found = [leaf.shape for leaf in jax.tree.leaves(template)], [leaf.shape for leaf in leaves]
     member = np.minimum(np.arange(blocks * size), n_nets - 1)
     if found == shapes:
-        member, initial = 0 * member, jax.tree.map(lambda a: np.asarray(a)[None], initial)
+        member, leaves = 0 * member, [leaf[None] for leaf in leaves]
     elif found != [(n_nets, *shape) for shape in shapes]:
         raise ValueError(
             f"initial must have shapes {shapes}, or for {n_nets} networks one more axis in front; got {found}"
         )
-    return jax.tree.map(
-        lambda a: np.asarray(a, team.dtype)[member].reshape(blocks, size, *np.shape(a)[1:]), initial
-    )
+    leaves = [leaf[member].reshape(blocks, size, *leaf.shape[1:]) for leaf in leaves]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def parameters(state: State, n_nets: int) -> dict[str, Any]:
+    """Those of the networks, on the host: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}."""
+    whole = mesh.gathered(state.parameters)
+    return nnx.to_pure_dict(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], whole))
 
 
 def advance(team: Team, state: State, first: int, count: int, data: Data) -> State:

@@ -28,7 +28,7 @@ class TrainingRun(NamedTuple):
     outputs: Estimate  # (S, m_test, n_L) mean of z^L over networks
     outputs_variance: Estimate  # (S, m_test, n_L) variance of z^L over networks
     widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
-    parameters: Any  # the networks at the end: leaves as of nnx.state(FCN(…)), (n_nets, …)
+    parameters: dict[str, Any]  # at the end: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}
     seconds: float  # wall-clock time of the training
 
 

@@ -217,7 +217,7 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
                 note=_note(losses, alive),
             )
         seconds = time.perf_counter() - began
-    parameters = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], mesh.gathered(state.parameters))
+    parameters = learners.parameters(state, n_nets)
     return looks.statistics(job.snapshots, team.sizes, seen, parameters, seconds)
 
 

@@ -12,12 +12,13 @@ from nets.cli.compare import compare
 from nets.cli.flow import flow
 from nets.cli.options import BadArgument
 from nets.cli.phase import phase
+from nets.cli.train import train
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; the exit status is 0, or 2 for a bad argument."""
     jax.config.update("jax_enable_x64", True)
-    commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase}
+    commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}
     try:
         return tyro.extras.subcommand_cli_from_dict(
             commands, prog="eft", description="Effective theory of neural networks.", args=args

@@ -1,0 +1,137 @@
+"""`eft train`: an ensemble in training, measured layer by layer."""
+
+from typing import Annotated, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from rich.table import Table
+
+import eft
+from nets import figures, output, results, targets
+from nets.cli.options import CB, CW, K1, X2, Depth, Out, activation_of, checking
+from nets.cli.show import number, say, terminal, with_error
+from nets.estimators import Estimate
+from nets.snapshots import TrainingRun
+from nets.training import train as train_ensemble
+
+SUFFIXES = (".json", ".csv", ".png", ".npz")
+
+
+def train(
+    act: Annotated[
+        str, tyro.conf.arg(help='the activation: "tanh", "mrepu:p=2" or "module:function"')
+    ] = "tanh",
+    cw: CW = 1.0,
+    depth: Depth = 6,
+    width: Annotated[int, tyro.conf.arg(help="of every hidden layer")] = 64,
+    nets: Annotated[int, tyro.conf.arg(help="how many networks are trained")] = 100,
+    cb: CB = 0.0,
+    x2: X2 = 1.0,
+    k1: K1 = None,
+    target: Annotated[str, tyro.conf.arg(help=f"what is learned: {', '.join(targets.TARGETS)}")] = "waves",
+    samples: Annotated[int, tyro.conf.arg(help="inputs, uniform in [−1, 1]")] = 100,
+    n0: Annotated[int, tyro.conf.arg(help="components of an input")] = 2,
+    optimizer: Annotated[Literal["sgd", "adam"], tyro.conf.arg(help="gradient descent, or Adam")] = "adam",
+    learning_rate: Annotated[float, tyro.conf.arg(help="of the optimizer")] = 1e-3,
+    steps: Annotated[int, tyro.conf.arg(help="how many")] = 1000,
+    snapshots: Annotated[
+        tuple[int, ...] | None, tyro.conf.arg(help="steps after which to measure; default: every quarter")
+    ] = None,
+    batch_size: Annotated[int | None, tyro.conf.arg(help="samples a step; default: all")] = None,
+    seed: Annotated[int, tyro.conf.arg(help="of the networks and the data")] = 0,
+    checkpoint: Annotated[
+        str | None, tyro.conf.arg(help="a folder; the same command goes on from it")
+    ] = None,
+    out: Annotated[
+        Out, tyro.conf.arg(help="a .json, .csv, .png or .npz file, or a directory for all")
+    ] = None,
+) -> int:
+    """Train an ensemble and measure kernel, susceptibility, vertex and loss at snapshots."""
+    console = terminal()
+    with checking():
+        files = output.targets(out, "train", SUFFIXES)
+        activation = activation_of(act)
+        data = targets.samples(target, samples, n0, seed)
+        rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
+        run = train_ensemble(
+            activation, cw, depth, width, nets, data, optimizer=rule, steps=steps, snapshots=snapshots,
+            batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint,
+        )  # fmt: skip
+    title = f"{activation.name}: C_W = {cw:g}, C_b = {cb:g}, n = {width}, {nets:,} networks learn {target}"
+    rows = _rows(run)
+    console.print(_table(title, run))
+    if run.n_overflowed[-1]:
+        console.print(f"{run.n_overflowed[-1]:,} networks overflowed and are left out", style="red")
+    console.print(f"{steps:,} steps in {run.seconds:.1f} s")
+    arguments = {
+        "act": act, "cw": cw, "cb": cb, "depth": depth, "width": width, "nets": nets, "x2": x2, "K1": k1,
+        "target": target, "samples": samples, "n0": n0, "optimizer": optimizer,
+        "learning_rate": learning_rate, "steps": steps, "batch_size": batch_size, "seed": seed,
+    }  # fmt: skip
+    if ".json" in files:
+        output.write(files[".json"], output.json_text({"arguments": arguments, "layers": rows}))
+    if ".csv" in files:
+        output.write(files[".csv"], output.csv_text(rows))
+    if ".png" in files:
+        x2_of = jnp.asarray(np.mean(data[0][:16] ** 2, axis=1))
+        start = {"x2": x2_of, "K1": None if k1 is None else k1 * x2_of / x2}
+        flow = eft.kernel_flow(activation, cw, depth, cb=cb, x2=start["x2"], K1=start["K1"])
+        output.write(files[".png"], figures.png(figures.training_figure(title, run, flow)))
+    if ".npz" in files:
+        results.save(run, files[".npz"], arguments)
+    say(console, files)
+    return 0
+
+
+def _rows(run: TrainingRun) -> list[dict]:
+    """A row for each snapshot and layer, averaged over the probe inputs."""
+    return [
+        {
+            "step": int(step),
+            "layer": layer + 1,
+            "n_overflowed": int(run.n_overflowed[s]),
+            **{
+                f"{name}{suffix}": float(getattr(getattr(run, name), field)[s, layer].mean())
+                for name in ("K", "V", "chi_parallel", "chi_perp")
+                for suffix, field in (("", "mean"), ("_stderr", "stderr"))
+            },
+        }
+        for s, step in enumerate(run.steps)
+        for layer in range(run.K.mean.shape[1])
+    ]
+
+
+def _table(title: str, run: TrainingRun) -> Table:
+    table = Table(title=title, title_style="bold", title_justify="left")
+    names = (
+        "steps",
+        "loss: median (two thirds)",
+        "overflowed",
+        "K, last layer",
+        "χ⊥, last hidden",
+        "V, last layer",
+    )
+    for name in names:
+        table.add_column(name, justify="right")
+    for s, step in enumerate(run.steps):
+        losses = run.loss[s][run.alive[s]]
+        shown = "–"
+        if losses.size:
+            low, middle, high = np.quantile(losses, [0.16, 0.5, 0.84])
+            shown = f"{number(middle)} ({number(low)} … {number(high)})"
+
+        def layer(estimate: Estimate, which: int, s: int = s) -> str:
+            return with_error(Estimate(estimate.mean[s, which].mean(), estimate.stderr[s, which].mean()))
+
+        hidden = max(-2, -run.K.mean.shape[1])
+        table.add_row(
+            f"{step:,}",
+            shown,
+            str(run.n_overflowed[s]),
+            layer(run.K, -1),
+            layer(run.chi_perp, hidden),
+            layer(run.V, -1),
+        )
+    return table
