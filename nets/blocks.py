@@ -19,6 +19,9 @@ CALL = 32
 """Blocks in one call of the program, at most: what progress is counted in."""
 
 
+GENERATOR = "threefry2x32"
+
+
 class Program(NamedTuple):
     """What a compiled program depends on; hashable."""
 
@@ -122,21 +125,25 @@ def blocks(program: Program, key, first, count, values) -> Observables | GramObs
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(program: Program) -> tuple[Any, int]:
-    """The program, and the bytes that it needs."""
+def compiled(program: Program, device: Any = None) -> tuple[Any, int]:
+    """The program for a device, of (key's words, first, count, values), and the bytes that it needs."""
     inputs = (program.n_inputs,) if program.n_inputs else ()
     shapes = {"x": (*inputs, program.sizes[0]), "cw": (), "cb": (), "K1": 2 * inputs}
     if program.n_inputs:
         shapes |= {"lambda_w": (), "lambda_b": ()}
     shapes = {name: jax.ShapeDtypeStruct(shape, program.dtype) for name, shape in shapes.items()}
-    program_of = jax.jit(functools.partial(blocks, program))
-    call = program_of.lower(ensemble_key(0), np.uint32(0), np.int32(0), shapes).compile()
+
+    def run(words, first, count, values):
+        return blocks(program, jax.random.wrap_key_data(words, impl=GENERATOR), first, count, values)
+
+    with jax.default_device(device):
+        call = jax.jit(run).lower(ensemble_words(0), np.uint32(0), np.int32(0), shapes).compile()
     memory = call.memory_analysis()
     if memory is None:  # a backend that does not tell: weights, and as much again
         return call, 2 * least_memory(program)
     return call, memory.temp_size_in_bytes + memory.output_size_in_bytes
 
 
-def ensemble_key(seed: int) -> jax.Array:
-    """The key that member i folds i into."""
-    return jax.random.key(seed, impl="threefry2x32")
+def ensemble_words(seed: int) -> np.ndarray:
+    """The key that member i folds i into, as its two words."""
+    return np.asarray(jax.random.key_data(jax.random.key(seed, impl=GENERATOR)))

@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import blocks, estimators, gram
+from nets import blocks, estimators, gram, mesh
 from nets.estimators import Estimate
 from nets.fcn import Normal
 from nets.gram import GramMeasurement
@@ -138,8 +139,7 @@ class Job(NamedTuple):
     """A measurement whose arguments have been checked, and whose program is compiled."""
 
     program: blocks.Program
-    call: Any  # the compiled `blocks.blocks`
-    values: dict[str, jax.Array]  # x, cw, cb, K1; with several inputs lambda_w, lambda_b
+    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs lambda_w, lambda_b
     n_nets: int
     seed: int
 
@@ -202,13 +202,13 @@ def prepare(
     budget = arguments.positive_int("memory_budget", memory_budget)
     seed = checked_seed(seed)
     _check_memory(program, n_nets, blocks.least_memory(program), budget)
-    call, needed = blocks.compiled(program)
+    _, needed = blocks.compiled(program, mesh.local_devices()[0])
     _check_memory(program, n_nets, needed, budget)
     values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
     if n_inputs:
         values |= rates
-    values = {name: jnp.asarray(value, dtype) for name, value in values.items()}
-    return Job(program, call, values, n_nets, seed)
+    values = {name: np.asarray(value, dtype) for name, value in values.items()}
+    return Job(program, values, n_nets, seed)
 
 
 def _check_memory(program: blocks.Program, n_nets: int, needed: int, budget: int) -> None:
@@ -303,22 +303,33 @@ def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
-    """The observables of every network, arrays of shape (n_nets, …) and float64, and the seconds it took."""
-    size = blocks.block_size(job.program)
+    """The observables of every network, arrays of shape (n_nets, …) and float64, and the seconds it took.
+
+    At a time, each device of each process has `a_call` blocks, one device after the other.
+    """
+    size, devices = blocks.block_size(job.program), jax.device_count()
     total = -(-job.n_nets // size)
-    a_call = min(blocks.CALL, max(8, total // 16))
-    key, drawn = blocks.ensemble_key(job.seed), None
+    a_call = min(blocks.CALL, max(8, total // (16 * devices)))
+    calls = [blocks.compiled(job.program, device)[0] for device in mesh.local_devices()]
+    words, mine, drawn = blocks.ensemble_words(job.seed), jax.process_index() * len(calls), None
     started = time.perf_counter()
-    with progress_bar(progress, "networks/s") as bar:
+    with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
         task = bar.add_task(job.program.act.name, total=job.n_nets, speed=0.0)
-        for first in range(0, total, a_call):
-            count = min(a_call, total - first)
-            seen = job.call(key, np.uint32(first), np.int32(count), job.values)
-            if drawn is None:
-                drawn = jax.tree.map(lambda a: np.empty((job.n_nets, *a.shape[2:])), seen)
-            start, stop = first * size, min((first + count) * size, job.n_nets)
-            for kept, part in zip(jax.tree.leaves(drawn), jax.tree.leaves(seen), strict=True):
-                kept[start:stop] = np.asarray(part).reshape(-1, *kept.shape[1:])[: stop - start]
+
+        def part(call, first: int) -> Any:
+            count = np.int32(min(max(total - first, 0), a_call))
+            return jax.tree.map(np.asarray, call(words, np.uint32(first), count, job.values))
+
+        for first in range(0, total, a_call * devices):
+            starts = [first + (mine + i) * a_call for i in range(len(calls))]
+            seen = mesh.gathered_parts(list(pool.map(part, calls, starts)))
+            for i, each in enumerate(seen):
+                start = min((first + i * a_call) * size, job.n_nets)
+                stop = min(start + a_call * size, job.n_nets)
+                if drawn is None:
+                    drawn = jax.tree.map(lambda a: np.empty((job.n_nets, *a.shape[2:])), each)
+                for kept, found in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
+                    kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
             bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
     return drawn, time.perf_counter() - started
 

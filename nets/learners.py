@@ -19,7 +19,7 @@ from jax import lax
 
 from eft.activations import Activation
 from nets import mesh
-from nets.blocks import ensemble_key
+from nets.blocks import GENERATOR, ensemble_words
 from nets.fcn import FCN
 from nets.observables import observe
 
@@ -79,7 +79,7 @@ def start(team: Team, seed: int, n_nets: int, initial: Any) -> State:
     if initial is not None:
         given = mesh.placed(_given(team, initial, n_nets, blocks), team.devices)
         return mesh.on_each(functools.partial(_start_given, team), team.devices, given, index)
-    words = np.asarray(jax.random.key_data(ensemble_key(seed)))
+    words = ensemble_words(seed)
     return mesh.on_each(lambda index: _start(team, words, index, _count(index)), team.devices, index)
 
 
@@ -210,7 +210,7 @@ def _one_look(team: Team, one: State, data: Data) -> dict[str, jax.Array]:
 @functools.partial(jax.jit, static_argnums=0)
 def _start(team: Team, words, index, count) -> State:
     size = block_size(team)
-    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    key = jax.random.wrap_key_data(words, impl=GENERATOR)
 
     def block(i):
         member = index[i] * np.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
@@ -246,7 +246,7 @@ def _rows(team: Team, samples: int, step: jax.Array) -> jax.Array | None:
     if team.batch_size is None:
         return None
     batches = samples // team.batch_size
-    key = jax.random.fold_in(jax.random.key(0, impl="threefry2x32"), step // batches)
+    key = jax.random.fold_in(jax.random.key(0, impl=GENERATOR), step // batches)
     order = jax.random.permutation(key, samples)
     return lax.dynamic_slice_in_dim(order, step % batches * team.batch_size, team.batch_size)
 

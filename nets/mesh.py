@@ -35,6 +35,20 @@ def gathered(tree: Any) -> Any:
     return jax.tree.map(lambda a: np.asarray(multihost_utils.process_allgather(a, tiled=True)), tree)
 
 
+def local_devices() -> list[Any]:
+    """Those of this process, in the order that they have in the mesh."""
+    return [device for device in jax.devices() if device.process_index == jax.process_index()]
+
+
+def gathered_parts(parts: list[Any]) -> list[Any]:
+    """Trees of the host's arrays, one for each device: from those of this process those of all."""
+    if jax.process_count() == 1:
+        return parts
+    stacked = jax.tree.map(lambda *a: np.stack(a), *parts)
+    every = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), multihost_utils.process_allgather(stacked))
+    return [jax.tree.map(lambda a, i=i: np.asarray(a[i]), every) for i in range(jax.device_count())]
+
+
 def placed(tree: Any, devices: Mesh) -> Any:
     """Arrays of the host, each whole in every process, spread over the devices by their leading axis."""
     target = spread(devices)

@@ -1,23 +1,19 @@
 """Training: step by step what it should be, the same bits wherever it runs, and nothing lost when killed."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 import pytest
 from flax import nnx
+from same_bits import finished, in_two_processes, launch
 
 import nets
 from nets import archive, checkpoints, learners
 
-JOB = Path(__file__).parent / "training_job.py"
+JOB = "training_job.py"
 RNG = np.random.default_rng(0)
 X = RNG.uniform(-1, 1, (20, 2))
 Y = np.sin(3 * X[:, 0]) * X[:, 1]
@@ -171,34 +167,18 @@ def test_mini_batches_go_through_all_samples():
     assert (train(steps=9, batch_size=5).loss[-1] != b.loss[-1]).all()
 
 
-# --- the same bits, wherever and however often interrupted ----------------------------------------
-
-
-def launch(folder="-", n_nets=70, devices=1, distributed=()):
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
-    command = [sys.executable, str(JOB), str(folder), str(n_nets), *map(str, distributed)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finished(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    words = out.split()
-    return int(words[-3]), words[-1]
+# --- the same bits, however often interrupted ------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def reference():
-    return finished(launch())[1]
+    return finished(launch(JOB, "-", 70))[1]
 
 
 def test_same_bits_on_any_number_of_devices(reference):
     """1, 2, 8 devices, and another number of networks. The control: a plain vmap of another size differs."""
-    assert finished(launch(devices=2))[1] == reference
-    devices, digest = finished(launch(devices=8, n_nets=41))
-    assert (devices, digest) == (8, reference)
+    assert finished(launch(JOB, "-", 70, devices=2))[1] == reference
+    assert finished(launch(JOB, "-", 41, devices=8)) == (8, reference)
 
     def outputs(count):
         graph, _ = nnx.split(nets.FCN(2, (48, 48), act="tanh", cw=1.2, rngs=jax.random.key(0)))
@@ -219,18 +199,13 @@ def test_same_bits_on_any_number_of_devices(reference):
 
 
 def test_same_bits_in_two_processes(reference):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    both = [launch(devices=4, distributed=(2, rank, port)) for rank in range(2)]
-    for devices, digest in map(finished, both):
-        assert (devices, digest) == (8, reference)
+    assert in_two_processes(JOB, "-", 70) == [(8, reference)] * 2
 
 
 def test_killed_and_resumed(reference, tmp_path):
     """Killed twice wherever it happened to be, with a checkpoint spoilt in between."""
     for waits in (1, 5):
-        process = launch(tmp_path)
+        process = launch(JOB, tmp_path, 70)
         deadline = time.monotonic() + 120
         while (
             len(list(tmp_path.glob("step-*.npz"))) < 2 or max(map(step_of, tmp_path.glob("step-*"))) < waits
@@ -244,8 +219,8 @@ def test_killed_and_resumed(reference, tmp_path):
         with pytest.raises(archive.ArchiveError, match="is damaged"):
             archive.load(newest)
         assert "going on from the one before" in checkpoints.latest(tmp_path).notes[0]
-    assert finished(launch(tmp_path))[1] == reference
-    assert finished(launch(tmp_path))[1] == reference  # all done: read back
+    assert finished(launch(JOB, tmp_path, 70))[1] == reference
+    assert finished(launch(JOB, tmp_path, 70))[1] == reference  # all done: read back
 
 
 def step_of(path):
