@@ -16,7 +16,7 @@ from eft.phases import (
     phase_diagram,
     threshold,
 )
-from eft.regression import Posterior, Regression, regress
+from eft.regression import Posterior, Regression, posterior, regress
 from eft.vertex import VertexFlow, vertex_flow
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "pair_expectation",
     "pair_flow",
     "phase_diagram",
+    "posterior",
     "regress",
     "threshold",
     "vertex_flow",

@@ -1,29 +1,42 @@
 """Regression with infinitely wide networks: what Bayes (NNGP) and gradient descent (NTK) make of the data."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.scipy.linalg import cho_solve, solve_triangular
 
 from eft import arguments
 from eft.activations import Activation
 from eft.flow import kernel_flow
 from eft.gaussian import Function
-from eft.gram import MEMORY, checked_inputs, checked_number, gram_flow
+from eft.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
 
 LARGEST_JITTER = 1e-2
 """Of the mean of the diagonal; a kernel that needs more says nothing of the data."""
 
+ROUNDING = 10
+"""Times ε and the mean of the diagonal: what a pivot of Cholesky must be to mean anything."""
+
+ITERATIONS = 16
+"""Of the power method, for the condition number: its order of magnitude is enough."""
+
 
 class Posterior(NamedTuple):
-    """The distribution of a network's outputs at m test inputs, over networks that were given the data."""
+    """The distribution of a network's outputs at m test inputs, over networks that were given the data.
+
+    Of several depths there is a leading axis over them, in every field.
+    """
 
     mean: jax.Array  # (m,), or (m, outputs)
-    variance: jax.Array  # (m,), the same for every output; rounding below 0 counts as 0
+    variance: jax.Array  # (m,), the same for every output; what rounding took below 0 is 0
+    clipped: jax.Array  # () the most that rounding took a variance below 0
     jitter: jax.Array  # () what was added to the kernel's diagonal, `noise` apart, for Cholesky to succeed
-    valid: jax.Array  # bool, (): Cholesky succeeded, and the kernels are right
+    condition: jax.Array  # () the factorized matrix's condition number, estimated from below
+    valid: jax.Array  # bool, (): Cholesky succeeded, `clipped` is at most √ε max K_**, the kernels are valid
 
 
 class Regression(NamedTuple):
@@ -36,7 +49,7 @@ class Regression(NamedTuple):
 def regress(
     act: "str | Activation | Function",
     cw: object,
-    depth: int,
+    depth: int | Sequence[int],
     X: object,
     Y: object,
     X_test: object,
@@ -49,33 +62,84 @@ def regress(
 ) -> Regression:
     """Posterior mean and variance of an infinitely wide network, given targets Y at inputs X.
 
-    With K and Θ the kernels of `gram_flow`, X the data's inputs, * the test's,
+    The kernels are those of `gram_flow`, the inference that of `posterior`. `X`: (n, n₀). `Y`: (n,) or
+    (n, outputs). `X_test`: (m, n₀). `depth`: one, or a sequence of them, which go by one pass through the
+    deepest network; `valid` then speaks of its kernels. Other arguments as for `gram_flow`, `posterior`.
+
+    Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the kernels.
+    """
+    several = list(depth) if isinstance(depth, Sequence | np.ndarray) and np.ndim(depth) else None
+    one = several is None
+    depths = [arguments.positive_int("depth", d, maximum=10_000) for d in ([depth] if one else several)]
+    if not depths:
+        raise ValueError(f"depth must be an integer ≥ 1 or a sequence of them; got {depth!r}")
+    rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
+    if rows.shape[1] != test.shape[1]:
+        raise ValueError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    targets, s2 = _targets(Y, len(rows)), checked_number("noise", noise)
+    deepest, layers = max(depths), np.array(depths) - 1
+    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
+
+    def kernels(*inputs) -> GramFlow:
+        flow = gram_flow(act, cw, deepest, *inputs, all_layers=not one, **settings)
+        return flow if one else flow._replace(K=flow.K[layers], Theta=flow.Theta[layers])
+
+    # with the data's, since of that shape gram_flow has compiled it already
+    x = jnp.concatenate([test, rows])
+    own = jax.tree.map(lambda a: a[: len(test)], kernel_flow(act, cw, deepest, cb=cb, x2=jnp.mean(x * x, -1)))
+    K_test = own.K[:, deepest - 1] if one else own.K[:, layers].T
+    found = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
+    right = jnp.all(own.valid | (own.K == 0))
+    return Regression(*(p._replace(valid=p.valid & right) for p in found))
+
+
+def posterior(
+    train: GramFlow, cross: GramFlow, K_test: object, Y: object, *, noise: object = 0.0
+) -> Regression:
+    """Posterior mean and variance of an infinitely wide network from kernels that are at hand.
+
+    With X the data's inputs, * the test's, s² the noise,
 
         NNGP:  mean K_*X (K_XX + s²)⁻¹ Y,   variance K_** − K_*X (K_XX + s²)⁻¹ K_X*
         NTK:   mean A Y,  A = Θ_*X Θ_XX⁻¹,   variance K_** − 2 A K_X* + A K_XX Aᵀ
 
     (PDLT chapters 6 and 10.) The NTK's networks start at initialization and are trained to the end; their
-    spread is that of their beginnings. `X`: (n, n₀). `Y`: (n,) or (n, outputs). `X_test`: (m, n₀).
-    `noise` = s², the variance of the targets' noise, enters the NNGP. Other arguments as for `gram_flow`.
+    spread is that of their beginnings. `train`: gram_flow(…, X). `cross`: gram_flow(…, X_test, X).
+    `K_test`: the diagonal K_**, (m,). `Y`: (n,) or (n, outputs). `noise` = s² ≥ 0, the variance of the
+    targets' noise, enters the NNGP alone. A leading axis over layers in K, Θ and K_test stays in the result.
 
-    The kernel is factorized by Cholesky. Where rounding makes it indefinite, because inputs repeat or depth
+    The kernel is factorized by Cholesky. Where it is singular up to rounding, because inputs repeat or depth
     has made them one, the least power of ten times the rounding unit that helps is added to its diagonal,
-    and reported as `jitter`. Accurate to rounding times the kernel's condition number.
+    and reported as `jitter`; what then depends on directions that the kernel lost is rounding too.
+    Accurate to rounding, and to the kernels' `error`, times `condition`.
 
-    Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument.
     """
-    rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
-    targets = _targets(Y, len(rows))
-    s2 = checked_number("noise", noise)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
-    train = gram_flow(act, cw, depth, rows, **settings)
-    cross = gram_flow(act, cw, depth, test, rows, **settings)
-    own = kernel_flow(act, cw, depth, cb=cb, x2=jnp.mean(test * test, -1))
-    right = jnp.all(train.valid) & jnp.all(cross.valid) & jnp.all(own.valid | (own.K == 0))
-    Y2 = targets.reshape(len(rows), -1).astype(train.K.dtype)
-    both = _posteriors(train.K, train.Theta, cross.K, cross.Theta, own.K[:, -1], Y2, s2)
-    shape = (len(test), *targets.shape[1:])
-    return Regression(*(p._replace(mean=p.mean.reshape(shape), valid=p.valid & right) for p in both))
+    for name, flow in (("train", train), ("cross", cross)):
+        if not isinstance(flow, GramFlow):
+            raise TypeError(f"{name} must be a GramFlow, as from gram_flow; got {arguments.shown(flow)}")
+    n, K_test = train.K.shape[-1], arguments.real_array("K_test", K_test)
+    lead, m = train.K.shape[:-2], cross.K.shape[-2]
+    if train.K.ndim > 3 or train.K.shape != (*lead, n, n):
+        raise ValueError(f"train must hold kernels of shape (n, n) or (depth, n, n); got {train.K.shape}")
+    if cross.K.shape != (*lead, m, n):
+        raise ValueError(f"cross must hold kernels of shape {(*lead, 'm', n)}; got {cross.K.shape}")
+    if K_test.shape != (*lead, m):
+        raise ValueError(
+            f"K_test must have shape {(*lead, m)}, one for each row of cross; got {K_test.shape}"
+        )
+    if (K_test < 0).any():
+        raise ValueError(f"K_test must be ≥ 0; got {float(K_test.min())}")
+    targets, s2 = _targets(Y, n), checked_number("noise", noise)
+    Y2 = targets.reshape(n, -1).astype(train.K.dtype)
+    kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)
+    if lead:
+        each = [_posteriors(*now, Y2, s2) for now in zip(*kernels, strict=True)]
+        found = jax.tree.map(lambda *layers: jnp.stack(layers), *each)
+    else:
+        found = _posteriors(*kernels, Y2, s2)
+    shape, right = (*lead, m, *targets.shape[1:]), jnp.all(train.valid) & jnp.all(cross.valid)
+    return Regression(*(p._replace(mean=p.mean.reshape(shape), valid=p.valid & right) for p in found))
 
 
 def _targets(Y: object, n: int) -> jax.Array:
@@ -84,30 +148,39 @@ def _targets(Y: object, n: int) -> jax.Array:
         raise ValueError(
             f"Y must have shape ({n},) or ({n}, outputs), a row for each input; got {targets.shape}"
         )
-    if not np.isfinite(np.asarray(targets)).all():
-        raise ValueError("Y must be finite; got a number that is not")
+    bad = ~np.isfinite(np.asarray(targets))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"Y must be finite; got {float(targets[at])} at index {at}")
     return targets
 
 
 @jax.jit
 def _posteriors(K, Theta, K_cross, Theta_cross, K_test, Y, s2) -> tuple[Posterior, Posterior]:
-    L, jitter = _cholesky(K + s2 * jnp.eye(len(K), dtype=K.dtype))
-    v = jax.scipy.linalg.solve_triangular(L, K_cross.T, lower=True)
-    mean = v.T @ jax.scipy.linalg.solve_triangular(L, Y, lower=True)
-    nngp = _posterior(mean, K_test - jnp.sum(v * v, 0), jitter)
+    noisy = K + s2 * jnp.eye(len(K), dtype=K.dtype)
+    L, jitter = _cholesky(noisy)
+    v = solve_triangular(L, K_cross.T, lower=True)
+    mean = v.T @ solve_triangular(L, Y, lower=True)
+    nngp = _posterior(mean, K_test, K_test - jnp.sum(v * v, 0), jitter, _condition(noisy, L))
 
     L, jitter = _cholesky(Theta)
-    A = jax.scipy.linalg.cho_solve((L, True), Theta_cross.T).T
+    A = cho_solve((L, True), Theta_cross.T).T
     variance = K_test - 2 * jnp.sum(A * K_cross, 1) + jnp.sum((A @ K) * A, 1)
-    return nngp, _posterior(A @ Y, variance, jitter)
+    return nngp, _posterior(A @ Y, K_test, variance, jitter, _condition(Theta, L))
 
 
-def _posterior(mean, variance, jitter) -> Posterior:
-    return Posterior(mean, jnp.maximum(variance, 0.0), jitter, jnp.isfinite(mean).all())
+def _posterior(mean, K_test, variance, jitter, condition) -> Posterior:
+    clipped = jnp.maximum(0.0, -jnp.min(variance))
+    sound = clipped <= jnp.sqrt(jnp.finfo(mean.dtype).eps) * jnp.max(K_test)
+    finite = jnp.isfinite(mean).all() & jnp.isfinite(variance).all()
+    return Posterior(mean, jnp.maximum(variance, 0.0), clipped, jitter, condition, finite & sound)
 
 
 def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """L with L Lᵀ = K + jitter, and the least jitter, 0 or ε 10ᵏ times the mean diagonal, that lets it be."""
+    """L with L Lᵀ = K + jitter, and the least jitter, 0 or ε 10ᵏ times the mean diagonal, that lets it be.
+
+    A kernel that is all rounding can pass Cholesky by luck; hence pivots of that size count as failure.
+    """
     size, unit = jnp.mean(jnp.diagonal(K)), jnp.finfo(K.dtype).eps
 
     def attempt(share):
@@ -115,7 +188,8 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     def fails(state):
         share, L = state
-        return ~jnp.isfinite(L).all() & (share <= LARGEST_JITTER)
+        clear = jnp.min(jnp.diagonal(L)) ** 2 >= ROUNDING * unit * size
+        return ~clear & (10 * share <= LARGEST_JITTER)
 
     def more(state):
         share = jnp.maximum(10 * state[0], unit)
@@ -124,3 +198,17 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
     zero = jnp.zeros((), K.dtype)
     share, L = lax.while_loop(fails, more, (zero, attempt(zero)))
     return L, share * size
+
+
+def _condition(K: jax.Array, L: jax.Array) -> jax.Array:
+    """λ_max of K over λ_min of L Lᵀ, by the power method on K and on the inverse."""
+    start = jax.random.normal(jax.random.key(0), (len(K),), K.dtype)
+
+    def largest(times):
+        def step(_, now):
+            v = times(now[0] / now[1])
+            return v, jnp.linalg.norm(v)
+
+        return lax.fori_loop(0, ITERATIONS, step, (start, jnp.linalg.norm(start)))[1]
+
+    return largest(lambda v: K @ v) * largest(lambda v: cho_solve((L, True), v))

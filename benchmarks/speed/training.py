@@ -2,16 +2,16 @@
 
 Claims: gradient descent and Adam reach at least 60 % of the rate at which the machine multiplies matrices of
 the same shapes, measured in the same run. Counted are 6 operations for each weight and sample: forward,
-gradient of the weights, gradient of the layer below, which the first layer lacks. At width 32 with 25 networks
-five times faster than a loop over PyTorch modules; at width 512, where both are matrix products, PyTorch's are
-the faster ones. It is timed in an environment of its own:
+gradient of the weights, gradient of the layer below, which the first layer lacks. At width 32, 25 networks,
+it is five times faster than a loop over PyTorch modules; at width 512, where all is matrix products, the loop
+is the faster one. PyTorch is timed in an environment of its own:
 
     python3 -m venv peer
     peer/bin/python -m pip install torch numpy
 
 Run: python benchmarks/speed/training.py [peer/bin/python]
 
-Typical output (two cores of an AMD EPYC server, 2026-11-24, other work on one of them; alone, Adam reached 93 %):
+Typical output (two cores of an AMD EPYC server, 2026-11-24, one of them busy; else Adam reached 93 %):
 
     jax 0.10.2 on cpu, float32
     width 512, 100 networks: matrix products alone 82.9 Gflop/s
