@@ -39,8 +39,11 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, 
     Raises TypeError for an array of objects or attributes that JSON does not have, and OSError, which says
     what to do, where the disk refuses.
     """
-    path = Path(path)
-    content = _bytes(arrays, attributes)
+    put(Path(path), _bytes(arrays, attributes))
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write bytes: whole, or not at all. Raises OSError, which says what to do, where the disk refuses."""
     try:
         output.write(path, content)
     except OSError as error:

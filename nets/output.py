@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 
 def write(path: Path, content: str | bytes) -> None:
     """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file."""
@@ -45,11 +47,11 @@ def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str,
     """The files that `out` asks for, by suffix, once it is known that they can be written.
 
     `out` with one of the suffixes is that file; without a suffix it is a directory that gets one
-    file of each, called `stem`. Missing directories are made.
+    file of each, called `stem`. Missing directories are made. Of several processes only the first writes.
 
     Raises ValueError if the suffix is another, or if the place cannot be written to.
     """
-    if out is None:
+    if out is None or jax.process_index() > 0:
         return {}
     if out.suffix in suffixes and not out.is_dir():
         found = {out.suffix: out}

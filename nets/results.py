@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nets import archive
+from nets import archive, netcdf
 from nets.ensemble import Measurement
 from nets.estimators import Estimate
 from nets.gram import GramMeasurement
@@ -26,7 +26,9 @@ class Saved(NamedTuple):
 
 
 def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = None) -> None:
-    """Write a result, an `.npz` with its own digest; `arguments`: what JSON has, such as the seed and C_W.
+    """Write a result with its digest: as NetCDF if `path` ends in .nc (see `nets.netcdf`), else as .npz.
+
+    `arguments`: what JSON has, such as the seed and C_W.
 
     Raises TypeError for another kind of result, and OSError where the disk refuses.
     """
@@ -39,7 +41,10 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     numbers = [name for name, value in result._asdict().items() if isinstance(value, float)]
     words = {"kind": kind, "numbers": numbers, "arguments": dict(arguments or {}), "versions": versions}
-    archive.save(Path(path), arrays, words)
+    if Path(path).suffix == ".nc":
+        archive.put(Path(path), netcdf.content(kind, arrays, words))
+    else:
+        archive.save(Path(path), arrays, words)
 
 
 def load(path: "str | Path") -> Saved:
@@ -47,7 +52,7 @@ def load(path: "str | Path") -> Saved:
 
     Raises nets.archive.ArchiveError if the file is damaged or holds something else.
     """
-    arrays, words = archive.load(Path(path))
+    arrays, words = (netcdf if Path(path).suffix == ".nc" else archive).load(Path(path))
     kind = KINDS.get(words.get("kind", ""))
     if kind is None:
         raise archive.ArchiveError(f"{path} holds none of {', '.join(KINDS)}")

@@ -216,3 +216,31 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         output.write(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def test_processes_share_the_work_and_write_the_same_file(tmp_path):
+    command = [sys.executable, "-m", "nets.cli", "compare", "--width", "16", "--depth", "3", "--nets", "300"]
+    tables = []
+    for more in ([], ["--processes", "2"]):
+        out = tmp_path / f"{len(more)}.csv"
+        ran = subprocess.run([*command, "--out", str(out), *more], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.count("K, all layers") == 1
+        tables.append(out.read_bytes())
+    assert tables[0] == tables[1]
+
+
+def test_processes_that_fail_say_so_once():
+    command = [sys.executable, "-m", "nets.cli", "compare", "--act", "nope", "--processes=2"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.returncode == 2
+    assert ran.stderr.count("unknown activation 'nope'") == 1
+
+
+@pytest.mark.parametrize("count", ["0", "two", "-1", "100000"])
+def test_a_bad_number_of_processes(capsys, count):
+    assert cli.main(["flow", "--processes", count]) == 2
+    assert "processes must be" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+import xarray
 
 import nets
 from nets import archive, cli, results, targets
@@ -19,10 +20,11 @@ RESULTS = {
 }
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".nc"])
 @pytest.mark.parametrize("name", RESULTS)
-def test_round_trip(name, tmp_path):
+def test_round_trip(name, suffix, tmp_path):
     result = RESULTS[name]()
-    path = tmp_path / "result.npz"
+    path = tmp_path / f"result{suffix}"
     results.save(result, path, {"seed": 0, "act": "tanh"})
     found = results.load(path)
     assert type(found.result) is type(result)
@@ -33,9 +35,31 @@ def test_round_trip(name, tmp_path):
         assert np.asarray(a).dtype == np.asarray(b).dtype
         assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
     spoilt = bytearray(path.read_bytes())
-    spoilt[300] ^= 4
+    spoilt[path.read_bytes().find(np.asarray(result.widths).tobytes())] ^= 4
     path.write_bytes(spoilt)
     with pytest.raises(archive.ArchiveError, match="is damaged"):
+        results.load(path)
+
+
+def test_named_axes(tmp_path):
+    for cw in (1.0, 1.2):
+        run = nets.measure("tanh", cw, 3, 8, 20)
+        results.save(run, tmp_path / f"{cw}.nc", {"act": "tanh", "cw": cw, "seed": 0})
+    one, other = (xarray.open_dataset(tmp_path / f"{cw}.nc", engine="h5netcdf") for cw in (1.0, 1.2))
+    both = xarray.concat([one, other], "cw")
+    assert both["K.mean"].sizes == {"cw": 2, "layer": 3}
+    assert both["G"].sizes == {"cw": 2, "member": 20, "layer": 3}
+    assert both.cw.values.tolist() == [1.0, 1.2] and both.act == "tanh"
+    np.testing.assert_array_equal(both["K.mean"].sel(cw=1.2), run.K.mean)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text"])
+def test_a_damaged_netcdf_file_is_refused(damage, tmp_path):
+    path = tmp_path / "a.nc"
+    results.save(RESULTS["networks"](), path, {})
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"no such thing")
+    with pytest.raises(archive.ArchiveError, match="is damaged, or not one of this program"):
         results.load(path)
 
 

@@ -1,5 +1,6 @@
 """The command `eft`: the theory as a table, and theory beside experiment."""
 
+import sys
 from collections.abc import Sequence
 
 import jax
@@ -7,24 +8,36 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from nets.cli import processes
 from nets.cli.classify import classify
 from nets.cli.compare import compare
 from nets.cli.flow import flow
-from nets.cli.options import BadArgument
+from nets.cli.options import BadArgument, checking
 from nets.cli.phase import phase
 from nets.cli.train import train
 
+DESCRIPTION = """Effective theory of neural networks.
+
+With --processes N the work of any command is shared out to N processes of this machine."""
+
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 0, or 2 for a bad argument."""
+    """Run the command; the exit status is 0, or 2 for a bad argument.
+
+    With `--processes N` among the arguments, in so many processes that share the ensemble out.
+    """
     jax.config.update("jax_enable_x64", True)
     commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}
     try:
-        return tyro.extras.subcommand_cli_from_dict(
-            commands, prog="eft", description="Effective theory of neural networks.", args=args
-        )
+        with checking():
+            args, count = processes.split(sys.argv[1:] if args is None else args)
+        if count > 1:
+            return processes.launch(args, count)
+        processes.join()
+        return tyro.extras.subcommand_cli_from_dict(commands, prog="eft", description=DESCRIPTION, args=args)
     except BadArgument as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"eft: {error}", style="red"))
+        if jax.process_index() == 0:
+            Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"eft: {error}", style="red"))
         return 2
     except KeyboardInterrupt:
         return 130

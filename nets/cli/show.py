@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import jax
 from rich.console import Console
 from rich.text import Text
 
@@ -13,10 +14,10 @@ LONGEST = 40
 
 
 def terminal(width: int = 140) -> Console:
-    """A console; where nobody reads it live, at least that wide."""
-    console = Console(highlight=False)
+    """A console; where nobody reads it live, at least that wide. Only the first process speaks."""
+    console = Console(highlight=False, quiet=jax.process_index() > 0)
     if not console.is_terminal:
-        console = Console(highlight=False, width=max(console.width, width))
+        console = Console(highlight=False, quiet=console.quiet, width=max(console.width, width))
     return console
 
 

@@ -17,6 +17,8 @@ from nets.snapshots import TrainingRun
 from nets.training import train as train_ensemble
 
 SUFFIXES = (".json", ".csv", ".png", ".npz")
+MORE = (".nc",)
+"""Written where `out` ends in it."""
 
 
 def train(
@@ -45,13 +47,13 @@ def train(
         str | None, tyro.conf.arg(help="a folder; the same command goes on from it")
     ] = None,
     out: Annotated[
-        Out, tyro.conf.arg(help="a .json, .csv, .png or .npz file, or a directory for all")
+        Out, tyro.conf.arg(help="a .json, .csv, .png, .npz or .nc file, or a directory for the first four")
     ] = None,
 ) -> int:
     """Train an ensemble and measure kernel, susceptibility, vertex and loss at snapshots."""
     console = terminal()
     with checking():
-        files = output.targets(out, "train", SUFFIXES)
+        files = output.targets(out, "train", SUFFIXES + MORE if out and out.suffix in MORE else SUFFIXES)
         activation = activation_of(act)
         data = targets.samples(target, samples, n0, seed)
         rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
@@ -79,8 +81,8 @@ def train(
         start = {"x2": x2_of, "K1": None if k1 is None else k1 * x2_of / x2}
         flow = eft.kernel_flow(activation, cw, depth, cb=cb, x2=start["x2"], K1=start["K1"])
         output.write(files[".png"], figures.png(figures.training_figure(title, run, flow)))
-    if ".npz" in files:
-        results.save(run, files[".npz"], arguments)
+    for suffix in {".npz", ".nc"} & set(files):
+        results.save(run, files[suffix], arguments)
     say(console, files)
     return 0
 
