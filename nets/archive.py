@@ -8,9 +8,9 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ DIGEST = 64
 ATTRIBUTES = "attributes.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member of the zip bears."""
+
+PART = 2**20
+"""Bytes that are read at a time."""
 
 
 class ArchiveError(ValueError):
@@ -36,20 +39,29 @@ class Archive(NamedTuple):
 def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
     """Write the file: whole, or not at all, and then what was there before is untouched.
 
-    Raises TypeError for an array of objects or attributes that JSON does not have, and OSError, which says
-    what to do, where the disk refuses.
+    Nothing of the size of the arrays is copied. Raises TypeError for an array of objects or attributes that
+    JSON does not have, and OSError, which says what to do, where the disk refuses.
     """
-    put(Path(path), _bytes(arrays, attributes))
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"{name} must be an array of numbers; got one of objects")
+    words = json.dumps(attributes, sort_keys=True, allow_nan=False).encode()
+    size = len(words) + sum(array.nbytes for array in arrays.values())
+    put(Path(path), lambda file: _write(file, arrays, words), size)
 
 
-def put(path: Path, content: bytes) -> None:
-    """Write bytes: whole, or not at all. Raises OSError, which says what to do, where the disk refuses."""
+def put(path: Path, content: bytes | Callable[[BinaryIO], None], size: int) -> None:
+    """Write about `size` bytes: whole, or not at all.
+
+    Raises OSError, which says what to do, where the disk refuses.
+    """
     try:
         output.write(path, content)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{error.strerror}; {path} was not written ({len(content):,} bytes), what was there before is "
+            f"{error.strerror}; {path} was not written (about {size:,} bytes), what was there before is "
             "untouched. Free some space or choose another place, and run the same again",
         ) from error
 
@@ -59,34 +71,67 @@ def load(path: Path) -> Archive:
 
     Raises ArchiveError if it is not as it was written, and FileNotFoundError if there is none.
     """
-    content = Path(path).read_bytes()
-    body, digest = content[:-DIGEST], content[-DIGEST:]
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
-    with zipfile.ZipFile(io.BytesIO(content)) as file:
-        attributes = json.loads(file.read(ATTRIBUTES))
-        names = [name for name in file.namelist() if name != ATTRIBUTES]
-        arrays = {name.removesuffix(".npy"): _array(file.read(name)) for name in names}
+    with open(path, "rb") as file:
+        if not _whole(file):
+            raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
+        with zipfile.ZipFile(file) as members:
+            attributes = json.loads(members.read(ATTRIBUTES))
+            names = [name for name in members.namelist() if name != ATTRIBUTES]
+            arrays = {name.removesuffix(".npy"): _array(members, name) for name in names}
     return Archive(arrays, attributes)
 
 
-def _array(content: bytes) -> np.ndarray:
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+def _whole(file: BinaryIO) -> bool:
+    """Whether the last bytes are the digest of those before."""
+    left = file.seek(0, io.SEEK_END) - DIGEST
+    file.seek(0)
+    digest = hashlib.sha256()
+    while left > 0 and (part := file.read(min(left, PART))):
+        digest.update(part)
+        left -= len(part)
+    return left == 0 and file.read() == digest.hexdigest().encode()
 
 
-def _bytes(arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> bytes:
-    members = {ATTRIBUTES: json.dumps(attributes, sort_keys=True, allow_nan=False).encode()}
-    for name, array in arrays.items():
-        array = np.asarray(array)
-        if array.dtype.hasobject:
-            raise TypeError(f"{name} must be an array of numbers; got one of objects")
-        part = io.BytesIO()
-        np.lib.format.write_array(part, array, allow_pickle=False)
-        members[f"{name}.npy"] = part.getvalue()
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as file:
-        for name, content in members.items():
-            file.writestr(zipfile.ZipInfo(name, EPOCH), content)
-        file.comment = b"0" * DIGEST
-    body = whole.getvalue()[:-DIGEST]
-    return body + hashlib.sha256(body).hexdigest().encode()
+def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:
+    with members.open(name) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray], words: bytes) -> None:
+    through = _Digesting(file)
+    with zipfile.ZipFile(through, "w", zipfile.ZIP_STORED) as members:  # type: ignore[arg-type]
+        with members.open(zipfile.ZipInfo(ATTRIBUTES, EPOCH), "w") as member:
+            member.write(words)
+        for name, array in arrays.items():
+            with members.open(zipfile.ZipInfo(f"{name}.npy", EPOCH), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+        members.comment = b"0" * DIGEST
+    through.finish()
+
+
+class _Digesting:
+    """A file that is written from front to back, and whose last bytes become the digest of those before."""
+
+    def __init__(self, file: BinaryIO):
+        self._file, self._digest, self._kept = file, hashlib.sha256(), b""
+
+    def write(self, data) -> int:
+        data = memoryview(data)
+        if len(data) < DIGEST:
+            through, self._kept = (self._kept + data)[:-DIGEST], (self._kept + data)[-DIGEST:]
+            self._pass(through)
+        else:
+            self._pass(self._kept)
+            self._pass(data[:-DIGEST])
+            self._kept = bytes(data[-DIGEST:])
+        return len(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def finish(self) -> None:
+        self._file.write(self._digest.hexdigest().encode())
+
+    def _pass(self, data) -> None:
+        self._digest.update(data)
+        self._file.write(data)

@@ -18,6 +18,9 @@ from nets.observables import GramObservables, Observables, observe, overlap
 CALL = 32
 """Blocks in one call of the program, at most: what progress is counted in."""
 
+LARGEST, NUMBERS = {False: 8, True: 512}, {False: 2**23, True: 2**29}
+"""Networks in a block of drawn weights, and weights in it, on the CPU and on an accelerator."""
+
 
 GENERATOR = "threefry2x32"
 
@@ -35,6 +38,7 @@ class Program(NamedTuple):
     normal: Normal
     n_inputs: int = 0  # n_D, where x holds several inputs; 0: x is one input
     ntk: bool = False  # measure the NTK too
+    accelerator: bool = False  # is not to run on the CPU
 
 
 def least_memory(program: Program) -> int:
@@ -45,14 +49,16 @@ def least_memory(program: Program) -> int:
 
 
 def block_size(program: Program) -> int:
-    """How many networks are vmapped together: a power of 2 that the architecture alone decides.
+    """How many networks are vmapped: a power of 2 that the architecture and the kind of device decide.
 
-    What a network measures depends on it in the last bit, so nothing that varies between machines
-    enters. Weights that outgrow the processor's cache cost more time than vmapping saves.
+    What a network measures depends on it in the last bit, so nothing else that varies between machines
+    enters. On a CPU, weights that outgrow its cache cost more time than vmapping saves; an accelerator is
+    idle unless it has many networks at once.
     """
     if program.method == "metric":
-        return 128 >> (max(program.n_inputs, 1) - 1).bit_length()
-    return 1 << max(0, min(3, (2**23 // _weights(program)).bit_length() - 1))
+        return max(1, (128 << 6 * program.accelerator) >> (max(program.n_inputs, 1) - 1).bit_length())
+    fitting = NUMBERS[program.accelerator] // _weights(program)
+    return 1 << max(0, min(LARGEST[program.accelerator], fitting).bit_length() - 1)
 
 
 def _weights(program: Program) -> int:
@@ -102,8 +108,8 @@ _ONE = {
 }
 
 
-def blocks(program: Program, key, first, count, values) -> Observables | GramObservables:
-    """Blocks first, …, first + count − 1; fields of shape (CALL, block, …), zeros beyond `count`.
+def blocks(program: Program, capacity: int, key, first, count, values) -> Observables | GramObservables:
+    """Blocks first, …, first + count − 1; fields of shape (capacity, block, …), zeros beyond `count`.
 
     The number of blocks is not known to the compiler, so each runs the same instructions.
     """
@@ -116,7 +122,7 @@ def blocks(program: Program, key, first, count, values) -> Observables | GramObs
         return jax.vmap(lambda k: one(program, k, **values))(keys)
 
     shapes = jax.eval_shape(block, first)
-    start = jax.tree.map(lambda s: jnp.zeros((CALL, *s.shape), s.dtype), shapes)
+    start = jax.tree.map(lambda s: jnp.zeros((capacity, *s.shape), s.dtype), shapes)
 
     def step(i, seen):
         return jax.tree.map(lambda a, b: a.at[i].set(b), seen, block(first + i.astype(jnp.uint32)))
@@ -125,23 +131,35 @@ def blocks(program: Program, key, first, count, values) -> Observables | GramObs
 
 
 @functools.lru_cache(maxsize=64)
-def compiled(program: Program, device: Any = None) -> tuple[Any, int]:
+def compiled(program: Program, capacity: int, device: Any = None) -> tuple[Any, int]:
     """The program for a device, of (key's words, first, count, values), and the bytes that it needs."""
+    run = functools.partial(_run, program, capacity)
+    with jax.default_device(device):
+        call = jax.jit(run).lower(*_shapes(program)).compile()
+    used = call.memory_analysis()
+    if used is None:  # a backend that does not tell: weights, and as much again
+        return call, 2 * least_memory(program) + capacity * output_bytes(program)
+    return call, used.temp_size_in_bytes + used.output_size_in_bytes
+
+
+def output_bytes(program: Program) -> int:
+    """Bytes of what is read off one block."""
+    seen = jax.eval_shape(functools.partial(_run, program, 1), *_shapes(program))
+    return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(seen))
+
+
+def _run(program: Program, capacity: int, words, first, count, values):
+    return blocks(program, capacity, jax.random.wrap_key_data(words, impl=GENERATOR), first, count, values)
+
+
+def _shapes(program: Program) -> tuple:
+    """Arguments of `_run` by which it is compiled."""
     inputs = (program.n_inputs,) if program.n_inputs else ()
     shapes = {"x": (*inputs, program.sizes[0]), "cw": (), "cb": (), "K1": 2 * inputs}
     if program.n_inputs:
         shapes |= {"lambda_w": (), "lambda_b": ()}
-    shapes = {name: jax.ShapeDtypeStruct(shape, program.dtype) for name, shape in shapes.items()}
-
-    def run(words, first, count, values):
-        return blocks(program, jax.random.wrap_key_data(words, impl=GENERATOR), first, count, values)
-
-    with jax.default_device(device):
-        call = jax.jit(run).lower(ensemble_words(0), np.uint32(0), np.int32(0), shapes).compile()
-    memory = call.memory_analysis()
-    if memory is None:  # a backend that does not tell: weights, and as much again
-        return call, 2 * least_memory(program)
-    return call, memory.temp_size_in_bytes + memory.output_size_in_bytes
+    values = {name: jax.ShapeDtypeStruct(shape, program.dtype) for name, shape in shapes.items()}
+    return ensemble_words(0), np.uint32(0), np.int32(0), values
 
 
 def ensemble_words(seed: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Ensembles of networks at initialization: thousands of them drawn, and measured layer by layer."""
 
+import functools
 import itertools
 import math
 import time
@@ -16,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import blocks, estimators, gram, mesh
+from nets import blocks, estimators, gram, memory, mesh
 from nets.estimators import Estimate
 from nets.fcn import Normal
 from nets.gram import GramMeasurement
@@ -24,8 +25,6 @@ from nets.normals import standard_normal
 from nets.observables import Observables
 
 METHODS = ("networks", "metric")
-
-MEMORY_BUDGET = 2**32
 
 MAX_NETS = 2**31
 
@@ -67,7 +66,7 @@ def measure(
     method: str = "networks",
     dtype: Any = jnp.float32,
     normal: Normal = standard_normal,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
     progress: bool | None = None,
     ntk: bool = False,
     lambda_w: float = 1.0,
@@ -97,8 +96,9 @@ def measure(
     x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN` (one input only).
     `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is the same in
     distribution and draws no weights. `normal`: what draws the weights (networks only).
-    `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes.
-    `progress`: show it on stderr; None: if that is a terminal.
+    `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes;
+    default: half of what the device has. It decides how many blocks of networks a device is given at a time.
+    `progress`: show that plan, and how far it is, on stderr; None: if that is a terminal.
 
     Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed number, the
     last one padded: the result is the same bits for a network whatever `n_nets` and `memory_budget`
@@ -140,13 +140,13 @@ class Job(NamedTuple):
 
     program: blocks.Program
     values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs lambda_w, lambda_b
-    n_nets: int
+    plan: memory.Plan
     seed: int
 
 
 def prepare(
     act, cw, depth, width, n_nets, *, seed=0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
-    method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=MEMORY_BUDGET,
+    method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
     ntk=False, lambda_w=1.0, lambda_b=1.0,
 ) -> Job:  # fmt: skip
     """Check the arguments of `measure` and compile its program; `run` does the rest."""
@@ -198,28 +198,47 @@ def prepare(
         normal,
         n_inputs,
         ntk,
+        mesh.local_devices()[0].platform != "cpu",
     )
-    budget = arguments.positive_int("memory_budget", memory_budget)
     seed = checked_seed(seed)
-    _check_memory(program, n_nets, blocks.least_memory(program), budget)
-    _, needed = blocks.compiled(program, mesh.local_devices()[0])
-    _check_memory(program, n_nets, needed, budget)
+    plan = _planned(program, n_nets, memory.budget(memory_budget, mesh.local_devices()[0]))
     values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
     if n_inputs:
         values |= rates
     values = {name: np.asarray(value, dtype) for name, value in values.items()}
-    return Job(program, values, n_nets, seed)
+    return Job(program, values, plan, seed)
 
 
-def _check_memory(program: blocks.Program, n_nets: int, needed: int, budget: int) -> None:
-    results = 8 * len(Observables._fields) * n_nets * (len(program.sizes) - 1)
-    if program.n_inputs:
-        results = gram.result_bytes(program, n_nets)
+def _planned(program: blocks.Program, n_nets: int, budget: int) -> memory.Plan:
+    """How many blocks a device is given at a time; its program is compiled."""
+    devices = mesh.local_devices()
+    results = gram.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
+    least = memory.OVERHEAD + len(devices) * blocks.least_memory(program)
+    _check_budget(program, least, results, budget)
+    of_each = len(devices) * blocks.output_bytes(program)
+    held = memory.in_flight(of_each, least + results, blocks.CALL, budget)
+    while True:
+        needed = memory.OVERHEAD + len(devices) * blocks.compiled(program, held, devices[0])[1]
+        if held == 1 or needed + results <= budget:
+            break
+        held //= 2
+    _check_budget(program, needed, results, budget)
+    block = blocks.block_size(program)
+    return memory.Plan(n_nets, block, held, jax.device_count(), needed + results, budget)
+
+
+def _result_bytes(program: blocks.Program, n_nets: int) -> int:
+    """Bytes of what is kept of every network, of marks, and of the work on one layer."""
+    fields = len(Observables._fields) + program.log_domain
+    return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
+
+
+def _check_budget(program: blocks.Program, needed: int, results: int, budget: int) -> None:
     if needed + results > budget:
         raise ValueError(
             f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
-            f"{blocks.block_size(program)} networks at a time and {results:,} for what is measured; "
-            f"got {budget:,}."
+            f"{blocks.block_size(program)} networks at a time on each device of this process and {results:,} "
+            f"for what is measured; got {budget:,}."
             + (' method="metric" draws no weights.' if program.method == "networks" else "")
         )
 
@@ -307,14 +326,16 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
     At a time, each device of each process has `a_call` blocks, one device after the other.
     """
-    size, devices = blocks.block_size(job.program), jax.device_count()
-    total = -(-job.n_nets // size)
-    a_call = min(blocks.CALL, max(8, total // (16 * devices)))
-    calls = [blocks.compiled(job.program, device)[0] for device in mesh.local_devices()]
+    plan, devices = job.plan, jax.device_count()
+    size, n_nets, total = plan.block, plan.n_nets, -(-plan.n_nets // plan.block)
+    a_call = min(plan.in_flight, max(8, total // (16 * devices)))
+    calls = [blocks.compiled(job.program, plan.in_flight, device)[0] for device in mesh.local_devices()]
     words, mine, drawn = blocks.ensemble_words(job.seed), jax.process_index() * len(calls), None
     started = time.perf_counter()
     with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
-        task = bar.add_task(job.program.act.name, total=job.n_nets, speed=0.0)
+        if not bar.disable:
+            bar.console.print(plan)
+        task = bar.add_task(job.program.act.name, total=n_nets, speed=0.0)
 
         def part(call, first: int) -> Any:
             count = np.int32(min(max(total - first, 0), a_call))
@@ -324,10 +345,10 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
             starts = [first + (mine + i) * a_call for i in range(len(calls))]
             seen = mesh.gathered_parts(list(pool.map(part, calls, starts)))
             for i, each in enumerate(seen):
-                start = min((first + i * a_call) * size, job.n_nets)
-                stop = min(start + a_call * size, job.n_nets)
+                start = min((first + i * a_call) * size, n_nets)
+                stop = min(start + a_call * size, n_nets)
                 if drawn is None:
-                    drawn = jax.tree.map(lambda a: np.empty((job.n_nets, *a.shape[2:])), each)
+                    drawn = jax.tree.map(lambda a: np.empty((n_nets, *a.shape[2:])), each)
                 for kept, found in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
                     kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
             bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
@@ -353,7 +374,8 @@ def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
 def _statistics(program: blocks.Program, seen: dict[str, np.ndarray], seconds: float) -> Measurement:
     """From the observables of every network, arrays of shape (n_nets, depth)."""
     sizes = np.array(program.sizes)
-    whole = np.all([np.isfinite(a) for name, a in seen.items() if name != "log_G"], axis=0)
+    finite = (np.isfinite(a) for name, a in seen.items() if name != "log_G")
+    whole = functools.reduce(np.logical_and, finite)
     whole = np.logical_and.accumulate(whole, axis=1)
     with np.errstate(over="ignore"):
         G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]

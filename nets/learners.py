@@ -18,10 +18,16 @@ from flax import nnx
 from jax import lax
 
 from eft.activations import Activation
-from nets import mesh
+from nets import memory, mesh
 from nets.blocks import GENERATOR, ensemble_words
 from nets.fcn import FCN
 from nets.observables import observe
+
+LARGEST, NUMBERS = {False: 32, True: 1024}, {False: 2**20, True: 2**27}
+"""Networks in a block, and weights in it, on the CPU and on an accelerator."""
+
+STATISTICS = 7 * 8
+"""Bytes for each number of which mean and variance are taken."""
 
 
 class State(NamedTuple):
@@ -63,8 +69,10 @@ Data = Mapping[str, Any]
 
 
 def block_size(team: Team) -> int:
-    """Networks that are vmapped: a power of 2 that the architecture alone decides."""
-    return 1 << max(0, min(5, (2**20 // weights(team)).bit_length() - 1))
+    """Networks that are vmapped: a power of 2 that the architecture and the kind of device decide."""
+    accelerator = team.devices.devices.flat[0].platform != "cpu"
+    fitting = NUMBERS[accelerator] // weights(team)
+    return 1 << max(0, min(LARGEST[accelerator], fitting).bit_length() - 1)
 
 
 def weights(team: Team) -> int:
@@ -133,25 +141,38 @@ def _count(blocks: jax.Array) -> np.int32:
 # --- before any work ------------------------------------------------------------------------------
 
 
-def check_memory(team: Team, n_nets: int, snapshots: int, data: Data, budget: int) -> None:
-    one = jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
+def planned(
+    team: Team, n_nets: int, snapshots: int, data: Data, checkpoints: bool, budget: int
+) -> memory.Plan:
+    """What the networks, their optimizer and what is measured take, in this process.
+
+    Raises ValueError if that is more than the budget.
+    """
+    one = like(team)
     bytes_of = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(one))
     size, samples = block_size(team), team.batch_size or len(data["X"])
-    states = 2 * -(-n_nets // size) * size * bytes_of  # on the devices, and as a checkpoint or result
+    states = -(-n_nets // size) * size * bytes_of * (2 if checkpoints else 1)
     work = size * (3 * bytes_of + 4 * samples * sum(team.sizes) * team.dtype.itemsize)
-    layers = 4 * len(data["probe"]) * (len(team.sizes) - 1)
-    kept = 8 * snapshots * n_nets * (layers + len(data["test"]) * team.sizes[-1])
-    needed = states + work * team.devices.size + kept
+    layer, outputs = len(data["probe"]) * (len(team.sizes) - 1), len(data["test"]) * team.sizes[-1]
+    kept = snapshots * n_nets * (4 * layer + outputs) * team.dtype.itemsize
+    kept += STATISTICS * n_nets * max(layer, outputs)
+    needed = memory.OVERHEAD + states + work * len(mesh.local_devices()) + kept
     if needed > budget:
         raise ValueError(
             f"memory_budget must be at least {needed:,} bytes: {states:,} for {n_nets:,} networks and their "
             f"optimizer, {kept:,} for what is measured; got {budget:,}"
         )
+    return memory.Plan(n_nets, size, 1, team.devices.size, needed, budget)
+
+
+def like(team: Team) -> State:
+    """The shapes of one network's state."""
+    return jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
 
 
 def program_text(team: Team, data: Data) -> str:
     """The step as JAX writes it: activation, loss and optimizer with all their numbers."""
-    one = jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
+    one = like(team)
     text = str(jax.make_jaxpr(functools.partial(_step, team))(one, data["X"][:1], data["Y"][:1]))
     return re.sub(r"0x[0-9a-f]+", "", text)
 

@@ -6,20 +6,25 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 
 
-def write(path: Path, content: str | bytes) -> None:
-    """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file."""
-    data = content.encode() if isinstance(content, str) else content
+def write(path: Path, content: str | bytes | Callable[[BinaryIO], None]) -> None:
+    """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file.
+
+    `content`: what is to stand in the file, or a function that writes it into one.
+    """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            if callable(content):
+                content(file)
+            else:
+                file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)

@@ -42,7 +42,8 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
     numbers = [name for name, value in result._asdict().items() if isinstance(value, float)]
     words = {"kind": kind, "numbers": numbers, "arguments": dict(arguments or {}), "versions": versions}
     if Path(path).suffix == ".nc":
-        archive.put(Path(path), netcdf.content(kind, arrays, words))
+        content = netcdf.content(kind, arrays, words)
+        archive.put(Path(path), content, len(content))
     else:
         archive.save(Path(path), arrays, words)
 

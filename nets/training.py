@@ -15,13 +15,11 @@ import optax
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import checkpoints, learners, mesh
+from nets import checkpoints, learners, memory, mesh
 from nets import snapshots as looks
 from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype, progress_bar
 from nets.learners import Data, Team
 from nets.snapshots import TrainingRun
-
-MEMORY_BUDGET = 2**33
 
 
 def train(
@@ -49,7 +47,7 @@ def train(
     initial: Any = None,
     checkpoint: str | Path | None = None,
     every: int = 250,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
     progress: bool | None = None,
 ) -> TrainingRun:
     """Train `n_nets` networks, each from a draw of its own, and measure all layers at the snapshots.
@@ -72,15 +70,16 @@ def train(
     any moment, the same call goes on from it and ends with the same bits.
 
     Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
-    bits for a network whatever their number, on one jaxlib and CPU type.
+    bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default:
+    half of what the device has. `progress`: show what is needed of it, and how far the run is, on stderr; None: if
+    that is a terminal.
 
     Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
     done, and ValueError where `checkpoint` holds another run.
     """
     given = dict(locals())
-    folder, shown = given.pop("checkpoint"), given.pop("progress")
-    every = arguments.positive_int("every", given.pop("every"))
-    return _run(_prepared(**given), None if folder is None else Path(folder), every, shown)
+    shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
+    return _run(_prepared(**given), None if checkpoint is None else Path(checkpoint), every, shown)
 
 
 class _Job(NamedTuple):
@@ -88,7 +87,7 @@ class _Job(NamedTuple):
 
     team: Team
     data: Data
-    n_nets: int
+    plan: memory.Plan
     steps: int
     snapshots: tuple[int, ...]
     seed: int
@@ -98,7 +97,8 @@ class _Job(NamedTuple):
 
 def _prepared(
     act, cw, depth, width, n_nets, data, optimizer, learning_rate, steps, snapshots, batch_size, loss,
-    x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, memory_budget,
+    x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, checkpoint,
+    memory_budget,
 ) -> _Job:  # fmt: skip
     depth = arguments.positive_int("depth", depth, maximum=500)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=2**31)
@@ -120,7 +120,7 @@ def _prepared(
     settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
     if K1 is not None:
         settings |= {"K1": checked_number("K1", K1), "x2": float(arguments.positive("x2", x2))}
-    budget = arguments.positive_int("memory_budget", memory_budget)
+    budget = memory.budget(memory_budget, mesh.local_devices()[0])
     seed = checked_seed(seed)
     sizes = (X.shape[1], *hidden, Y.shape[1])
     team = Team(
@@ -128,7 +128,7 @@ def _prepared(
     )
     arrays = {"X": X, "Y": Y, "probe": probe, "test": test}
     arrays = {name: a.astype(dtype) for name, a in arrays.items()}
-    learners.check_memory(team, n_nets, len(marks), arrays, budget)
+    plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
     identity = {
         **{name: str(value) for name, value in settings.items()},
         "widths": str(sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
@@ -137,7 +137,7 @@ def _prepared(
         "initial": _digest(initial),
         "act, optimizer or loss": hashlib.sha256(learners.program_text(team, arrays).encode()).hexdigest(),
     }  # fmt: skip
-    return _Job(team, arrays, n_nets, steps, marks, seed, initial, identity)
+    return _Job(team, arrays, plan, steps, marks, seed, initial, identity)
 
 
 def _data(data: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -184,8 +184,7 @@ def _digest(tree: Any) -> str:
 
 
 def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> TrainingRun:
-    team, n_nets = job.team, job.n_nets
-    state = learners.start(team, job.seed, n_nets, job.initial)
+    team, n_nets = job.team, job.plan.n_nets
     seen: list[dict[str, np.ndarray]] = []
     step = 0
     found = checkpoints.latest(folder) if folder is not None else None
@@ -194,8 +193,12 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             _check_identity(found, job, folder)
             for note in found.notes:
                 bar.console.print(note)
-            step, state, seen = found.step, *_restored(found, state)
+            step, state, seen = found.step, *_restored(found, learners.like(team))
             state = mesh.placed(state, team.devices)
+        else:
+            state = learners.start(team, job.seed, n_nets, job.initial)
+        if not bar.disable:
+            bar.console.print(job.plan)
         task = bar.add_task("training", total=job.steps, completed=step, speed=0.0, note="")
         began, first = time.perf_counter(), step
         ends = sorted({*job.snapshots, job.steps, *range(0, job.steps, every)})

@@ -1,5 +1,7 @@
 """Ensembles: reproducible to the bit, honest about what overflowed, and the two methods agree."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from scipy import stats
 
 import eft
-from nets import blocks, measure
+from nets import blocks, measure, memory
+from nets.ensemble import prepare
 from nets.normals import standard_normal
 
 SMALL = {"depth": 4, "width": 16}
@@ -19,20 +22,31 @@ def arrays(m, N):
 
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_same_bits_whatever_the_number_of_networks_and_the_chunk(method, monkeypatch):
-    """One block a call, several, and calls that are cut elsewhere: the networks are the same."""
+    """One block at a time, three, sixteen: the networks are the same."""
     few = measure("tanh", 1.5, n_nets=20, method=method, **SMALL)
     many = measure("tanh", 1.5, n_nets=2500, method=method, **SMALL)
-    monkeypatch.setattr(blocks, "CALL", 5)
-    blocks.compiled.cache_clear()
-    cut = measure("tanh", 1.5, n_nets=2500, method=method, memory_budget=2**30, **SMALL)
-    blocks.compiled.cache_clear()
-    for a, b, c in zip(arrays(few, 20), arrays(many, 20), arrays(cut, 20), strict=True):
+    for a, b in zip(arrays(few, 20), arrays(many, 20), strict=True):
         np.testing.assert_array_equal(a, b)
-        np.testing.assert_array_equal(a, c)
-    for a, b in zip(
-        jax.tree.leaves(many._replace(seconds=0)), jax.tree.leaves(cut._replace(seconds=0)), strict=True
-    ):
-        np.testing.assert_array_equal(a, b)
+    for chunk in (1, 3, 16):
+        monkeypatch.setattr(blocks, "CALL", chunk)
+        cut = measure("tanh", 1.5, n_nets=2500, method=method, **SMALL)
+        for a, b in zip(
+            jax.tree.leaves(many._replace(seconds=0)), jax.tree.leaves(cut._replace(seconds=0)), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_budget_decides_how_many_blocks_are_in_flight():
+    """As much as fits, a power of two of blocks; what does not fit at all is refused with its bytes."""
+    ample = prepare("tanh", 1.5, 4, 512, 2000, method="metric").plan
+    assert ample.in_flight == blocks.CALL and ample.needed < ample.budget
+    tight = prepare("tanh", 1.5, 4, 512, 2000, method="metric", memory_budget=ample.needed - 1).plan
+    assert 1 <= tight.in_flight < ample.in_flight and tight.needed <= tight.budget
+    with pytest.raises(ValueError, match="memory_budget must be at least") as refused:
+        prepare("tanh", 1.5, 4, 512, 2000, method="metric", memory_budget=memory.OVERHEAD)
+    asked = int(re.search(r"at least ([\d,]+) bytes", str(refused.value))[1].replace(",", ""))
+    assert memory.OVERHEAD < asked <= tight.needed
+    assert str(ample).startswith("2,000 networks in 16 blocks of 128, up to 32 blocks at a time; ")
 
 
 def test_other_seeds_and_other_members_are_other_networks():
@@ -187,18 +201,23 @@ def test_float64_without_x64_is_refused():
         measure("tanh", 1.0, n_nets=4, dtype="float64", **SMALL)
 
 
-def test_the_block_depends_on_the_architecture_alone():
-    sizes = {}
-    for width in (16, 256, 512, 1024):
-        program = blocks.Program(
-            eft.activation("tanh"),
-            (2, *(width,) * 10, 1),
-            "networks",
-            own_K1=False,
-            biased=False,
-            log_domain=False,
-            dtype=np.dtype("float32"),
-            normal=standard_normal,
-        )
-        sizes[width] = blocks.block_size(program)
-    assert sizes == {16: 8, 256: 8, 512: 2, 1024: 1}
+def test_the_block_depends_on_the_architecture_and_the_kind_of_device_alone():
+    program = blocks.Program(
+        eft.activation("tanh"),
+        (2, 1),
+        "networks",
+        own_K1=False,
+        biased=False,
+        log_domain=False,
+        dtype=np.dtype("float32"),
+        normal=standard_normal,
+    )
+
+    def sizes(accelerator):
+        return {
+            width: blocks.block_size(program._replace(sizes=(2, *(width,) * 10, 1), accelerator=accelerator))
+            for width in (16, 256, 512, 1024)
+        }
+
+    assert sizes(accelerator=False) == {16: 8, 256: 8, 512: 2, 1024: 1}
+    assert sizes(accelerator=True) == {16: 512, 256: 512, 512: 128, 1024: 32}

@@ -10,23 +10,20 @@ Beside them, without a claim: the same loop with jax.random.normal in place of n
 
 Each time is the best of three, the contestants taking turns; compilation is apart.
 
-Typical output, 2 cores of an AMD EPYC that other work shares:
+TYPICAL
 
-    compile networks      1.84 s
-    compile metric        1.16 s
-    networks             4.4722 ms a network
-    metric               0.0245 ms a network
-    loop                 5.6315 ms a network
-    loop, jax.random    13.2281 ms a network
-    100,000 networks of width 1024, metric: 6.3 s; peak memory of all: 0.51 GiB
-    metric sampler over networks: 183x (claim: >= 100x)
-    blocks over an explicit loop: 1.26x (claim: >= 1x)
+Run: python benchmarks/speed/ensemble.py [PYTHON]
 
-Run: python benchmarks/speed/ensemble.py
+PYTHON: of an environment with neural-tangents, which needs an old JAX:
+    pip install "jax==0.4.30" "jaxlib==0.4.30" "numpy<2" "scipy<1.14" neural-tangents==0.6.5
+Its `monte_carlo_kernel_fn` then runs on the same work (the kernel of the last layer, no error), and the third
+claim is that it takes longer.
 """
 
 import functools
 import resource
+import subprocess
+import sys
 import time
 
 import jax
@@ -44,6 +41,23 @@ from nets.observables import observe  # noqa: E402
 DEPTH, WIDTH, NETS = 11, 512, 1000
 LOOPED = 200
 """Networks in one turn of the loop: it has no start-up to spread over more."""
+
+
+PEER = """
+import sys, time
+import jax, jax.numpy as jnp
+import neural_tangents as nt
+from neural_tangents import stax
+width, depth, nets = map(int, sys.argv[1:])
+nonlinearity = stax.Elementwise(jnp.tanh)
+hidden = [stax.Dense(width, W_std=1.0, b_std=None), nonlinearity] * (depth - 1)
+init, apply, _ = stax.serial(*hidden, stax.Dense(1, W_std=1.0, b_std=None))
+kernel = nt.monte_carlo_kernel_fn(init, apply, jax.random.PRNGKey(0), n_samples=nets)
+started = time.perf_counter()
+jax.block_until_ready(kernel(jnp.ones((1, 2)), None, "nngp"))
+print(time.perf_counter() - started)
+"""
+"""Compilation is a small part of its time, and it compiles anew for each call."""
 
 
 def jax_normal(key, shape):
@@ -73,6 +87,21 @@ def seconds(run) -> float:
     return time.perf_counter() - start
 
 
+def normals_per_second() -> float:
+    """Of `nets.normals`, in float32, a weight matrix after another, each read once."""
+
+    @jax.jit
+    def draw(key):
+        def one(total, i):
+            return total + jnp.sum(standard_normal(jax.random.fold_in(key, i), (WIDTH, WIDTH))), None
+
+        return jax.lax.scan(one, jnp.float32(0), jnp.arange(400))[0]
+
+    key = jax.random.key(0)
+    jax.block_until_ready(draw(key))
+    return 400 * WIDTH**2 / min(seconds(lambda: draw(key)) for _ in range(3))
+
+
 def main() -> None:
     jobs = {}
     for method in ("networks", "metric"):
@@ -98,6 +127,19 @@ def main() -> None:
     took = seconds(lambda: ensemble.run(big))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"100,000 networks of width 1024, metric: {took:.1f} s; peak memory of all: {memory:.2f} GiB")
+
+    rate = normals_per_second()
+    weights = 2 * WIDTH + (DEPTH - 2) * WIDTH**2 + WIDTH
+    print(
+        f"normals: {rate / 1e6:.0f} million a second by themselves; in networks "
+        f"{weights / best['networks'] / 1e6:.0f} million, {100 * weights / best['networks'] / rate:.0f} %"
+    )
+    for python in sys.argv[1:]:
+        command = [python, "-c", PEER, *map(str, (WIDTH, DEPTH, NETS))]
+        theirs = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        ratio = theirs / (NETS * best["networks"])
+        print(f"neural-tangents, {NETS} networks: {theirs:.1f} s, {ratio:.1f}x ours (claim: >= 1x)")
+        assert ratio >= 1
 
     sampler, blocks = best["networks"] / best["metric"], best["loop"] / best["networks"]
     print(f"metric sampler over networks: {sampler:.0f}x (claim: >= 100x)")
