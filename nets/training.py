@@ -71,8 +71,8 @@ def train(
 
     Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
     bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default:
-    half of what the device has. `progress`: show what is needed of it, and how far the run is, on stderr; None: if
-    that is a terminal.
+    half of what the device has. `progress`: show what is needed of it, and how far the run is, on stderr;
+    None: if that is a terminal.
 
     Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
     done, and ValueError where `checkpoint` holds another run.
