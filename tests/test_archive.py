@@ -103,6 +103,65 @@ class _Refusing:
         return None
 
 
+class _Counted:
+    """A file whose writes are counted."""
+
+    def __init__(self, file, count):
+        self._file, self._count = file, count
+
+    def write(self, data):
+        self._count()
+        return self._file.write(data)
+
+    def flush(self):
+        self._file.flush()
+
+    def fileno(self):
+        return self._file.fileno()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+
+def test_every_call_of_the_system_refused_once(tmp_path, monkeypatch):
+    """The k-th write, fsync or rename of a checkpoint, for every k: one that is whole is there always."""
+    real = {name: getattr(os, name) for name in ("fdopen", "fsync", "replace")}
+    done, refused = 0, 0
+
+    def count():
+        nonlocal done
+        done += 1
+        if done == refused:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def counted(name):
+        def call(*arguments):
+            count()
+            return real[name](*arguments)
+
+        return call
+
+    monkeypatch.setattr(output.os, "fdopen", lambda *a: _Counted(real["fdopen"](*a), count))
+    for name in ("fsync", "replace"):
+        monkeypatch.setattr(output.os, name, counted(name))
+    checkpoints.write(tmp_path / "all", 1, ARRAYS, {})
+    calls, seen = done, []
+    assert calls > len(ARRAYS) + 3
+    for k in range(1, calls + 1):
+        folder, refused = tmp_path / str(k), 0
+        checkpoints.write(folder, 1, {"a": np.array(1)}, {})
+        done, refused = 0, k
+        with pytest.raises(OSError, match="Free some space or choose another place"):
+            checkpoints.write(folder, 2, ARRAYS, {})
+        assert not list(folder.glob(".*"))
+        seen.append(checkpoints.latest(folder).step)
+    # only the last call, which flushes the folder, comes after the rename
+    assert seen == [1] * (calls - 1) + [2]
+
+
 def test_two_generations(tmp_path):
     assert checkpoints.latest(tmp_path) is None
     for step in range(5):

@@ -244,3 +244,15 @@ def test_processes_that_fail_say_so_once():
 def test_a_bad_number_of_processes(capsys, count):
     assert cli.main(["flow", "--processes", count]) == 2
     assert "processes must be" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_exit_1(capsys, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.os, "replace", refuse)
+    few = ("--depth", "2", "--width", "4", "--nets", "2", "--steps", "2", "--samples", "4")
+    status, _, err = run(capsys, "train", *few, "--checkpoint", str(tmp_path))
+    assert status == 1 and err.count("\n") == 1
+    assert "No space left on device" in err and "run the same again" in err
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,8 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from nets.archive import ArchiveError
+from nets.checkpoints import CheckpointError
 from nets.cli import processes
 from nets.cli.classify import classify
 from nets.cli.compare import compare
@@ -22,7 +24,7 @@ With --processes N the work of any command is shared out to N processes of this 
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status is 0, or 2 for a bad argument.
+    """Run the command; exit status 0, 2 for a bad argument, 1 where a file cannot be read or written.
 
     With `--processes N` among the arguments, in so many processes that share the ensemble out.
     """
@@ -35,9 +37,9 @@ def main(args: Sequence[str] | None = None) -> int:
             return processes.launch(args, count)
         processes.join()
         return tyro.extras.subcommand_cli_from_dict(commands, prog="eft", description=DESCRIPTION, args=args)
-    except BadArgument as error:
+    except (BadArgument, ArchiveError, CheckpointError, OSError) as error:
         if jax.process_index() == 0:
             Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"eft: {error}", style="red"))
-        return 2
+        return 2 if isinstance(error, BadArgument) else 1
     except KeyboardInterrupt:
         return 130
