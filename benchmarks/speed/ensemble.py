@@ -24,9 +24,9 @@ Typical output, 2 cores of an AMD EPYC, 2026-11-24:
     metric sampler over networks: 211x (claim: >= 100x)
     blocks over an explicit loop: 1.17x (claim: >= 1x)
 
-Random numbers are the limit: they take nine tenths of the time of the networks. They are Threefry's, a counter
-turned into bits, so that member i is the same wherever it is drawn; a generator with a state would be cheaper a
-number, and would give that up.
+Random numbers are the limit: they take nine tenths of the time of the networks. They are Threefry's, a
+counter turned into bits, so that member i is the same wherever it is drawn; a generator with a state would be
+cheaper a number, and would give that up.
 
 Run: python benchmarks/speed/ensemble.py [PYTHON]
 
