@@ -6,7 +6,7 @@ from eft.criticality import CriticalPoint, Universality, classify, critical_poin
 from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gram import GramFlow, gram_flow
-from eft.homogeneous import LogFlow, log_flow
+from eft.homogeneous import LogFlow, log_flow, threshold_cw
 from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
 from eft.phases import (
     CriticalCurve,
@@ -56,5 +56,6 @@ __all__ = [
     "posterior",
     "regress",
     "threshold",
+    "threshold_cw",
     "vertex_flow",
 ]

@@ -53,9 +53,7 @@ def log_flow(
     Right to 1e-12, absolute and relative, at any depth at which the numbers are in range; beyond, ±inf.
     Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
     """
-    act = as_activation(act)
-    if not act.degree:
-        raise ValueError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {act!r}")
+    act = _homogeneous(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     if (width is None) == (widths is None):
         raise ValueError(f"one of width and widths must be given; got {width} and {arguments.shown(widths)}")
@@ -80,6 +78,25 @@ def log_flow(
     return LogFlow(
         *(jnp.moveaxis(jnp.concatenate([a[None], b]), 0, -1) for a, b in zip(begin, later, strict=True))
     )
+
+
+def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
+    """The C_W at which an input keeps its first kernel. For p ≥ 2: below K vanishes, above it explodes.
+
+        C_W g₁ K¹ᵖ = K¹,  K¹ = C_W x2:   C_W = (g₁ x2ᵖ⁻¹)^{−1/p},   g₁ = ⟨σ²⟩_1
+
+    Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
+    """
+    act, x2_ = _homogeneous(act), arguments.positive("x2", x2)
+    p = act.degree
+    return (act.moments(jnp.ones((), x2_.dtype)).g * x2_ ** (p - 1)) ** (-1 / p)
+
+
+def _homogeneous(act: "str | Activation | Function") -> Activation:
+    found = as_activation(act)
+    if not found.degree:
+        raise ValueError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")
+    return found
 
 
 @functools.lru_cache(maxsize=1024)

@@ -4,7 +4,18 @@ from nets.ensemble import Measurement, measure
 from nets.estimators import Estimate
 from nets.fcn import FCN
 from nets.gram import GramMeasurement
+from nets.inputs import InputMeasurement, measure_inputs
 from nets.snapshots import TrainingRun
 from nets.training import train
 
-__all__ = ["FCN", "Estimate", "GramMeasurement", "Measurement", "TrainingRun", "measure", "train"]
+__all__ = [
+    "FCN",
+    "Estimate",
+    "GramMeasurement",
+    "InputMeasurement",
+    "Measurement",
+    "TrainingRun",
+    "measure",
+    "measure_inputs",
+    "train",
+]

@@ -257,7 +257,9 @@ def _advance(team: Team, state: State, blocks, first, count, data: Data) -> Stat
         return jax.vmap(lambda one: _step(team, one, *batch))(block)
 
     def block(i, state):
-        return _put(state, i, lax.fori_loop(0, count, step, _at(state, i)))
+        one = _at(state, i)
+        steps = jnp.where(jnp.any(one.alive), count, 0)  # what is frozen costs nothing
+        return _put(state, i, lax.fori_loop(0, steps, step, one))
 
     return lax.fori_loop(0, blocks, block, state)
 

@@ -23,6 +23,11 @@ AXES = {
         "Theta_hat": ("member", "input", "input_2"),
         "widths": ("place",),
     },
+    "InputMeasurement": {
+        "log_K": ("member", "layer", "input"),
+        "x2": ("input",),
+        "widths": ("place",),
+    },
     "TrainingRun": {
         "steps": ("snapshot",),
         "n_overflowed": ("snapshot",),
@@ -38,6 +43,7 @@ AXES = {
 ESTIMATES = {
     "Measurement": ("layer",),
     "GramMeasurement": ("layer",),
+    "InputMeasurement": ("member", "layer", "input"),
     "TrainingRun": ("snapshot", "layer", "input"),
 }
 

@@ -11,16 +11,17 @@ from nets import archive, netcdf
 from nets.ensemble import Measurement
 from nets.estimators import Estimate
 from nets.gram import GramMeasurement
+from nets.inputs import InputMeasurement
 from nets.snapshots import TrainingRun
 
-KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, TrainingRun)}
+KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
 PACKAGES = ("eft", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 class Saved(NamedTuple):
     """What a file holds."""
 
-    result: Any  # a Measurement, GramMeasurement or TrainingRun
+    result: Any  # a Measurement, GramMeasurement, InputMeasurement or TrainingRun
     arguments: dict[str, Any]  # as they were given to `save`
     versions: dict[str, str]  # of the packages that made it
 

@@ -71,6 +71,21 @@ def test_batches_and_the_first_kernel():
     assert (np.asarray(one.variance)[1:] > 0).all() and one.variance[0] == 0
 
 
+@pytest.mark.parametrize(("p", "x2"), [(1, 0.3), (2, 1.0), (2, 0.4), (3, 2.0)])
+def test_threshold(p, x2):
+    """K stays there; 1 % more and less explode and vanish, but for ReLU, where C_W = 2."""
+    act = eft.activation("repu", p=p)
+    cw = eft.threshold_cw(act, x2)
+    K = eft.kernel_flow(act, cw, 6, x2=x2).K
+    np.testing.assert_allclose(K, cw * x2, rtol=1e-12)
+    low, high = (
+        eft.kernel_flow(act, share * cw, 6, x2=x2).K[-1] / (share * cw * x2) for share in (0.99, 1.01)
+    )
+    assert low < 1 < high
+    if p == 2:
+        assert cw == pytest.approx(math.sqrt(2 / (3 * x2)), rel=1e-14)
+
+
 def test_beyond_the_float_range_it_is_infinite():
     flow = eft.log_flow("repu", 3.0, 1200, 64)
     assert not np.isnan(flow.mean).any() and not np.isnan(flow.variance).any()

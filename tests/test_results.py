@@ -15,6 +15,7 @@ RESULTS = {
     "networks": lambda: nets.measure("tanh", 1.2, 3, 8, 20, cb=0.1),
     "infinities": lambda: nets.measure("repu", 2.0, 12, 4, 20, seed=1),
     "several inputs": lambda: nets.measure("tanh", 1.2, 3, 8, 20, x=X, method="metric"),
+    "many inputs": lambda: nets.measure_inputs("repu", 1.2, 3, 8, 4, X),
     "ntk": lambda: nets.measure("tanh", 1.2, 3, 8, 20, x=X, ntk=True),
     "training": lambda: nets.train("tanh", 1.2, 3, 8, 5, (X, X[:, 0]), cb=0.1, steps=4, progress=False),
 }

@@ -9,27 +9,27 @@ Run: python benchmarks/robustness/memory.py (Linux)
 
 Typical output (2026-11-24):
 
-       26.0 of    42.8 MiB,  61 %: depth 11, width 512, n_nets 400
-       36.6 of    60.8 MiB,  60 %: depth 11, width 512, n_nets 400, dtype float64
-       18.1 of    42.1 MiB,  43 %: depth 6, width 1024, n_nets 100
-       24.1 of    48.1 MiB,  50 %: depth 3, width 2048, n_nets 40
-      148.4 of   184.5 MiB,  80 %: depth 31, width 64, n_nets 100000
-      233.2 of   263.5 MiB,  89 %: depth 11, width 512, n_nets 400000, method metric
+       25.7 of    42.8 MiB,  60 %: depth 11, width 512, n_nets 400
+       44.2 of    60.8 MiB,  73 %: depth 11, width 512, n_nets 400, dtype float64
+       96.2 of   120.1 MiB,  80 %: depth 3, width 4096, n_nets 4
+       90.1 of   114.1 MiB,  79 %: depth 4, width 3072, n_nets 6
+      148.9 of   184.5 MiB,  81 %: depth 31, width 64, n_nets 100000
+      233.1 of   263.5 MiB,  88 %: depth 11, width 512, n_nets 400000, method metric
       252.8 of   278.8 MiB,  91 %: depth 51, width 128, n_nets 100000, method metric
-     2064.1 of  2072.1 MiB, 100 %: depth 4, width 1048576, n_nets 256, method metric
+     2064.0 of  2072.1 MiB, 100 %: depth 4, width 1048576, n_nets 256, method metric
       103.8 of   147.8 MiB,  70 %: depth 6, width 128, n_nets 100000, method metric, inputs 4
       152.8 of   233.5 MiB,  65 %: depth 6, width 128, n_nets 2000, method metric, inputs 32
-       48.0 of    87.9 MiB,  55 %: depth 4, width 128, n_nets 4000, inputs 16
-      147.0 of   202.5 MiB,  73 %: depth 3, width 64, n_nets 5000, inputs 24, ntk True
-      251.4 of   281.5 MiB,  89 %: depth 6, width 512, n_nets 60, samples 100, optimizer sgd
-      512.7 of   546.4 MiB,  94 %: depth 6, width 512, n_nets 40, samples 100, optimizer adam
-      755.3 of   789.9 MiB,  96 %: depth 4, width 512, n_nets 60, samples 100, optimizer adam, dtype float64
-      152.8 of   197.7 MiB,  77 %: depth 6, width 64, n_nets 2000, samples 100, optimizer sgd
-      416.9 of   469.9 MiB,  89 %: depth 6, width 64, n_nets 2000, samples 100, optimizer adam
-      306.4 of   378.5 MiB,  81 %: depth 4, width 32, n_nets 4000, samples 1000, optimizer sgd
-      322.0 of   365.6 MiB,  88 %: depth 6, width 128, n_nets 400, samples 500, optimizer adam, batch_size 50
-      142.6 of   222.5 MiB,  64 %: depth 6, width 256, n_nets 100, samples 2000, optimizer sgd
-    20 ensembles: 43 to 100 % of the budget
+       47.8 of    87.9 MiB,  54 %: depth 4, width 128, n_nets 4000, inputs 16
+      147.9 of   202.5 MiB,  73 %: depth 3, width 64, n_nets 5000, inputs 24, ntk True
+      255.8 of   281.5 MiB,  91 %: depth 6, width 512, n_nets 60, samples 100, optimizer sgd
+      508.2 of   546.4 MiB,  93 %: depth 6, width 512, n_nets 40, samples 100, optimizer adam
+      755.5 of   789.9 MiB,  96 %: depth 4, width 512, n_nets 60, samples 100, optimizer adam, dtype float64
+      152.9 of   197.7 MiB,  77 %: depth 6, width 64, n_nets 2000, samples 100, optimizer sgd
+      418.9 of   469.9 MiB,  89 %: depth 6, width 64, n_nets 2000, samples 100, optimizer adam
+      306.3 of   378.5 MiB,  81 %: depth 4, width 32, n_nets 4000, samples 1000, optimizer sgd
+      322.6 of   365.6 MiB,  88 %: depth 6, width 128, n_nets 400, samples 500, optimizer adam, batch_size 50
+      135.3 of   222.5 MiB,  61 %: depth 6, width 256, n_nets 100, samples 2000, optimizer sgd
+    20 ensembles: 54 to 100 % of the budget
 """
 
 import gc

@@ -1,0 +1,116 @@
+"""R2: RePU networks in training: the kernel of the output, and what the networks have learned.
+
+The experiment of Tables 2, 3 and Figs. 2, 3 of arXiv:2408.02697. Stated there: width 512; 1, 3 and 5 hidden
+layers; p = 2 and 3; C_b = 0; 100 networks; 100 samples of points of the plane; snapshots at 0, 250, 500, 750,
+1000 epochs; networks that overflow left out and counted; a test set of the same distribution; C_W "adjusted".
+Ours: points uniform in [−1, 1]², the target sin πx₁ cos πx₂, full-batch Adam at 1e-3 on half the mean square,
+C_W at the threshold of the largest input, ‖x‖²/n₀ = 1 (`eft.threshold_cw`): above, the kernels of some
+inputs explode before the first step.
+
+The claim "only networks of one hidden layer learn" is tried as: a network has learned if its loss is less
+than a tenth of that of the best constant. The share of such networks, with its binomial error, decides.
+
+Run: python benchmarks/paper/r02_repu_training.py [--quick] [--out results/r02] [--target product] …
+Stopped, it goes on from the last checkpoint when it is run again.
+"""
+
+import sys
+
+import experiment
+import numpy as np
+import optax
+
+import eft
+import nets
+from nets import targets
+from nets.panels import COLORS, Panel, Series, figure
+
+
+def main() -> int:
+    args = experiment.options(
+        __doc__.split("\n")[0], "r02", p=[2, 3], hidden=[1, 3, 5], width=512, nets=100, samples=100,
+        steps=1000, share=1.0, rate=1e-3, target="waves",
+    )  # fmt: skip
+    if args.quick:
+        args.width, args.nets, args.steps = 64, 30, 200
+    X, y = targets.samples(args.target, args.samples, 2, args.seed)
+    X_test, y_test = targets.samples(args.target, 500, 2, args.seed + 1)
+    constant = np.var(y) / 2
+    marks = tuple(args.steps * quarter // 4 for quarter in range(5))
+    kernels, outputs, summary, arrays = [], [], {}, {"X_test": X_test, "y_test": y_test}
+    for p in args.p:
+        act = eft.activation("repu", p=p)
+        cw = args.share * float(eft.threshold_cw(act))
+        row = []
+        for hidden, color in zip(args.hidden, COLORS, strict=False):
+            name = f"p = {p}, {hidden} hidden"
+            case = {"p": p, "hidden": hidden} | {
+                k: v for k, v in vars(args).items() if k not in ("out", "p", "hidden")
+            }
+            run = experiment.kept(
+                args, name, case, nets.train, act, cw, hidden + 1, args.width, args.nets, (X, y),
+                optimizer=optax.adam(args.rate), steps=args.steps, snapshots=marks, x_test=X_test,
+                seed=args.seed, checkpoint=args.out / "kept" / f"steps of {name}",
+            )  # fmt: skip
+            last = run.K_inputs[:, -1]
+            rows = []
+            print(
+                f"{name}, C_W = {cw:.3g}: output kernel over the networks that are left; log₁₀: their median"
+            )
+            for s, step in enumerate(run.steps):
+                K = last[s][run.alive[s]].astype(float)
+                learned = (run.loss[s] < constant / 10) & run.alive[s]
+                share = learned.mean()
+                row_of = {
+                    "step": int(step),
+                    "overflowed": int(run.n_overflowed[s]),
+                    "K": [K.mean(), K.std(ddof=1)] if K.size > 1 else [np.nan, np.nan],
+                    "median of log10 K": float(np.median(np.log10(K))) if K.size else np.nan,
+                    "learned": share,
+                    "error of it": np.sqrt(share * (1 - share) / args.nets),
+                }
+                rows.append(row_of)
+                print(
+                    f"  {step:5d}: {row_of['K'][0]:10.3g} ± {row_of['K'][1]:9.2g}   "
+                    f"{row_of['median of log10 K']:8.2f}   learned {100 * share:3.0f} ± "
+                    f"{100 * row_of['error of it']:.0f} %   overflowed {run.n_overflowed[s]}"
+                )
+            mean, spread = run.outputs.mean[-1, :, 0], np.sqrt(run.outputs_variance.mean[-1, :, 0])
+            explained = 1 - np.mean((mean - y_test) ** 2) / np.var(y_test)
+            print(f"  test: explained by the mean output {explained:.3f}; its spread {np.mean(spread):.2g}")
+            summary[name] = {"C_W": cw, "snapshots": rows, "explained by the mean output": explained}
+            arrays |= {f"{name}: mean output": mean, f"{name}: spread": spread, f"{name}: K": run.K_inputs}
+            left = [np.log10(np.maximum(k[a], 1e-300)) for a, k in zip(run.alive, last, strict=True)]
+            quantiles = [np.quantile(k, [0.16, 0.5, 0.84]) if k.size else [np.nan] * 3 for k in left]
+            low, middle, high = np.transpose(quantiles)
+            row += [
+                Series(run.steps, low, "band", color, None, high),
+                Series(run.steps, middle, "line", color, f"{hidden} hidden layers"),
+            ]
+            order = np.argsort(y_test)[:: max(1, len(y_test) // 60)]
+            outputs.append(
+                Panel(
+                    "target", "output",
+                    [
+                        Series(y_test[order], y_test[order], "dashed", "#333333", "the target"),
+                        Series(y_test[order], mean[order], "points", color, "mean, spread", spread[order]),
+                    ],
+                    f"{name}: {np.sum(run.alive[-1])} of {args.nets} networks left",
+                )
+            )  # fmt: skip
+        kernels.append(
+            Panel("step", "log₁₀ of the output's kernel", row, f"RePU, p = {p}: median and two thirds")
+        )
+    title = f"RePU in training: {args.nets} networks of width {args.width}, {args.samples} samples"
+    columns = len(args.hidden)
+    pictures = {
+        "_kernel": figure(title, [kernels]),
+        "_outputs": figure(
+            title, [outputs[i : i + columns] for i in range(0, len(outputs), columns)], legend="each"
+        ),
+    }
+    return experiment.write(args, "repu_training", summary, arrays, pictures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Figures of several panels: theory as lines and bands, experiment as points with error bars."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of Okabe and Ito: told apart by every kind of colour vision."""
+
+LOOKS = {
+    "line": {"ls": "-", "lw": 1.6},
+    "dashed": {"ls": (0, (4, 2)), "lw": 1.2},
+    "dotted": {"ls": ":", "lw": 1.4},
+    "points": {"ls": "", "marker": "o", "ms": 4, "capsize": 2.5, "elinewidth": 1.1, "zorder": 3},
+    "squares": {
+        "ls": "",
+        "marker": "s",
+        "ms": 4,
+        "mfc": "white",
+        "capsize": 2.5,
+        "elinewidth": 1.1,
+        "zorder": 3,
+    },
+}
+
+
+class Series(NamedTuple):
+    """One curve of a panel. What is not finite is left out."""
+
+    x: Any
+    y: Any
+    look: str  # one of LOOKS, or "band", from y to `error`
+    color: str
+    label: str | None = None
+    error: Any = None  # half the length of an error bar
+
+
+class Panel(NamedTuple):
+    """Axes and what they show."""
+
+    xlabel: str
+    ylabel: str
+    series: Sequence[Series]
+    title: str = ""
+    xscale: str = "linear"
+    yscale: str = "linear"
+    ylim: tuple[float, float] | None = None
+    at: Sequence[tuple[float, str]] = ()  # heights of thin lines, and words for them
+
+
+def figure(
+    title: str, rows: Sequence[Sequence[Panel]], *, legend: str = "below", width: float = 4.2
+) -> Figure:
+    """Panels in rows. The legend stands "below" the figure, once for each label, or in "each" panel."""
+    columns = max(map(len, rows))
+    made = Figure(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
+    axes = made.subplots(len(rows), columns, squeeze=False)
+    shown: dict[str, Any] = {}
+    for row, line in zip(rows, axes, strict=True):
+        for axis in line[len(row) :]:
+            axis.set_axis_off()
+        for panel, axis in zip(row, line, strict=False):
+            _draw(panel, axis)
+            handles, labels = axis.get_legend_handles_labels()
+            shown |= {
+                label: handle for label, handle in zip(labels, handles, strict=True) if label not in shown
+            }
+            if legend == "each" and handles:
+                axis.legend(frameon=False, fontsize=8)
+    if legend == "below" and shown:
+        made.legend(
+            list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), columns),
+            frameon=False,
+        )  # fmt: skip
+    made.suptitle(title)
+    return made
+
+
+def _draw(panel: Panel, axis) -> None:
+    for height, words in panel.at:
+        axis.axhline(height, color="#888888", lw=0.9)
+        axis.annotate(
+            words, (0.99, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
+        )
+    for s in panel.series:
+        x, y = np.asarray(s.x, float), np.asarray(s.y, float)
+        y = np.where(np.isfinite(y), y, np.nan)
+        if s.look == "band":
+            axis.fill_between(x, y, np.asarray(s.error, float), color=s.color, alpha=0.2, lw=0, label=s.label)
+        elif s.error is None:
+            look = {k: v for k, v in LOOKS[s.look].items() if k not in ("capsize", "elinewidth")}
+            axis.plot(x, y, color=s.color, label=s.label, **look)
+        else:
+            error = np.where(np.isfinite(s.error), s.error, np.nan)
+            axis.errorbar(x, y, error, color=s.color, label=s.label, **LOOKS[s.look])
+    axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+    axis.set_title(panel.title, fontsize=10)
+    axis.set_xscale(panel.xscale)
+    axis.set_yscale(panel.yscale, **({"linthresh": 1} if panel.yscale == "symlog" else {}))
+    if panel.xscale == "linear":
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if panel.ylim is not None:
+        axis.set_ylim(panel.ylim)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25, lw=0.6)
