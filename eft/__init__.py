@@ -2,7 +2,9 @@
 
 from eft.activations import Activation, activation, activation_names
 from eft.bivariate import PairMoments, pair_expectation
+from eft.correlators import Action, Sum, at_width, correlator, couplings
 from eft.criticality import CriticalPoint, Universality, classify, critical_point
+from eft.expansion import Expansion, expand
 from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gram import GramFlow, gram_flow
@@ -21,10 +23,12 @@ from eft.regression import Posterior, Regression, posterior, regress
 from eft.vertex import VertexFlow, vertex_flow
 
 __all__ = [
+    "Action",
     "Activation",
     "CriticalCurve",
     "CriticalPoint",
     "ExpandedPairFlow",
+    "Expansion",
     "Expectation",
     "FixedPoint",
     "GramFlow",
@@ -36,13 +40,18 @@ __all__ = [
     "Posterior",
     "QuadratureWarning",
     "Regression",
+    "Sum",
     "Universality",
     "VertexFlow",
     "activation",
     "activation_names",
+    "at_width",
     "classify",
+    "correlator",
+    "couplings",
     "critical_curve",
     "critical_point",
+    "expand",
     "expanded_pair_flow",
     "fixed_points",
     "gaussian_expectation",

@@ -67,8 +67,10 @@ class Activation:
 
     def table(self, dtype) -> Table | None:
         """What `moments` needs besides K, made once a dtype; None where there is a closed form."""
-        if self.closed_form:
-            return None
+        return None if self.closed_form else self.nodes(dtype)
+
+    def nodes(self, dtype) -> Table:
+        """σ at the nodes of the quadrature, made once a dtype, also where there is a closed form."""
         key = jnp.dtype(dtype).name
         if key in self._tables:
             return self._tables[key]

@@ -36,6 +36,8 @@ class Table(NamedTuple):
     jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
     discontinuous: Array  # () 1 if σ itself jumps, else 0
     edges: Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
+    centres: Array  # (2,) F₀ = F(0), and F_∞ where F has a limit far out (else F₀)
+    centred: Array  # (nodes, 2, 2) F less either centre, at −z and at z
 
 
 class Sampled(Protocol):
@@ -101,8 +103,8 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
     F0 = (at_zero[0][0] + at_zero[1][0]) / 2
     far_out = (F_left[0][-1] + F_right[0][-1]) / 2
     shift = F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
-    columns = _integrands(-z, s_left, F_left, at_zero[0], shift)
-    columns = columns + _integrands(z, s_right, F_right, at_zero[1], shift)
+    left, right = _centred(-z, F_left, at_zero[0], shift), _centred(z, F_right, at_zero[1], shift)
+    columns = _integrands(-z, s_left, F_left, left) + _integrands(z, s_right, F_right, right)
     finite = xp.all(xp.abs(columns) <= float(jnp.finfo(dtype).max), axis=1)
     made = Table(
         z,
@@ -113,22 +115,30 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
         xp.stack([jump(F_below[k], F_above[k], F_below[k + 1], F_above[k + 1], gap) for k in range(4)], -1),
         xp.any(jump(s_below[0], s_above[0], s_below[1], s_above[1], gap) != 0).astype(z.dtype),
         np.zeros((2, 6, 4), z.dtype),
+        xp.stack(shift),
+        xp.stack([xp.stack(left, -1), xp.stack(right, -1)], 1),
     )
     ends = zip(WINDOW, (4.0, 0.25), strict=True)
     return made._replace(edges=xp.stack([_leading_powers(made, K, step) for K, step in ends]))
 
 
-def _integrands(z, s, F, F_at_zero, shift) -> Any:
-    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last."""
-    xp = _numpy_of(s[0])
-    F, F1, F2, _, F4 = F
+def _centred(z, F, F_at_zero, shift) -> tuple:
+    """F − F₀ and F − F_∞ on one side of 0."""
+    xp = _numpy_of(F[0])
     near = (np.abs(z) < np.finfo(z.dtype).eps ** 0.2) & (shift[0] != 0)
     y = xp.where(near, z, 0.0)
     _, a1, a2, a3, a4 = F_at_zero
     # F − F(0) from the series at that side of 0, where the difference would cancel
     series = y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
-    from_zero = xp.where(near & xp.isfinite(series), series, F - shift[0])
-    from_far = xp.where(shift[0] == shift[1], from_zero, F - shift[1])
+    from_zero = xp.where(near & xp.isfinite(series), series, F[0] - shift[0])
+    return from_zero, xp.where(shift[0] == shift[1], from_zero, F[0] - shift[1])
+
+
+def _integrands(z, s, F, centred) -> Any:
+    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last."""
+    xp = _numpy_of(s[0])
+    F, F1, F2, _, F4 = F
+    from_zero, from_far = centred
     F4 = xp.where(xp.isfinite(F4), F4, 0.0)
     moments = (F, F * F, from_zero, from_zero**2, from_far, from_far**2, s[1] ** 2)
     slopes = (F2 / 2, F4 / 4, z * F1 / 2, (z * z * F2 - z * F1) / 4)

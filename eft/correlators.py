@@ -1,0 +1,122 @@
+"""What the 1/n series says of the pre-activations: sums at a width, correlators, the couplings of the action.
+
+Given Ĝ the neurons of a layer are independent N(0, Ĝ), so that all of it follows from the moments of Ĝ.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from eft import arguments
+from eft.expansion import Expansion, in_units
+from eft.moments import odd_factorial
+from eft.taylor import times
+
+
+class Sum(NamedTuple):
+    """A series in 1/n added up at a width; all of the series' shape less its last axis."""
+
+    value: jax.Array  # Σ_q s_q n^{−q}
+    last: jax.Array  # the last term, an estimate of what is missing
+    converges: jax.Array  # bool: it is less than half of the largest term between it and q = 0
+
+
+def at_width(series: object, n: object) -> Sum:
+    """Σ_q s_q/n^q of a series whose last axis is q = 0 … p: `G`, `V`, `cumulants` or `M` of an Expansion, …
+
+    `n`: n_{l−1}, any number ≥ 1; it broadcasts against the axes before the last (an Expansion with `widths`
+    has it as `n`). Fewer orders are `series[..., :p+1]`.
+
+    `converges` compares the last term with those from q = 1 on, or with s_0 where those are 0. A series of a
+    single term cannot tell, and counts as converging. Raises TypeError or ValueError for a bad argument.
+    """
+    s = arguments.real_array("series", series)
+    if s.ndim < 1 or s.shape[-1] < 1:
+        raise ValueError(f"series must have a last axis over powers of 1/n; got shape {s.shape}")
+    width = arguments.real_array("n", n)
+    if not isinstance(width, Tracer) and not (np.asarray(width) >= 1).all():
+        raise ValueError(f"n must be ≥ 1; got {arguments.shown(n)}")
+    try:
+        shape = jnp.broadcast_shapes(s.shape[:-1], width.shape)
+    except ValueError:
+        raise ValueError(
+            f"n must broadcast against the axes of series before the last, {s.shape[:-1]}; got {width.shape}"
+        ) from None
+    terms = jnp.broadcast_to(s, (*shape, s.shape[-1])) * (1 / width[..., None]) ** np.arange(s.shape[-1])
+    size, p = jnp.abs(terms), s.shape[-1] - 1
+    before = jnp.max(size[..., 1:p], -1, initial=0.0)
+    before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
+    converges = jnp.isfinite(size).all(-1) & ((size[..., p] < before / 2) | (before == 0))
+    return Sum(terms.sum(-1), terms[..., p], converges)
+
+
+def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) -> jax.Array:
+    """E[Π_i z_i^{2a_i}] of different neurons of a layer, one input; a series in 1/n like `e.G`.
+
+        E[Π z_i^{2a_i}] = Π (2a_i − 1)!! E[Ĝ^s],   connected: Π (2a_i − 1)!! κ_s(Ĝ),   s = Σ a_i
+
+    `powers` = (2a_1, 2a_2, …): (2, 2) is E[z_1² z_2²], (4,) is E[z⁴]. An odd power gives 0. `connected`: the
+    joint cumulant in place of the moment, s ≤ p+1 (beyond, it is 0 to this order). PDLT (4.24) ff.
+
+    Raises TypeError or ValueError unless the powers are integers ≥ 1.
+    """
+    if isinstance(powers, str) or not isinstance(powers, Sequence) or not len(powers):
+        raise TypeError(f"powers must be a sequence of integers ≥ 1; got {arguments.shown(powers)}")
+    given = [arguments.positive_int(f"powers[{i}]", a) for i, a in enumerate(powers)]
+    zero = jnp.zeros_like(e.G)
+    if any(a % 2 for a in given):
+        return zero
+    half = [a // 2 for a in given]
+    s, weight = sum(half), math.prod(map(odd_factorial, half))
+    if connected:
+        return weight * e.cumulants[..., s, :] if s <= e.order + 1 else zero
+    most = min(s, 2 * e.order)
+    relative = sum(math.comb(s, k) * e.M[..., k, :] for k in range(most + 1))
+    return in_units(weight * jnp.asarray(relative), e.K[..., None], s)
+
+
+class Action(NamedTuple):
+    """The action of m neurons of a layer; series in 1/n like `e.G`."""
+
+    g: jax.Array  # batch + (depth, p+1) quadratic coupling
+    v: jax.Array  # batch + (depth, p+1) quartic coupling
+    s: jax.Array  # batch + (depth, p+2, p+1) coefficients of R^a, a = 0 … p+1; s_0 without its constant
+
+
+def couplings(e: Expansion, neurons: int = 1) -> Action:
+    """p(z_1 … z_m) ∝ e^{−S},   S = ½ g R − ⅛ v R² + s_3 R³ + …,   R = Σ_i z_i², one input.
+
+        e^{−S} = E[(2πĜ)^{−m/2} e^{−R/2Ĝ}] ∝ e^{−R/2K} Σ_k (−1)^k E[(Ĝ/K − 1)^k] L_k^(m/2−1)(R/2K)
+
+    with Laguerre's polynomials; to order n^{−q} S is a polynomial in R of degree q+1. At leading order
+    v = V/nK⁴ and g = 1/G + (1 + m/2) K V/nK⁴ (PDLT chapter 4). `neurons` = m.
+
+    The expansion is in R/K as well: it is the law of m ≪ n neurons, and no law of the whole layer. Series
+    saturate where K leaves the float range. Raises TypeError or ValueError for a bad argument.
+    """
+    m = arguments.positive_int("neurons", neurons)
+    p, alpha = e.order, m / 2 - 1
+    M = jnp.moveaxis(e.M, (-2, -1), (0, 1))  # (k, q) + rest
+
+    def laguerre(k: int, i: int) -> float:
+        """The coefficient of (R/K)^i in L_k^(α)(R/2K)."""
+        return (-0.5) ** i * math.prod((i + alpha + t) / t for t in range(1, k - i + 1)) / math.factorial(i)
+
+    ks = range(2 * p + 1)
+    table = np.array([[(-1) ** k * laguerre(k, i) if i <= k else 0.0 for k in ks] for i in ks])
+    A = jnp.einsum("ik,kq...->qi...", table.astype(M.dtype), M)
+    # log A: q L_q = q A_q − Σ_k k L_k A_{q−k}
+    L: list = [jnp.zeros_like(A[0])]
+    for q in range(1, p + 1):
+        L.append(A[q] - sum((k * times(L[k], A[q - k]) for k in range(1, q)), jnp.zeros_like(A[0])) / q)
+    S = -jnp.stack(L)[:, : p + 2]
+    S = S * (np.arange(p + 2) <= np.arange(p + 1)[:, None] + 1).reshape(p + 1, p + 2, *[1] * (S.ndim - 2))
+    S = jnp.moveaxis(S.at[0, 1].add(0.5), (0, 1), (-1, -2))
+    a = np.arange(p + 2)[:, None]
+    s = in_units(S, 1 / e.K[..., None, None], a)
+    return Action(2 * s[..., 1, :], -8 * s[..., 2, :], s)

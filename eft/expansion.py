@@ -1,0 +1,238 @@
+"""The 1/n series of one input to any order: the moments of the metric Ĝ, layer by layer.
+
+Given Ĝ, the metric of the next layer is C_b + (C_W/n_l) Σ_i σ(z_i)² of independent z_i ~ N(0, Ĝ): a Markov
+chain of one number, whose cumulants are κ_1 = C_b + C_W⟨σ²⟩ and κ_r = C_W^r c_r/n_l^{r−1}, c_r those of σ².
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft import arguments, taylor
+from eft.activations import Activation, as_activation, moments
+from eft.flow import MAX_NUMBERS, kernel_flow
+from eft.gaussian import Function
+from eft.taylor import Source, cumulants, times
+
+MAX_ORDER = 5
+
+
+class Expansion(NamedTuple):
+    """The series of one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
+
+    The last axis of a series is the power q = 0 … p of 1/m at layer l, as for V and G1.
+    """
+
+    K: jax.Array  # batch + (depth,) kernel at infinite width
+    log_K: jax.Array  # log K; for homogeneous σ also where K itself leaves the float range
+    M: jax.Array  # batch + (depth, 2p+1, p+1): E[(Ĝ/K − 1)^k] = Σ_q M[k, q] m^{−q} + O(m^{−p−1})
+    error: jax.Array  # of M's shape: estimated error of M, absolute, from rounding and quadrature
+    valid: (
+        jax.Array
+    )  # bool, batch + (depth,): K, M and the quadrature are right here and at every layer before
+    n: jax.Array | None  # (depth,) m = n_{l−1} where `widths` were given (n₁ stands in for n₀), else None
+
+    @property
+    def order(self) -> int:
+        """p."""
+        return self.M.shape[-1] - 1
+
+    @property
+    def G(self) -> jax.Array:
+        """E[Ĝ], batch + (depth, p+1): K, G1, G2, …"""
+        return in_units(self.M[..., 1, :].at[..., 0].add(1.0), self.K[..., None], 1)
+
+    @property
+    def V(self) -> jax.Array:
+        """Var(Ĝ), batch + (depth, p+1): 0, V, and its corrections."""
+        return self.cumulants[..., 2, :]
+
+    @property
+    def cumulants(self) -> jax.Array:
+        """κ_r of Ĝ for r = 0 … p+1, batch + (depth, p+2, p+1): 0, E[Ĝ], Var(Ĝ), …; κ_r = O(m^{1−r}).
+
+        κ_2, κ_3, κ_4 are the four-, six- and eight-point vertices.
+        """
+        r = np.arange(self.order + 2)[:, None]
+        return in_units(self.relative_cumulants, self.K[..., None, None], r)
+
+    @property
+    def relative_cumulants(self) -> jax.Array:
+        """Those of Ĝ/K, which stay in range where K does not."""
+        kappa = relative_cumulants(self.M)
+        return kappa.at[..., 1, 0].add(1.0)
+
+    @property
+    def digits_lost(self) -> jax.Array:
+        """log₁₀ of the relative error of M in units of rounding, ≥ 0; 0 where M is 0 exactly."""
+        size, eps = jnp.abs(self.M), jnp.finfo(self.M.dtype).eps
+        ratio = jnp.where(self.error > 0, self.error / jnp.where(size > 0, size * eps, 1.0), 1.0)
+        lost = jnp.log10(jnp.maximum(jnp.where(size > 0, ratio, 1 / eps), 1.0))
+        return jnp.where(self.error > 0, lost, 0.0)
+
+
+def expand(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    order: int,
+    *,
+    cb: object = 0.0,
+    x2: object = 1.0,
+    K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> Expansion:
+    """The moments of Ĝ as series in 1/n, to order n^{−p}, at every layer of a network at initialization.
+
+        y = Ĝ/K − 1:   log E[e^{ty′} | y] = Σ_r κ_r(y) tʳ/r!
+        κ_1 = (C_W/K′) (g(K(1+y)) − g(K)),   κ_r = (C_W/K′)ʳ c_r(K(1+y))/n_l^{r−1},   g = ⟨σ²⟩
+        E[y′ᵏ] = E[B_k(κ_1(y), …, κ_k(y))],   B_k the complete Bell polynomials,   y¹ = 0
+
+    Since E[yᵏ] = O(n^{−⌈k/2⌉}), the Taylor series in y of the right side, to y^{2p}, closes on k ≤ 2p. (To
+    order 1 PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
+
+    `order` = p, 1 to 5; the other arguments are those of `kernel_flow`. With `widths`, the series of layer l
+    is in 1/n_{l−1} at the given ratios of widths, and `n` of the result holds n_{l−1}. `at_width` adds a
+    series up, `correlator` and `couplings` make the pre-activations' correlators and action.
+
+    Range and accuracy: float64, K in [1e-16, 1e16], where σ(0) = 0 also below. For homogeneous σ M goes on
+    being right where K leaves the float range; G, V and the cumulants saturate there at the largest number.
+    Where digits are lost `error` estimates how many: with kinks as K → 0, and in deep flows that forget.
+    The series is asymptotic where σ grows: more orders help only while their terms fall.
+
+    Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape, for all activations
+    that are not homogeneous or a sine together. Raises TypeError or ValueError for a bad argument.
+    """
+    act = as_activation(act)
+    order = arguments.positive_int("order", order, maximum=MAX_ORDER)
+    flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
+    shape, dtype = flow.K.shape, flow.K.dtype
+    numbers = flow.K.size * (2 * order + 1) * (order + 1)
+    if numbers > MAX_NUMBERS:
+        raise ValueError(
+            f"depth × batch must be ≤ {MAX_NUMBERS // ((2 * order + 1) * (order + 1)):,} at order {order}; "
+            f"got {flow.K.size:,}"
+        )
+    n = None
+    ratios = np.ones(shape[-1])
+    if widths is not None and len(widths):
+        n = np.array([widths[0], *widths], float)
+        ratios[1:-1] = n[2:] / n[1:-1]
+    cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
+    rows = [jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1) for a in (flow.K, flow.log_K)]
+    known = taylor.source(act, order, dtype)
+    table = act.table(dtype)
+    M, error, valid = _series(
+        act.closed_form, order, table, known, cw_, cb_, *rows, jnp.asarray(ratios, dtype)
+    )
+    M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
+    valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
+    valid = valid & flow.valid
+    return Expansion(flow.K, flow.log_K, M, error, valid, None if n is None else jnp.asarray(n, dtype))
+
+
+class _Layer(NamedTuple):
+    """What one layer hands to the next; the batch is the last axis."""
+
+    M: jax.Array  # (2p+1, p+1, N)
+    error: jax.Array
+    valid: jax.Array  # (N,)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
+    powers = np.arange(order + 1)[:, None]
+    eps = jnp.finfo(K.dtype).eps
+
+    def layer(now: _Layer, at):
+        K, log_next, ratio = at
+        M, error = now.M * ratio**powers, now.error * ratio**powers
+        m = moments(closed_form, table, K)
+        found = cumulants(known, K, m, order)
+        share = _share(cw, cb, m.g, log_next)
+        scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
+        kappa, spread = scale * found.c, scale * found.error
+        kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
+        B = bell(kappa, order)
+        _, wrong = jax.jvp(
+            functools.partial(bell, order=order),
+            (jnp.abs(kappa),),
+            (spread + 2 * order * eps * jnp.abs(kappa),),
+        )
+        M_next = average(B, M)
+        error_next = average(jnp.abs(B), error) + average(wrong, jnp.abs(M))
+        error_next = jax.lax.stop_gradient(error_next)
+        fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & found.valid
+        after = _Layer(_finite(M_next), _finite(error_next), now.valid & fine)
+        return after, now
+
+    N = K.shape[-1]
+    one = jnp.zeros((2 * order + 1, order + 1, N), K.dtype)
+    start = _Layer(one.at[0, 0].set(1.0), one, jnp.ones(N, bool))
+    after = jnp.concatenate([log_K[1:], log_K[-1:]])
+    _, flow = jax.lax.scan(layer, start, (K, after, ratios))
+    return flow
+
+
+def _share(cw, cb, g, log_next):
+    """C_W g/K′ in [0, 1]; without biases 1 unless K′ is 0, also where it is out of range."""
+    product = jnp.clip(cw * g, 0.0, jnp.finfo(g.dtype).max)
+    total = cb + product
+    share = jnp.where(total > 0, product / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.where(cb > 0, share, (log_next > -jnp.inf) * 1.0)
+
+
+def _finite(a):
+    """a, with the largest number in place of what is none."""
+    most = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+
+
+def bell(kappa: jax.Array, order: int) -> jax.Array:
+    """B_0 … B_2p as polynomials in y and 1/n_l: B_{k+1} = Σ_i C(k, i) κ_{i+1} B_{k−i}.
+
+    kappa: (p+1, 2p+1) + rest, the coefficient of κ_r at yʲ, less its factor n_l^{1−r}. Returns
+    (2p+1, 2p+1, p+1) + rest: k, power of y, power of 1/n_l.
+    """
+    one = jnp.zeros((2 * order + 1, order + 1, *kappa.shape[2:]), kappa.dtype).at[0, 0].set(1.0)
+    B = [one]
+    for k in range(2 * order):
+        total = jnp.zeros_like(one)
+        for i in range(min(k, order) + 1):
+            a = kappa[i, : taylor.last(order, i + 1) + 1][:, None]
+            product = times(a, B[k - i][:, : order + 1 - i])
+            total = total.at[:, i:].add(math.comb(k, i) * product)
+        B.append(total)
+    return jnp.stack(B)
+
+
+def average(B: jax.Array, M: jax.Array) -> jax.Array:
+    """E[B_k] = Σ_j B_k[yʲ] E[yʲ], truncated in 1/n; (2p+1, p+1) + rest."""
+    order = M.shape[1] - 1
+    total = jnp.zeros_like(M)
+    for q in range(order + 1):
+        part = jnp.sum(B[:, :, q, None] * M[None, :, : order + 1 - q], 1)
+        total = total.at[:, q:].add(part)
+    return total
+
+
+def in_units(series: jax.Array, K: jax.Array, power) -> jax.Array:
+    """series · K^power, saturated at the largest number; 0 where the series is."""
+    return _finite(jnp.where(series == 0, 0.0, series * jnp.where(series == 0, 1.0, K**power)))
+
+
+def relative_cumulants(M: jax.Array) -> jax.Array:
+    """κ_r of Ĝ/K − 1 for r = 0 … p+1 from its moments, series in 1/n on the last axis."""
+    order = M.shape[-1] - 1
+    rows = jnp.moveaxis(M, (-2, -1), (0, 1))[1 : order + 2]
+    found: list = []
+    for r, moment in enumerate(rows, start=1):
+        lower = (math.comb(r - 1, i - 1) * times(found[i - 1], rows[r - i - 1]) for i in range(1, r))
+        # κ_r = O(n^{1−r}): what is below is rounding
+        found.append((moment - sum(lower)) * (np.arange(order + 1) >= r - 1).reshape(-1, *[1] * (M.ndim - 2)))
+    return jnp.moveaxis(jnp.stack([jnp.zeros_like(found[0]), *found]), (0, 1), (-2, -1))
