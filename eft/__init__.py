@@ -6,6 +6,7 @@ from eft.criticality import CriticalPoint, Universality, classify, critical_poin
 from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gram import GramFlow, gram_flow
+from eft.ntk import NTKFlow, ntk_flow
 from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
 from eft.phases import (
     CriticalCurve,
@@ -28,6 +29,7 @@ __all__ = [
     "FixedPoint",
     "GramFlow",
     "KernelFlow",
+    "NTKFlow",
     "PairFlow",
     "PairMoments",
     "PhaseDiagram",
@@ -47,6 +49,7 @@ __all__ = [
     "gram_flow",
     "kernel_flow",
     "kernel_flows",
+    "ntk_flow",
     "pair_expectation",
     "pair_flow",
     "phase_diagram",
