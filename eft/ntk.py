@@ -57,17 +57,17 @@ def ntk_flow(
         F′ = C_W²⟨σ²σ′²⟩Θ + r χ∥² F
 
     all but Θ zero at layer 1 (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md). Θ̂ is the sum of
-    ∂z ∂z over the parameters, a bias weighted with λ_b and a weight of layer l with λ_W/n_{l−1}; where `K1` is
-    given the first layer has no bias, as in `nets.FCN`.
+    ∂z ∂z over the parameters, a bias weighted with λ_b and a weight of layer l with λ_W/n_{l−1}; where
+    `K1` is given the first layer has no bias, as in `nets.FCN`.
 
-    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, with which they broadcast. σ must be
-    continuous: where it jumps ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
+    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, with which they broadcast. σ must
+    be continuous: where it jumps ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
 
     The expectations are right to 1e-12 in float64 (float32: 2e-6) for K in [1e-12, 1e12]. A number beyond the
     float range saturates, and `valid` turns false.
 
-    Differentiable in cw, cb, lambda_w, lambda_b, x2, K1. Compiled once for each depth and batch shape, for all
-    activations without a closed form together.
+    Differentiable in cw, cb, lambda_w, lambda_b, x2, K1. Compiled once for each depth and batch shape,
+    for all activations without a closed form together.
     Raises TypeError or ValueError for a bad argument, and for σ that jumps.
     """
     act = checked_continuous(as_activation(act))

@@ -198,7 +198,7 @@ def homogeneous_slopes(K: jax.Array, *, degree: int, plus: float = 1.0, minus: f
 
 
 def sine_slopes(K: jax.Array, *, frequency: float) -> SlopeMoments:
-    """σ = sin ωz, S = ω²(1 − F). With q = e^{−2ω²K}: ⟨S⟩ = ω²(1+q)/2, ⟨FS⟩ = ω²(1−q⁴)/8, Var F = (1−q²)²/8."""
+    """σ = sin ωz, S = ω²(1−F); with q = e^{−2ω²K}: ⟨S⟩ = ω²(1+q)/2, ⟨FS⟩ = ω²(1−q⁴)/8, Var F = (1−q²)²/8."""
     w2 = frequency**2
     a = 2 * w2
     q, r = jnp.exp(-a * K), -jnp.expm1(-a * K)

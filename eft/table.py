@@ -132,7 +132,7 @@ def differences(z, below, above, left, right, gap) -> tuple[tuple, tuple]:
         # F − F(0) from the series at that side of 0, where the difference would cancel
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
         from_zero = xp.where(near & xp.isfinite(series), series, F - F0)
-        found.append((from_zero, xp.where(F0 == far, from_zero, F - far)))
+        found.append((from_zero, xp.where(far == F0, from_zero, F - far)))
     return found[0], found[1]
 
 
