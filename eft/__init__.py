@@ -9,6 +9,7 @@ from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gram import GramFlow, gram_flow
 from eft.homogeneous import LogFlow, log_flow, threshold_cw
+from eft.ntk import NTKFlow, ntk_flow
 from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
 from eft.phases import (
     CriticalCurve,
@@ -34,6 +35,7 @@ __all__ = [
     "GramFlow",
     "KernelFlow",
     "LogFlow",
+    "NTKFlow",
     "PairFlow",
     "PairMoments",
     "PhaseDiagram",
@@ -59,6 +61,7 @@ __all__ = [
     "kernel_flow",
     "kernel_flows",
     "log_flow",
+    "ntk_flow",
     "pair_expectation",
     "pair_flow",
     "phase_diagram",

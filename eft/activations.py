@@ -5,6 +5,7 @@ import difflib
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.gaussian import Function, checked_function, jump_at
 from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
+from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
 from eft.table import Table, leibniz, nested_derivatives, table, table_moments
 
 Derivatives = tuple[jax.Array, ...]
@@ -28,6 +30,7 @@ class Activation:
     that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
     `resolved`: one quadrature rule is known to be accurate, no others are run.
     `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
+    `slope_form`: K → SlopeMoments.
 
     Raises TypeError or ValueError if `fn` is not an elementwise real function that is finite on [−8, 8].
     """
@@ -41,7 +44,8 @@ class Activation:
     resolved: bool = False
     taylor: Callable[[jax.Array], Derivatives] | None = None
     closed_form: Callable[[jax.Array], Moments] | None = None
-    _tables: dict[str, Table] = dataclasses.field(default_factory=dict, init=False)
+    slope_form: Callable[[jax.Array], SlopeMoments] | None = None
+    _tables: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
@@ -71,10 +75,17 @@ class Activation:
 
     def nodes(self, dtype) -> Table:
         """σ at the nodes of the quadrature, made once a dtype, also where there is a closed form."""
-        key = jnp.dtype(dtype).name
+        return self._kept(table, dtype)
+
+    def slope_table(self, dtype) -> SlopeTable | None:
+        """What `slopes` needs besides σ′ and K, likewise."""
+        return None if self.slope_form else self._kept(slope_table, dtype)
+
+    def _kept(self, make: Callable, dtype) -> Any:
+        key = f"{make.__name__} {jnp.dtype(dtype).name}"
         if key in self._tables:
             return self._tables[key]
-        made = table(self, dtype)
+        made = make(self, dtype)
         if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
             self._tables[key] = made
         return made
@@ -83,11 +94,23 @@ class Activation:
         """The Gaussian expectations of σ at K ≥ 0, in closed form or from the table."""
         return moments(self.closed_form, self.table(K.dtype), K)
 
+    def slopes(self, K: jax.Array) -> SlopeMoments:
+        """Those of σ′², by itself and with σ², at K ≥ 0; σ must be continuous."""
+        return slopes(self.slope_form, self.slope_table(K.dtype), K)
+
 
 @functools.partial(jax.jit, static_argnums=0)
 def moments(closed_form: Callable[[jax.Array], Moments] | None, table: Table | None, K: jax.Array) -> Moments:
     """`Activation.moments` as a function of arrays: one compiled flow serves every tabulated activation."""
     return closed_form(K) if closed_form else table_moments(table, K)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def slopes(
+    slope_form: Callable[[jax.Array], SlopeMoments] | None, table: SlopeTable | None, K: jax.Array
+) -> SlopeMoments:
+    """`Activation.slopes` as a function of arrays, likewise."""
+    return slope_form(K) if slope_form else slope_moments(table, K)
 
 
 def _check_function(fn: object) -> None:
@@ -201,6 +224,9 @@ def _homogeneous(
         degree=degree,
         resolved=True,
         closed_form=functools.partial(homogeneous_moments, degree=degree, plus=plus, minus=minus),
+        slope_form=functools.partial(homogeneous_slopes, degree=degree, plus=plus, minus=minus)
+        if degree
+        else None,
     )
 
 
@@ -220,6 +246,7 @@ def _sin(frequency: object = 1.0) -> Activation:
         resolved=True,
         taylor=lambda z: _sine_derivatives(z, w),
         closed_form=functools.partial(sine_moments, frequency=w),
+        slope_form=functools.partial(sine_slopes, frequency=w),
     )
 
 

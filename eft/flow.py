@@ -3,7 +3,7 @@
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ def kernel_flow(
     first = cb_ + cw_ * first if K1 is None else first
     table = act.table(cw_.dtype)
     flow = _flow(act.closed_form, act.degree, table, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
-    _warn(flow, act)
+    warn(flow, act)
     return flow
 
 
@@ -116,8 +116,8 @@ class _Layer(NamedTuple):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     start = _Layer(
-        _saturated(K1),
-        jnp.log(jnp.maximum(_saturated(K1), 0.0)),
+        saturated(K1),
+        jnp.log(jnp.maximum(saturated(K1), 0.0)),
         jnp.zeros_like(K1),
         jnp.zeros_like(K1),
         _in_range(K1) | (K1 == 0),
@@ -129,22 +129,22 @@ def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     def layer(now: _Layer, ratio):
         K, log_K, V, G1, valid = now
         m = moments(closed_form, table, K)
-        chi_parallel = _saturated(cw * m.dg)
-        chi_perp = _saturated(cw * m.slope2)
+        chi_parallel = saturated(cw * m.dg)
+        chi_perp = saturated(cw * m.slope2)
         chi_perp = jnp.where(jnp.isinf(m.slope2) & jnp.isfinite(m.g) & (cw > 0), jnp.inf, chi_perp)
         valid = valid & (m.error <= tolerance(K.dtype))
         record = KernelFlow(K, chi_parallel, chi_perp, V, G1, log_K, valid, m.error)
 
         K_next = cb + cw * m.g
         if degree is None:
-            log_next = jnp.log(_saturated(K_next))
+            log_next = jnp.log(saturated(K_next))
         else:
             log_next = jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
         after = _Layer(
-            _saturated(K_next),
+            saturated(K_next),
             log_next,
-            _saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
-            _saturated(ratio * (chi_parallel * G1 + cw * _saturated(m.d2g) * V / 2)),
+            saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
+            saturated(ratio * (chi_parallel * G1 + cw * saturated(m.d2g) * V / 2)),
             valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
         )
         return after, record
@@ -159,13 +159,13 @@ def _in_range(K: jax.Array) -> jax.Array:
     return jnp.logical_and(info.tiny <= K, info.max >= K)
 
 
-def _saturated(a: jax.Array) -> jax.Array:
+def saturated(a: jax.Array) -> jax.Array:
     """a, at the largest number in place of ±∞ and of the NaN that an overflow leaves."""
     most = jnp.finfo(a.dtype).max
     return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
 
 
-def _warn(flow: KernelFlow, act: Activation) -> None:
+def warn(flow: Any, act: Activation) -> None:
     """Say where the quadrature is not to be trusted, if that can be known now."""
     error = jax.lax.stop_gradient(flow.error)
     if act.resolved or isinstance(error, Tracer):

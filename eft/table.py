@@ -7,6 +7,7 @@ product of matrices, and costs the same for every activation.
 import functools
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -100,11 +101,8 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
     F_below, F_above, F_left, F_right = (leibniz(s, s) for s in (s_below, s_above, s_left, s_right))
     zero = int(np.abs(kinks).argmin())
     at_zero = [tuple(d[zero] for d in F) for F in (F_below, F_above)]
-    F0 = (at_zero[0][0] + at_zero[1][0]) / 2
-    far_out = (F_left[0][-1] + F_right[0][-1]) / 2
-    shift = F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
-    left, right = _centred(-z, F_left, at_zero[0], shift), _centred(z, F_right, at_zero[1], shift)
-    columns = _integrands(-z, s_left, F_left, left) + _integrands(z, s_right, F_right, right)
+    left, right = differences(z, *at_zero, F_left, F_right, gap[zero])
+    columns = _integrands(-z, s_left, F_left, *left) + _integrands(z, s_right, F_right, *right)
     finite = xp.all(xp.abs(columns) <= float(jnp.finfo(dtype).max), axis=1)
     made = Table(
         z,
@@ -115,30 +113,43 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
         xp.stack([jump(F_below[k], F_above[k], F_below[k + 1], F_above[k + 1], gap) for k in range(4)], -1),
         xp.any(jump(s_below[0], s_above[0], s_below[1], s_above[1], gap) != 0).astype(z.dtype),
         np.zeros((2, 6, 4), z.dtype),
-        xp.stack(shift),
+        xp.stack(centres(*at_zero, F_left, F_right)),
         xp.stack([xp.stack(left, -1), xp.stack(right, -1)], 1),
     )
-    ends = zip(WINDOW, (4.0, 0.25), strict=True)
-    return made._replace(edges=xp.stack([_leading_powers(made, K, step) for K, step in ends]))
+    return made._replace(edges=edges(_sums, made))
 
 
-def _centred(z, F, F_at_zero, shift) -> tuple:
-    """F − F₀ and F − F_∞ on one side of 0."""
-    xp = _numpy_of(F[0])
-    near = (np.abs(z) < np.finfo(z.dtype).eps ** 0.2) & (shift[0] != 0)
-    y = xp.where(near, z, 0.0)
-    _, a1, a2, a3, a4 = F_at_zero
-    # F − F(0) from the series at that side of 0, where the difference would cancel
-    series = y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
-    from_zero = xp.where(near & xp.isfinite(series), series, F[0] - shift[0])
-    return from_zero, xp.where(shift[0] == shift[1], from_zero, F[0] - shift[1])
+def centres(below, above, left, right) -> tuple:
+    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out."""
+    xp = _numpy_of(left[0])
+    F0 = (below[0] + above[0]) / 2
+    far_out = (left[0][-1] + right[0][-1]) / 2
+    return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
 
 
-def _integrands(z, s, F, centred) -> Any:
+def differences(z, below, above, left, right, gap) -> tuple[tuple, tuple]:
+    """F − F₀ and F − F_∞ at −z, and at z, so that neither cancels where it is small.
+
+    From F, F′, … F⁗ just below and above 0, and at ∓z. F₀ is the mean of both sides, F_∞ that far out.
+    """
+    xp = _numpy_of(left[0])
+    F0, far = centres(below, above, left, right)
+    step = jump(below[0], above[0], below[1], above[1], gap) / 2
+    near = (np.abs(z) < np.finfo(z.dtype).eps ** 0.2) & (F0 != 0)
+    found = []
+    for y, F, a0, (_, a1, a2, a3, a4) in ((-z, left[0], -step, below), (z, right[0], step, above)):
+        y = xp.where(near, y, 0.0)
+        # F − F(0) from the series at that side of 0, where the difference would cancel
+        series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
+        from_zero = xp.where(near & xp.isfinite(series), series, F - F0)
+        found.append((from_zero, xp.where(far == F0, from_zero, F - far)))
+    return found[0], found[1]
+
+
+def _integrands(z, s, F, from_zero, from_far) -> Any:
     """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last."""
     xp = _numpy_of(s[0])
     F, F1, F2, _, F4 = F
-    from_zero, from_far = centred
     F4 = xp.where(xp.isfinite(F4), F4, 0.0)
     moments = (F, F * F, from_zero, from_zero**2, from_far, from_far**2, s[1] ** 2)
     slopes = (F2 / 2, F4 / 4, z * F1 / 2, (z * z * F2 - z * F1) / 4)
@@ -153,7 +164,7 @@ def _at_kinks(table: Table, K) -> tuple:
     xp = np if _numpy_of(table.jumps) is np and _numpy_of(K) is np else jnp
     F, F1, F2, F3 = table.jumps.T
     K = K[..., None]
-    v, p = table.kinks / K, _weights(table.kinks, K)
+    v, p = table.kinks / K, weights(table.kinks, K)
     rows = (
         (F1 + F * v) / 2,
         F * v / 2,
@@ -163,13 +174,13 @@ def _at_kinks(table: Table, K) -> tuple:
     return tuple(xp.sum(xp.where(p > 0, row * p, 0.0), -1) for row in rows)
 
 
-def _weights(z, K):
+def weights(z, K):
     """p_K(z), for NumPy as for JAX."""
     xp = _numpy_of(K)
     return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
 
 
-def _product(a, b):
+def product(a, b):
     """The product of matrices in full precision (an accelerator would take less for float32)."""
     if _numpy_of(a) is np and _numpy_of(b) is np:
         return a @ b
@@ -189,7 +200,7 @@ def _sums(table: Table, K) -> Any:
     second cancels as K → 0, and the second beyond, where the first cancels. The variance is
     ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is nearer to the mean.
     """
-    sums = _product(table.v * _weights(table.z, K[..., None]), table.columns)
+    sums = product(table.v * weights(table.z, K[..., None]), table.columns)
     xp = _numpy_of(sums)
     g, g4, d0, q0, d1, q1, slope2, curve, quarter, parallel, bend = xp.moveaxis(sums, -1, 0)
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
@@ -202,13 +213,20 @@ def _sums(table: Table, K) -> Any:
     return xp.where(overflow, np.inf, xp.stack([g, g4, var, dg, slope2, d2g]))
 
 
-def _leading_powers(table: Table, K: float, step: float) -> Any:
-    """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the misfit; shape (6, 4).
+def edges(sums: Callable, made: Any) -> Any:
+    """`_leading_powers` at either end of the window."""
+    ends = zip(WINDOW, (4.0, 0.25), strict=True)
+    found = [_leading_powers(sums, made, K, step) for K, step in ends]
+    return _numpy_of(found[0]).stack(found)
+
+
+def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
+    """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the misfit; shape (…, 4).
 
     One-sided Taylor series at 0 and power laws at infinity have powers q of half an integer.
     """
-    x = step ** np.arange(3, dtype=table.z.dtype)
-    M = _sums(table, K * x)
+    x = step ** np.arange(3, dtype=made.z.dtype)
+    M = sums(made, K * x)
     xp = _numpy_of(M)
     fixed = M if xp is np else jax.lax.stop_gradient(M)
     # x^{±1/2} is 1, 2, 4 at the three: the first correction to the slope drops out
@@ -222,12 +240,13 @@ def _leading_powers(table: Table, K: float, step: float) -> Any:
     a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
     missed = xp.stack([scaled[:, 2] - a - 4 * b, a])
     missed = missed if xp is np else jax.lax.stop_gradient(missed)
-    misfit = xp.where(missed[0] == 0, 0.0, xp.abs(missed[0] / missed[1]))
+    # an expectation that is 0, or infinite, is so everywhere
+    misfit = xp.where((missed[0] == 0) | ~xp.isfinite(M[:, 0]), 0.0, xp.abs(missed[0] / missed[1]))
     return xp.stack([q, a, b, misfit], -1)
 
 
-def _everywhere(table: Table, K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`_sums`, outside of the window by the leading powers at its ends; and the relative error of that."""
+def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`sums`, outside of the window by the leading powers at its ends; and the relative error of that."""
     low, high = WINDOW
     down, up = jnp.minimum(K, low) / low, jnp.maximum(K, high) / high
     some = jnp.where(down > 0, down, 1.0)
@@ -244,7 +263,7 @@ def _everywhere(table: Table, K: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     below, error_below = outside(down, corrections[0], table.edges[0])
     above, error_above = outside(up, corrections[1], table.edges[1])
-    inside = _sums(table, jnp.clip(K, low, high))
+    inside = sums(table, jnp.clip(K, low, high))
     return jnp.where(low > K, below, jnp.where(high < K, above, inside)), error_below + error_above
 
 
@@ -253,7 +272,7 @@ BLOCK = 512
 
 
 def _from_table(table: Table, K: jax.Array) -> Moments:
-    found, extrapolation = jax.vmap(_everywhere, in_axes=(0, None))(table, K)
+    found, extrapolation = jax.vmap(functools.partial(everywhere, _sums), in_axes=(0, None))(table, K)
     error = jnp.maximum(jnp.finfo(K.dtype).eps, jnp.max(extrapolation, axis=0))
     first = found[0]
     if len(found) == 1:
@@ -267,6 +286,15 @@ def _from_table(table: Table, K: jax.Array) -> Moments:
     return Moments._make([*jnp.where(jnp.isfinite(first), mean, first), error])
 
 
+def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:
+    """moments(table, K), a block of K at a time."""
+    if K.size <= BLOCK:
+        return moments(table, K)
+    blocks = jnp.pad(K.ravel(), (0, -K.size % BLOCK), constant_values=1.0).reshape(-1, BLOCK)
+    flat = jax.lax.map(lambda K: moments(table, K), blocks)
+    return jax.tree.map(lambda a: a.ravel()[: K.size].reshape(K.shape), flat)
+
+
 @jax.custom_jvp
 def table_moments(table: Table, K: jax.Array) -> Moments:
     """The moments at any K ≥ 0 from an activation's table.
@@ -275,11 +303,7 @@ def table_moments(table: Table, K: jax.Array) -> Moments:
     g/K². Outside of [1e-16, 1e16] by power laws. With three rules the mean is taken, and their spread
     gives `error`.
     """
-    if K.size <= BLOCK:
-        return _from_table(table, K)
-    blocks = jnp.pad(K.ravel(), (0, -K.size % BLOCK), constant_values=1.0).reshape(-1, BLOCK)
-    flat = jax.lax.map(lambda K: _from_table(table, K), blocks)
-    return jax.tree.map(lambda a: a.ravel()[: K.size].reshape(K.shape), flat)
+    return in_blocks(_from_table, table, K)
 
 
 @functools.partial(table_moments.defjvp, symbolic_zeros=True)

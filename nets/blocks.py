@@ -12,8 +12,8 @@ from jax import lax
 from eft.activations import Activation
 from nets import metric
 from nets.fcn import FCN, Normal
-from nets.ntk import empirical_ntk
-from nets.observables import GramObservables, Observables, observe, overlap
+from nets.ntk import empirical_ntk, layer_ntks
+from nets.observables import GramObservables, NTKObservables, Observables, observe, overlap
 
 CALL = 32
 """Blocks in one call of the program, at most: what progress is counted in."""
@@ -65,7 +65,11 @@ def _weights(program: Program) -> int:
     return sum(n_in * n for n_in, n in itertools.pairwise(program.sizes))
 
 
-def _network(program: Program, key, x, cw, cb, K1) -> Observables:
+Seen = tuple[Observables, NTKObservables | None] | GramObservables
+"""What a program reads off a network: of one input, or of several."""
+
+
+def _network(program: Program, key, x, cw, cb, K1, lambda_w=0.0, lambda_b=0.0) -> Seen:
     """The layers of one FCN with that key."""
     n0, *hidden, n_out = program.sizes
     settings = {"cw": cw, "cb": cb if program.biased else 0.0}
@@ -77,15 +81,16 @@ def _network(program: Program, key, x, cw, cb, K1) -> Observables:
     for z in net.preactivations(x):
         seen, G = observe(program.act, z, G, jnp.log(G), cw, cb)
         layers.append(seen)
-    return jax.tree.map(lambda *a: jnp.stack(a), *layers)
+    tangent = layer_ntks(net, x, cw, lambda_w, lambda_b) if program.ntk else None
+    return jax.tree.map(lambda *a: jnp.stack(a), *layers), tangent
 
 
-def _sample(program: Program, key, x, cw, cb, K1) -> Observables:
+def _sample(program: Program, key, x, cw, cb, K1) -> Seen:
     """The layers of one network with that key, through its metric."""
-    return metric.sample(key, program.act, program.sizes[1:], K1, cw, cb, log_domain=program.log_domain)
+    return metric.sample(key, program.act, program.sizes[1:], K1, cw, cb, log_domain=program.log_domain), None
 
 
-def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> GramObservables:
+def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> Seen:
     """The layers of one FCN with that key, at several inputs."""
     n0, *hidden, n_out = program.sizes
     settings = {"cw": cw, "cb": cb if program.biased else 0.0}
@@ -95,7 +100,7 @@ def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> G
     return GramObservables(jnp.stack(G), empirical_ntk(net, x, lambda_w, lambda_b) if program.ntk else None)
 
 
-def _gram_sample(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> GramObservables:
+def _gram_sample(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> Seen:
     """The layers of one network with that key, at several inputs, through its metric."""
     return metric.sample_gram(key, program.act, program.sizes[1:], K1, cw, cb)
 
@@ -108,7 +113,7 @@ _ONE = {
 }
 
 
-def blocks(program: Program, capacity: int, key, first, count, values) -> Observables | GramObservables:
+def blocks(program: Program, capacity: int, key, first, count, values) -> Seen:
     """Blocks first, …, first + count − 1; fields of shape (capacity, block, …), zeros beyond `count`.
 
     The number of blocks is not known to the compiler, so each runs the same instructions.
@@ -156,7 +161,7 @@ def _shapes(program: Program) -> tuple:
     """Arguments of `_run` by which it is compiled."""
     inputs = (program.n_inputs,) if program.n_inputs else ()
     shapes = {"x": (*inputs, program.sizes[0]), "cw": (), "cb": (), "K1": 2 * inputs}
-    if program.n_inputs:
+    if program.n_inputs or program.ntk:
         shapes |= {"lambda_w": (), "lambda_b": ()}
     values = {name: jax.ShapeDtypeStruct(shape, program.dtype) for name, shape in shapes.items()}
     return ensemble_words(0), np.uint32(0), np.int32(0), values

@@ -18,11 +18,12 @@ from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
 from nets import blocks, estimators, gram, memory, mesh
+from nets import ntk as ntks
 from nets.estimators import Estimate
 from nets.fcn import Normal
 from nets.gram import GramMeasurement
 from nets.normals import standard_normal
-from nets.observables import Observables
+from nets.observables import NTKObservables, Observables
 
 METHODS = ("networks", "metric")
 
@@ -48,6 +49,16 @@ class Measurement(NamedTuple):
     G: np.ndarray  # (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed
     log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; of "metric" for homogeneous σ and C_b = 0: in range always
     seconds: float  # wall-clock time of the drawing, compilation not counted
+    # with `ntk=True`, Θ̂_ij^l between neurons of a layer; else None
+    Theta: Estimate | None = None  # E[Θ̂_ii^l], from the means given the layers before
+    A: Estimate | None = None  # n_{l−1} Cov(Θ̂_ii^l, Θ̂_jj^l), i ≠ j here and below; 0 ± 0 at layer 1
+    B: Estimate | None = None  # n_{l−1} E[(Θ̂_ij^l)²]
+    D: Estimate | None = None  # n_{l−1} Cov(z_i², Θ̂_jj^l)
+    F: Estimate | None = None  # n_{l−1} E[z_i z_j Θ̂_ij^l]
+    H: np.ndarray | None = None  # (n_nets, depth) H^l of every network, float64
+    B_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[(Θ̂_ij^l)² | layer l−1], i ≠ j, likewise
+    F_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[z_i z_j Θ̂_ij^l | layer l−1], likewise
+    Theta_hat: np.ndarray | None = None  # (n_nets, depth) (1/n_l) Σ_i Θ̂_ii^l, likewise
 
 
 def measure(
@@ -81,6 +92,14 @@ def measure(
     Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased for the
     network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors.
 
+    With `ntk` (method "networks" only) also the empirical NTK of every layer by its recursion, O(n³) a layer,
+
+        Θ̂_ij^l = Σ_{l′≤l} Σ_k [λ_b ∂z_i^l/∂b_k ∂z_j^l/∂b_k + (λ_W/n_{l′−1}) Σ_m ∂z_i^l/∂W_km ∂z_j^l/∂W_km]
+        H^l = E[Θ̂_ii^l | layer l−1] = λ_b + (λ_W/n_{l−1}) Σ_k σ_k² + (C_W/n_{l−1}) Σ_k σ′_k² Θ̂_kk^{l−1}
+
+    and Θ = mean of H, A = n_{l−1}·(variance of H), D = n_{l−1}·(covariance of Ĝ and H), B and F the means of
+    n_{l−1}(Θ̂_ij)² and n_{l−1}z_i z_jΘ̂_ij, i ≠ j, over networks and, exactly, over the weights of layer l.
+
     With `x` of shape (n_D, n₀), n_D ≤ 64 inputs that may repeat or depend on one another, the result is a
     `GramMeasurement`:
 
@@ -88,7 +107,7 @@ def measure(
         V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l),   K_αβ¹ = C_b + C_W x_α·x_β/n₀
         Θ_αβ = mean of Σ_l [λ_b Σ_i ∂z_α/∂b_i^l ∂z_β/∂b_i^l + (λ_W/n_{l−1}) Σ_ij ∂z_α/∂W_ij^l ∂z_β/∂W_ij^l]
 
-    Theta has z = z^L; it takes `ntk`, and λ_W = `lambda_w`, λ_b = `lambda_b` (method "networks" only).
+    Theta has z = z^L; it takes `ntk`. λ_W = `lambda_w`, λ_b = `lambda_b`.
 
     `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
     pre-activations, the output's included. `width`: of every hidden layer, or None with
@@ -139,7 +158,7 @@ class Job(NamedTuple):
     """A measurement whose arguments have been checked, and whose program is compiled."""
 
     program: blocks.Program
-    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs lambda_w, lambda_b
+    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
     plan: memory.Plan
     seed: int
 
@@ -167,7 +186,7 @@ def prepare(
     x = _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
-    _check_ntk(ntk, n_inputs, method)
+    _check_ntk(ntk, method)
     rates = {
         "lambda_w": checked_number("lambda_w", lambda_w),
         "lambda_b": checked_number("lambda_b", lambda_b),
@@ -203,7 +222,7 @@ def prepare(
     seed = checked_seed(seed)
     plan = _planned(program, n_nets, memory.budget(memory_budget, mesh.local_devices()[0]))
     values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
-    if n_inputs:
+    if n_inputs or ntk:
         values |= rates
     values = {name: np.asarray(value, dtype) for name, value in values.items()}
     return Job(program, values, plan, seed)
@@ -229,7 +248,7 @@ def _planned(program: blocks.Program, n_nets: int, budget: int) -> memory.Plan:
 
 def _result_bytes(program: blocks.Program, n_nets: int) -> int:
     """Bytes of what is kept of every network, of marks, and of the work on one layer."""
-    fields = len(Observables._fields) + program.log_domain
+    fields = len(Observables._fields) + program.log_domain + program.ntk * len(NTKObservables._fields)
     return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
 
 
@@ -298,11 +317,9 @@ def _input(x: object, x2: object) -> np.ndarray:
     return array
 
 
-def _check_ntk(ntk: object, n_inputs: int, method: str) -> None:
+def _check_ntk(ntk: object, method: str) -> None:
     if not isinstance(ntk, bool):
         raise TypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
-    if ntk and not n_inputs:
-        raise ValueError("ntk must be False unless x holds several inputs, of shape (n_D, n0)")
     if ntk and method != "networks":
         raise ValueError(f'ntk must be False unless method is "networks"; got method {method!r}')
 
@@ -312,8 +329,8 @@ def _check_ntk(ntk: object, n_inputs: int, method: str) -> None:
 
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
-    seen, seconds = _draw(job, progress)
-    return _statistics(job.program, seen._asdict(), seconds)
+    (seen, tangent), seconds = _draw(job, progress)
+    return _statistics(job.program, seen._asdict(), tangent, seconds)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
@@ -371,11 +388,13 @@ def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
     )
 
 
-def _statistics(program: blocks.Program, seen: dict[str, np.ndarray], seconds: float) -> Measurement:
+def _statistics(
+    program: blocks.Program, seen: dict[str, np.ndarray], tangent: NTKObservables | None, seconds: float
+) -> Measurement:
     """From the observables of every network, arrays of shape (n_nets, depth)."""
     sizes = np.array(program.sizes)
-    finite = (np.isfinite(a) for name, a in seen.items() if name != "log_G")
-    whole = functools.reduce(np.logical_and, finite)
+    numbers = (a for name, a in seen.items() if name != "log_G")
+    whole = functools.reduce(np.logical_and, map(np.isfinite, (*numbers, *(tangent or ()))))
     whole = np.logical_and.accumulate(whole, axis=1)
     with np.errstate(over="ignore"):
         G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]
@@ -403,6 +422,7 @@ def _statistics(program: blocks.Program, seen: dict[str, np.ndarray], seconds: f
         G=G,
         log_G=seen["log_G"],
         seconds=seconds,
+        **({} if tangent is None else ntks.statistics(sizes, G, tangent, whole)),
     )
 
 

@@ -14,7 +14,15 @@ from nets.archive import Archive, ArchiveError
 WORDS, DIGEST = "description", "sha256"
 
 AXES = {
-    "Measurement": {"G": ("member", "layer"), "log_G": ("member", "layer"), "widths": ("place",)},
+    "Measurement": {
+        "G": ("member", "layer"),
+        "log_G": ("member", "layer"),
+        "H": ("member", "layer"),
+        "B_hat": ("member", "layer"),
+        "F_hat": ("member", "layer"),
+        "Theta_hat": ("member", "layer"),
+        "widths": ("place",),
+    },
     "GramMeasurement": {
         "K": ("layer", "input", "input_2"),
         "V": ("layer", "pair", "pair_2"),

@@ -1,10 +1,15 @@
 """The neural tangent kernel of a network that was really drawn."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from nets import estimators
+from nets.estimators import Estimate
 from nets.fcn import FCN
-from nets.observables import overlap
+from nets.observables import NTKObservables, overlap
 
 
 def empirical_ntk(
@@ -36,3 +41,61 @@ def empirical_ntk(
         if slopes:
             delta = slopes.pop() * jnp.matmul(delta, layer.kernel[...].T, precision="highest")
     return Theta
+
+
+def layer_ntks(
+    net: FCN, x: jax.Array, cw: jax.Array, lambda_w: jax.Array | float, lambda_b: jax.Array | float
+) -> NTKObservables:
+    """What is read off the NTK of every layer at one input x of shape (n₀,), layer after layer.
+
+        Θ̂_ij^{l+1} = δ_ij (λ_b + (λ_W/n_l) Σ_k σ_k²) + Σ_km W_ik W_jm σ′_k σ′_m Θ̂_km^l
+        Θ̂_ij¹ = δ_ij (λ_b + λ_W‖x‖²/n₀)
+
+    with Θ̂_ij^l the sum of ∂z_i^l ∂z_j^l over the parameters, weighted as in `empirical_ntk`.
+    """
+    rates = [0 if layer.bias is None else lambda_b for layer in net.layers]
+    mean, zero = rates[0] + lambda_w * jnp.mean(x * x), jnp.zeros((), x.dtype)
+    seen = [NTKObservables(mean, mean, zero, zero)]
+    z = net.preactivations(x)
+    Theta = mean * jnp.eye(z[0].shape[-1], dtype=x.dtype)
+    for z_l, layer, rate in zip(z, net.layers[1:], rates[1:], strict=False):
+        s, s1 = jax.jvp(net.act.fn, (z_l,), (jnp.ones_like(z_l),))
+        n, W = len(s), layer.kernel[...]
+        sent, fresh = s1[:, None] * Theta * s1, rate + lambda_w * jnp.mean(s * s)
+        back = jnp.matmul(W.T, jnp.matmul(sent, W, precision="highest"), precision="highest")
+        Theta = fresh * jnp.eye(W.shape[1], dtype=x.dtype) + back
+        seen.append(
+            NTKObservables(
+                H=fresh + cw * jnp.trace(sent) / n,
+                Theta_hat=jnp.trace(Theta) / W.shape[1],
+                B=cw * (cw / n * jnp.sum(sent * sent)),
+                F=cw * (cw / n * jnp.sum(s * jnp.matmul(sent, s, precision="highest"))),
+            )
+        )
+    return jax.tree.map(lambda *a: jnp.stack(a), *seen)
+
+
+def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np.ndarray) -> dict[str, Any]:
+    """The fields of a `Measurement` on the NTK, from arrays of shape (n_nets, depth).
+
+    `whole`: which networks count at which layer. A pair of neurons is independent given the layers before, so
+    that the covariance of Θ̂_ii and Θ̂_jj is the variance of their common mean H, and that of z_i² and Θ̂_jj the
+    covariance of Ĝ and H.
+    """
+    rows = []
+    for layer, n_in in enumerate(sizes[:-1]):
+        used = whole[:, layer]
+        H = seen.H[used, layer]
+        rows.append(
+            {
+                "Theta": estimators.mean(H),
+                "A": estimators.scaled(estimators.variance(H), n_in),
+                "B": estimators.mean(seen.B[used, layer]),
+                "D": estimators.scaled(estimators.covariance(G[used, layer], H), n_in),
+                "F": estimators.mean(seen.F[used, layer]),
+            }
+        )
+    fields = {name: zip(*(row[name] for row in rows), strict=True) for name in rows[0]}
+    estimates = {name: Estimate(*map(np.array, both)) for name, both in fields.items()}
+    kept = {"H": seen.H, "B_hat": seen.B, "F_hat": seen.F, "Theta_hat": seen.Theta_hat}
+    return {**estimates, **{name: np.asarray(a) for name, a in kept.items()}}

@@ -39,6 +39,18 @@ def observe(
     return seen, cb + cw * jnp.mean(s * s, -1)
 
 
+class NTKObservables(NamedTuple):
+    """The NTK of one network at one input: every field has shape (depth,), or () for a single layer.
+
+    Given layer l−1 the weights of layer l are averaged over exactly; n = n_{l−1}, sums over its neurons.
+    """
+
+    H: jax.Array  # E[Θ̂_ii^l | l−1] = λ_b + (λ_W/n) Σ σ_k² + (C_W/n) Σ σ′_k² Θ̂_kk
+    Theta_hat: jax.Array  # (1/n_l) Σ_i Θ̂_ii^l, with the weights that the network has
+    B: jax.Array  # n E[(Θ̂_ij^l)² | l−1] = (C_W²/n) Σ_km σ′_k² σ′_m² Θ̂_km², i ≠ j
+    F: jax.Array  # n E[z_i z_j Θ̂_ij^l | l−1] = (C_W²/n) Σ_km σ_kσ′_k σ_mσ′_m Θ̂_km, i ≠ j
+
+
 class GramObservables(NamedTuple):
     """One network at n_D inputs."""
 
