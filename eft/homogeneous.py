@@ -67,7 +67,7 @@ def log_flow(
     g1 = float(np.asarray(act.moments(jnp.ones((), cw_.dtype)).g))
     found = {m: log_mean_of_squares(act, m) for m in set(n)}
     steps = jnp.asarray(np.array([found[m] for m in n]).reshape(-1, 2), cw_.dtype)
-    p, drift = act.degree, jnp.log(cw_ * g1)
+    p, drift = act.degree or 1, jnp.log(cw_ * g1)
 
     def layer(now: LogFlow, step):
         after = LogFlow(drift + p * now.mean + step[0], p * p * now.variance + step[1])
@@ -88,7 +88,7 @@ def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
     Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
     """
     act, x2_ = _homogeneous(act), arguments.positive("x2", x2)
-    p = act.degree
+    p = act.degree or 1
     return (act.moments(jnp.ones((), x2_.dtype)).g * x2_ ** (p - 1)) ** (-1 / p)
 
 

@@ -100,9 +100,9 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
     s_below, s_above, s_left, s_right = zip(*(xp.split(d, cuts) for d in s), strict=True)
     F_below, F_above, F_left, F_right = (leibniz(s, s) for s in (s_below, s_above, s_left, s_right))
     zero = int(np.abs(kinks).argmin())
-    at_zero = [tuple(d[zero] for d in F) for F in (F_below, F_above)]
-    left, right = differences(z, *at_zero, F_left, F_right, gap[zero])
-    columns = _integrands(-z, s_left, F_left, *left) + _integrands(z, s_right, F_right, *right)
+    below, above = (tuple(d[zero] for d in F) for F in (F_below, F_above))
+    left, right = differences(z, below, above, F_left, F_right, gap[zero])
+    columns = _integrands(-z, s_left, F_left, left) + _integrands(z, s_right, F_right, right)
     finite = xp.all(xp.abs(columns) <= float(jnp.finfo(dtype).max), axis=1)
     made = Table(
         z,
@@ -113,7 +113,7 @@ def _assemble(z, v, s, kinks, gap, dtype) -> Table:
         xp.stack([jump(F_below[k], F_above[k], F_below[k + 1], F_above[k + 1], gap) for k in range(4)], -1),
         xp.any(jump(s_below[0], s_above[0], s_below[1], s_above[1], gap) != 0).astype(z.dtype),
         np.zeros((2, 6, 4), z.dtype),
-        xp.stack(centres(*at_zero, F_left, F_right)),
+        xp.stack(centres(below, above, F_left, F_right)),
         xp.stack([xp.stack(left, -1), xp.stack(right, -1)], 1),
     )
     return made._replace(edges=edges(_sums, made))
@@ -146,10 +146,11 @@ def differences(z, below, above, left, right, gap) -> tuple[tuple, tuple]:
     return found[0], found[1]
 
 
-def _integrands(z, s, F, from_zero, from_far) -> Any:
+def _integrands(z, s, F, centred) -> Any:
     """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last."""
     xp = _numpy_of(s[0])
     F, F1, F2, _, F4 = F
+    from_zero, from_far = centred
     F4 = xp.where(xp.isfinite(F4), F4, 0.0)
     moments = (F, F * F, from_zero, from_zero**2, from_far, from_far**2, s[1] ** 2)
     slopes = (F2 / 2, F4 / 4, z * F1 / 2, (z * z * F2 - z * F1) / 4)
