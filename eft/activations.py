@@ -110,7 +110,7 @@ def slopes(
     slope_form: Callable[[jax.Array], SlopeMoments] | None, table: SlopeTable | None, K: jax.Array
 ) -> SlopeMoments:
     """`Activation.slopes` as a function of arrays, likewise."""
-    return slope_form(K) if slope_form else slope_moments(table, K)
+    return slope_form(K) if slope_form else slope_moments(table, K)  # type: ignore[arg-type]
 
 
 def _check_function(fn: object) -> None:

@@ -137,7 +137,7 @@ def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, 
     found = [jnp.moveaxis(a, 0, -1) for a in found]
     good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))
     valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
-    return NTKFlow(flow.K, flow.V, *found, valid, error)
+    return NTKFlow._make([flow.K, flow.V, *found, valid, error])
 
 
 def _within(numbers) -> jax.Array:

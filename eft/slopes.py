@@ -121,8 +121,8 @@ def _cross_table(z, v, s, gap, dtype) -> CrossTable:
     F, S = leibniz(s[:5], s[:5]), leibniz(s[1:], s[1:])
 
     def apart(F):
-        parts = [tuple(d[a:b] for d in F) for a, b in ((2, 2 + n), (2 + n, 2 + 2 * n))]
-        return differences(z, tuple(d[0] for d in F), tuple(d[1] for d in F), *parts, gap)
+        left, right = (tuple(d[a:b] for d in F) for a, b in ((2, 2 + n), (2 + n, 2 + 2 * n)))
+        return differences(z, tuple(d[0] for d in F), tuple(d[1] for d in F), left, right, gap)
 
     columns = 0
     for i, ((f0, f1), (s0, s1)) in enumerate(zip(apart(F), apart(S), strict=True)):

@@ -85,14 +85,14 @@ def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np
     rows = []
     for layer, n_in in enumerate(sizes[:-1]):
         used = whole[:, layer]
-        H = seen.H[used, layer]
+        H, B, F = (np.asarray(a)[used, layer] for a in (seen.H, seen.B, seen.F))
         rows.append(
             {
                 "Theta": estimators.mean(H),
                 "A": estimators.scaled(estimators.variance(H), n_in),
-                "B": estimators.mean(seen.B[used, layer]),
+                "B": estimators.mean(B),
                 "D": estimators.scaled(estimators.covariance(G[used, layer], H), n_in),
-                "F": estimators.mean(seen.F[used, layer]),
+                "F": estimators.mean(F),
             }
         )
     fields = {name: zip(*(row[name] for row in rows), strict=True) for name in rows[0]}
