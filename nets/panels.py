@@ -27,8 +27,12 @@ LOOKS = {
 }
 
 
+LARGEST = 1e290
+"""What an axis can still show with a margin."""
+
+
 class Series(NamedTuple):
-    """One curve of a panel. What is not finite is left out."""
+    """One curve of a panel. What is not finite, or larger than LARGEST, is left out."""
 
     x: Any
     y: Any
@@ -87,9 +91,11 @@ def _draw(panel: Panel, axis) -> None:
         )
     for s in panel.series:
         x, y = np.asarray(s.x, float), np.asarray(s.y, float)
-        y = np.where(np.isfinite(y), y, np.nan)
+        y = np.where(abs(y) < LARGEST, y, np.nan)
         if s.look == "band":
-            axis.fill_between(x, y, np.asarray(s.error, float), color=s.color, alpha=0.2, lw=0, label=s.label)
+            high = np.asarray(s.error, float)
+            high = np.where(abs(high) < LARGEST, high, np.nan)
+            axis.fill_between(x, y, high, color=s.color, alpha=0.2, lw=0, label=s.label)
         elif s.error is None:
             look = {k: v for k, v in LOOKS[s.look].items() if k not in ("capsize", "elinewidth")}
             axis.plot(x, y, color=s.color, label=s.label, **look)
