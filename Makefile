@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test lint speed clean
+.PHONY: compare test lint speed paper paper-full clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare
@@ -19,6 +19,12 @@ lint: .venv/test
 
 speed: .venv/test
 	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
+
+paper: .venv/run
+	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script --quick || exit 1; done
+
+paper-full: .venv/run
+	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script || exit 1; done
 
 .venv/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
