@@ -23,7 +23,7 @@ class Sum(NamedTuple):
 
     value: jax.Array  # Σ_q s_q n^{−q}
     last: jax.Array  # the last term, an estimate of what is missing
-    converges: jax.Array  # bool: it is less than half of the largest term between it and q = 0
+    converges: jax.Array  # bool: it is less than the term before it and half of the largest one from q = 1 on
 
 
 def at_width(series: object, n: object) -> Sum:
@@ -32,8 +32,8 @@ def at_width(series: object, n: object) -> Sum:
     `n`: n_{l−1}, any number ≥ 1; it broadcasts against the axes before the last (an Expansion with `widths`
     has it as `n`). Fewer orders are `series[..., :p+1]`.
 
-    `converges` compares the last term with those from q = 1 on, or with s_0 where those are 0. A series of a
-    single term cannot tell, and counts as converging. Raises TypeError or ValueError for a bad argument.
+    Where there is no term before the last but s_0, `converges` compares with that; a series of a single term
+    cannot tell, and counts as converging. Raises TypeError or ValueError for a bad argument.
     """
     s = arguments.real_array("series", series)
     if s.ndim < 1 or s.shape[-1] < 1:
@@ -51,7 +51,8 @@ def at_width(series: object, n: object) -> Sum:
     size, p = jnp.abs(terms), s.shape[-1] - 1
     before = jnp.max(size[..., 1:p], -1, initial=0.0)
     before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
-    converges = jnp.isfinite(size).all(-1) & ((size[..., p] < before / 2) | (before == 0))
+    fall = (size[..., p] < before / 2) & ((size[..., p] < size[..., p - 1]) | (size[..., p - 1] == 0))
+    converges = jnp.isfinite(size).all(-1) & (fall | (before == 0))
     return Sum(terms.sum(-1), terms[..., p], converges)
 
 

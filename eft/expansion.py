@@ -21,6 +21,12 @@ from eft.taylor import Source, cumulants, times
 
 MAX_ORDER = 5
 
+BLOCK = 128
+"""Networks that are carried through the layers at a time: keeps their series in cache."""
+
+AMPLIFIED = 4096
+"""How many errors are added to see, above rounding, what one does."""
+
 
 class Expansion(NamedTuple):
     """The series of one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
@@ -69,10 +75,10 @@ class Expansion(NamedTuple):
 
     @property
     def digits_lost(self) -> jax.Array:
-        """log₁₀ of the relative error of M in units of rounding, ≥ 0; 0 where M is 0 exactly."""
+        """log₁₀ of the relative error of M in units of rounding, from 0 to all; 0 where M is 0 exactly."""
         size, eps = jnp.abs(self.M), jnp.finfo(self.M.dtype).eps
         ratio = jnp.where(self.error > 0, self.error / jnp.where(size > 0, size * eps, 1.0), 1.0)
-        lost = jnp.log10(jnp.maximum(jnp.where(size > 0, ratio, 1 / eps), 1.0))
+        lost = jnp.log10(jnp.clip(jnp.where(size > 0, ratio, 1 / eps), 1.0, 1 / eps))
         return jnp.where(self.error > 0, lost, 0.0)
 
 
@@ -146,6 +152,23 @@ class _Layer(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
+    """M, its error and `valid` of every layer, the batch last; K and log_K have shape (depth, N)."""
+    run = functools.partial(_flow, closed_form, order, table, known, ratios)
+    after = jnp.concatenate([log_K[1:], log_K[-1:]])
+    N = len(cw)
+    if N <= BLOCK:
+        return run((cw, cb, K, after))
+
+    def blocks(a):
+        whole = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -N % BLOCK)], mode="edge")
+        return jnp.moveaxis(whole.reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
+
+    found = jax.lax.map(run, tuple(map(blocks, (cw, cb, K, after))))
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], found)
+
+
+def _flow(closed_form, order, table, known: Source, ratios, batch):
+    cw, cb, K, after = batch
     powers = np.arange(order + 1)[:, None]
     eps = jnp.finfo(K.dtype).eps
 
@@ -158,15 +181,12 @@ def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
         scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
         kappa, spread = scale * found.c, scale * found.error
         kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
-        B = bell(kappa, order)
-        _, wrong = jax.jvp(
-            functools.partial(bell, order=order),
-            (jnp.abs(kappa),),
-            (spread + 2 * order * eps * jnp.abs(kappa),),
-        )
-        M_next = average(B, M)
-        error_next = average(jnp.abs(B), error) + average(wrong, jnp.abs(M))
-        error_next = jax.lax.stop_gradient(error_next)
+        size, wrong = jnp.abs(kappa), AMPLIFIED * (spread + 2 * order * eps * jnp.abs(kappa))
+        B, most, more = jnp.split(bell(jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + wrong], -1)), order), 3, -1)
+        wrong = (more - most) / AMPLIFIED
+        both = jnp.concatenate([B, jnp.abs(B), wrong], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
+        M_next, handed_on, added = jnp.split(average(*both), 3, -1)
+        error_next = jax.lax.stop_gradient(handed_on + added)
         fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & found.valid
         after = _Layer(_finite(M_next), _finite(error_next), now.valid & fine)
         return after, now
@@ -174,7 +194,6 @@ def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
     N = K.shape[-1]
     one = jnp.zeros((2 * order + 1, order + 1, N), K.dtype)
     start = _Layer(one.at[0, 0].set(1.0), one, jnp.ones(N, bool))
-    after = jnp.concatenate([log_K[1:], log_K[-1:]])
     _, flow = jax.lax.scan(layer, start, (K, after, ratios))
     return flow
 
@@ -207,7 +226,7 @@ def bell(kappa: jax.Array, order: int) -> jax.Array:
             a = kappa[i, : taylor.last(order, i + 1) + 1][:, None]
             product = times(a, B[k - i][:, : order + 1 - i])
             total = total.at[:, i:].add(math.comb(k, i) * product)
-        B.append(total)
+        B.append(jax.lax.optimization_barrier(total))
     return jnp.stack(B)
 
 

@@ -25,9 +25,6 @@ from eft.gaussian import SAFETY, WINDOW, density
 from eft.moments import Moments, odd_factorial
 from eft.table import HIGHEST, Array, Table
 
-BLOCK = 128
-"""Values of K that are integrated at a time: keeps the weights in cache."""
-
 
 class Cumulants(NamedTuple):
     """ĉ_rj for r = 1 … p+1 and j = 0 … 2p, 0 where it does not count; shape (p+1, 2p+1) + K's."""
@@ -78,7 +75,7 @@ def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
     if isinstance(known, Sine):
         c = _sine(known, K, order)
         return Cumulants(c, 8 * eps * jnp.max(jnp.abs(c), 1, keepdims=True) * _counted(order), K >= 0)
-    found = _in_blocks(lambda K: _from_nodes(known, K, order), K)
+    found = _from_nodes(known, K, order)
     some, g = jnp.where(K > 0, K, 1.0), jnp.where(m.g > 0, m.g, 1.0)
     c = (
         found.c.at[0, 0]
@@ -174,31 +171,19 @@ def _sine(known: Sine, K: jax.Array, order: int) -> jax.Array:
 
 def times(a: jax.Array, b: jax.Array) -> jax.Array:
     """The product of power series along the leading axis, as long as b; the other axes broadcast."""
-    length = len(b)
-    parts = (
-        a[i] * jnp.pad(b[: length - i], [(i, 0)] + [(0, 0)] * (b.ndim - 1))
-        for i in range(min(len(a), length))
-    )
-    return sum(parts)  # type: ignore[return-value]
+    still = [(0, 0)] * (b.ndim - 1)
+    return sum(a[i] * jnp.pad(b[: len(b) - i], [(i, 0), *still]) for i in range(min(len(a), len(b))))  # type: ignore
 
 
 # --- by quadrature ------------------------------------------------------------------------------
 
 
-def _in_blocks(of, K: jax.Array):
-    if K.size <= BLOCK:
-        return of(K)
-    blocks = jnp.pad(K, (0, -K.size % BLOCK), constant_values=1.0).reshape(-1, BLOCK)
-    found = jax.lax.map(of, blocks)
-    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., : K.size], found)
-
-
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
     """ĉ by each rule of the table; of several the mean, and their spread as the error."""
-    rules = [_rule(jax.tree.map(lambda a, i=i: a[i], table), K, order) for i in range(len(table.z))]
-    if len(rules) == 1:
-        return rules[0]
-    c, error, valid = (jnp.stack(field) for field in zip(*rules, strict=True))
+    rules = jax.vmap(_rule, in_axes=(0, None, None))(table, K, order)
+    if len(table.z) == 1:
+        return jax.tree.map(lambda a: a[0], rules)
+    c, error, valid = rules
     seen = jax.lax.stop_gradient(c)
     spread = SAFETY * (seen.max(0) - seen.min(0))
     return Cumulants(c.mean(0), jnp.maximum(error.max(0), spread), valid.all(0))

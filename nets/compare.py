@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from scipy import special
 
 import eft
+from eft import arguments
 from eft.activations import as_activation
+from eft.expansion import MAX_ORDER
 from nets import ensemble, estimators
 from nets.ensemble import Measurement
 from nets.estimators import Estimate, z_score
@@ -33,18 +36,22 @@ class Comparison(NamedTuple):
     layer: np.ndarray  # l = 1 … L
     n: np.ndarray  # n_{l−1}, by which V and G1 are divided
     K: np.ndarray  # theory at infinite width
-    K_finite: np.ndarray  # K^l + G1^l/n_{l−1}
+    K_finite: np.ndarray  # K^l + G1^l/n_{l−1} + …, to the order asked for
+    K_last: np.ndarray  # its last term: about what is missing
     K_measured: Estimate  # E[Ĝ^l] over networks
     z_K: np.ndarray  # (measured − K_finite)/stderr; nan where theory is not valid or networks overflowed
     V: np.ndarray  # theory: the four-point vertex, Var(Ĝ^l) = V^l/n_{l−1} at leading order
     V_measured: Estimate  # n_{l−1}·Var(Ĝ^l) over networks
-    z_V: np.ndarray
+    V_finite: np.ndarray  # n_{l−1} Var(Ĝ^l) to that order; V at order 1
+    V_last: np.ndarray
+    z_V: np.ndarray  # (measured − V_finite)/stderr
     K_z: Estimate  # the same two from the pre-activations' own correlators
     z_K_z: np.ndarray
     V_z: Estimate
     z_V_z: np.ndarray
     spread: np.ndarray  # standard deviation of log Ĝ^l: beyond 1, rare networks carry the mean of Ĝ
     valid: np.ndarray  # bool: theory is in range
+    converges: np.ndarray  # bool: the last terms are smaller than those before them
     n_nets: np.ndarray  # networks used at this layer
     n_overflowed: np.ndarray  # networks left out
     chi2_K: ChiSquared
@@ -52,11 +59,12 @@ class Comparison(NamedTuple):
     seconds: float
 
 
-def compare(flow: eft.KernelFlow, measured: Measurement) -> Comparison:
+def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion | None = None) -> Comparison:
     """One input's flow, with `widths` as the networks', beside an ensemble.
 
     Theory is K + G1/n and V: what they leave out is of relative order 1/n² and 1/n. Where an
-    ensemble is so large that its errors are smaller than that, z-scores show it.
+    ensemble is so large that its errors are smaller than that, z-scores show it. With `series`, the same
+    network's `eft.expand`, theory is mean and n·variance of Ĝ to its order.
 
     Raises ValueError if the flow is not that of one network of the same depth.
     """
@@ -66,8 +74,13 @@ def compare(flow: eft.KernelFlow, measured: Measurement) -> Comparison:
         raise ValueError(f"flow must be of one network of depth {depth}: shape ({depth},); got {K.shape}")
     n = measured.widths[:-1]
     with np.errstate(over="ignore"):
-        K_finite = K + G1 / n
-    valid = valid.astype(bool)
+        K_finite, K_last, V_finite, V_last = K + G1 / n, G1 / n, V, V
+    valid, converges = valid.astype(bool), np.ones(depth, bool)
+    if series is not None:
+        mean, variance = (jax.tree.map(np.asarray, eft.at_width(a, n)) for a in (series.G, series.V))
+        with np.errstate(over="ignore"):
+            K_finite, K_last, V_finite, V_last = mean.value, mean.last, n * variance.value, n * variance.last
+        valid, converges = valid & np.asarray(series.valid), mean.converges & variance.converges
     good = valid & (measured.n_overflowed == 0)
     G = measured.G
 
@@ -83,21 +96,25 @@ def compare(flow: eft.KernelFlow, measured: Measurement) -> Comparison:
         n=n,
         K=K,
         K_finite=K_finite,
+        K_last=K_last,
         K_measured=measured.K,
         z_K=score(measured.K, K_finite),
         V=V,
         V_measured=measured.V,
-        z_V=score(measured.V, V),
+        V_finite=V_finite,
+        V_last=V_last,
+        z_V=score(measured.V, V_finite),
         K_z=measured.K_z,
         z_K_z=score(measured.K_z, K_finite),
         V_z=measured.V_z,
-        z_V_z=score(measured.V_z, V),
+        z_V_z=score(measured.V_z, V_finite),
         spread=_spread(measured.log_G),
         valid=valid,
+        converges=converges,
         n_nets=measured.n_nets,
         n_overflowed=measured.n_overflowed,
         chi2_K=chi2(measured.K, K_finite, estimators.mean_deviations),
-        chi2_V=chi2(estimators.scaled(measured.V, 1 / n), V / n, estimators.variance_deviations),
+        chi2_V=chi2(estimators.scaled(measured.V, 1 / n), V_finite / n, estimators.variance_deviations),
         seconds=measured.seconds,
     )
 
@@ -132,7 +149,7 @@ def chi_squared(difference: np.ndarray, deviations: np.ndarray) -> ChiSquared:
 
 
 class Case(NamedTuple):
-    """One ensemble and its theory: the arguments of `eft.kernel_flow` and `nets.measure`."""
+    """One ensemble and its theory: arguments of `eft.kernel_flow` and `nets.measure`; order in 1/n."""
 
     act: Any
     cw: float
@@ -144,6 +161,7 @@ class Case(NamedTuple):
     x2: float = 1.0
     K1: float | None = None
     method: str = "networks"
+    order: int = 1
 
     @property
     def activation(self) -> eft.Activation:
@@ -195,6 +213,7 @@ class Prepared(NamedTuple):
 
     case: Case
     flow: eft.KernelFlow
+    series: eft.Expansion | None  # beyond order 1
     job: ensemble.Job
 
 
@@ -205,23 +224,27 @@ def prepare(case: Case, **settings) -> Prepared:
     """
     act, given = case.activation, {"cb": case.cb, "x2": case.x2, "K1": case.K1}
     flow = eft.kernel_flow(act, case.cw, case.depth, **given)
+    order = arguments.positive_int("order", case.order, maximum=MAX_ORDER)
+    series = eft.expand(act, case.cw, case.depth, order, **given) if order > 1 else None
     job = ensemble.prepare(
         act, case.cw, case.depth, case.width, case.n_nets,
         seed=case.seed, method=case.method, **given, **settings,
     )  # fmt: skip
-    return Prepared(case, flow, job)
+    return Prepared(case, flow, series, job)
 
 
 def run(prepared: Prepared, *, progress: bool | None = None) -> Comparison:
     """Draw the networks of a prepared case and compare them with its theory."""
-    return compare(prepared.flow, ensemble.run(prepared.job, progress=progress))
+    return compare(prepared.flow, ensemble.run(prepared.job, progress=progress), prepared.series)
 
 
 # --- as text --------------------------------------------------------------------------------------
 
 COLUMNS = (
-    "layer", "n", "K", "K_finite", "K_measured", "K_stderr", "z_K", "V", "V_measured", "V_stderr", "z_V",
-    "K_z", "K_z_stderr", "z_K_z", "V_z", "V_z_stderr", "z_V_z", "spread", "valid", "n_nets", "n_overflowed",
+    "layer", "n", "K", "K_finite", "K_last", "K_measured", "K_stderr", "z_K",
+    "V", "V_finite", "V_last", "V_measured", "V_stderr", "z_V",
+    "K_z", "K_z_stderr", "z_K_z", "V_z", "V_z_stderr", "z_V_z",
+    "spread", "valid", "converges", "n_nets", "n_overflowed",
 )  # fmt: skip
 
 

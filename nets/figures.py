@@ -18,7 +18,8 @@ from nets.snapshots import TrainingRun
 LABEL = "theory, leading order"
 
 LEADING, FINITE, MEASURED, BLUE, GREY = "#000000", "#56B4E9", "#D55E00", "#0072B2", "#777777"
-"""Black, sky blue, vermilion and blue of Okabe and Ito: told apart by every kind of colour vision."""
+GREEN = "#009E73"
+"""Black, sky blue, vermilion, blue and green of Okabe and Ito: told apart by every kind of colour vision."""
 
 LARGEST = 1e290
 """What an axis can still show with a margin."""
@@ -33,9 +34,11 @@ def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     )
     for (case, c), column in zip(compared, axes.T, strict=True):
         _title(column[0], case)
-        _quantity(column[0], c, {LEADING: c.K, FINITE: c.K_finite}, c.K_measured)
+        label = "theory with $1/n$" if case.order == 1 else f"theory to $1/n^{case.order}$"
+        _quantity(column[0], c, {LEADING: c.K, FINITE: c.K_finite}, c.K_measured, label)
         _scores(column[1], c.layer, c.z_K)
-        _quantity(column[2], c, {LEADING: c.V}, c.V_measured)
+        corrected = {} if case.order == 1 else {FINITE: c.V_finite}
+        _quantity(column[2], c, {LEADING: c.V, **corrected}, c.V_measured, label)
         _scores(column[3], c.layer, c.z_V)
         column[3].set_xlabel("layer $\\ell$")
         column[3].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -45,6 +48,48 @@ def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     figure.align_ylabels(axes[:, 0])
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
+    """K and V of the last layer against 1/n: a line for each order of theory, the ensembles as points.
+
+    `compared`: one case at several widths. A line ends where its terms no longer fall.
+    """
+    case = compared[0][0]
+    series = eft.expand(case.activation, case.cw, case.depth, case.order, cb=case.cb, x2=case.x2, K1=case.K1)
+    n = np.array([each.width for each, _ in compared], float)
+    fine = np.geomspace(n.min() / 1.2, n.max() * 1.2, 200)
+    figure = Figure(figsize=(9.2, 4.3), layout="constrained")
+    axes = figure.subplots(1, 2)
+    quantities = (
+        (series.G[-1], 0, "mean of the metric, $E[\\hat G]$", "K_measured"),
+        (series.V[-1], 1, "$n$ times its variance", "V_measured"),
+    )
+    looks = zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True)
+    styles = list(looks)
+    for axis, (coefficients, power, label, field) in zip(axes, quantities, strict=True):
+        measured = [getattr(c, field) for _, c in compared]
+        mean, error = np.array([(e.mean[-1], e.stderr[-1]) for e in measured]).T
+        for order in range(1, case.order + 1):
+            total = eft.at_width(coefficients[: order + 1], fine)
+            value = np.where(total.converges, total.value * fine**power, np.nan)
+            color, style = styles[order - 1]
+            axis.plot(1 / fine, value, style, color=color, lw=1.8, label=f"theory, order {order}")
+        axis.errorbar(
+            1 / n, mean, error, fmt="o", ms=4.5, color=MEASURED, capsize=2.5, zorder=3,
+            label=f"{case.n_nets:,} networks",
+        )  # fmt: skip
+        low, high = (mean - error).min(), (mean + error).max()
+        axis.set_ylim(low - 0.35 * (high - low), high + 0.35 * (high - low))
+        axis.set(xscale="log", xlabel="$1/n$", ylabel=label)
+        ticks = 2.0 ** np.arange(np.ceil(np.log2(n.min())), np.floor(np.log2(n.max())) + 1)
+        axis.set_xticks(1 / ticks, [f"1/{int(t)}" for t in ticks], rotation=45)
+        axis.minorticks_off()
+        _tidy(axis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(f"{case.title}; layer {case.depth}")
     return figure
 
 
@@ -160,10 +205,12 @@ def _number(value: float) -> str:
     return f"{factor}10^{{{int(exponent)}}}"
 
 
-def _quantity(axis: Axes, c: Comparison, lines: dict[str, np.ndarray], measured: Estimate) -> None:
+def _quantity(
+    axis: Axes, c: Comparison, lines: dict[str, np.ndarray], measured: Estimate, finite: str
+) -> None:
     looks = {
         LEADING: {"linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 2.5, "label": LABEL},
-        FINITE: {"linestyle": "-", "linewidth": 2.8, "label": "theory with $1/n$"},
+        FINITE: {"linestyle": "-", "linewidth": 2.8, "label": finite},
     }
     for color, values in lines.items():
         axis.plot(c.layer, _shown(values, c.valid), color=color, **looks[color])

@@ -33,9 +33,14 @@ def compare(
         Literal["networks", "metric"],
         tyro.conf.arg(help="draw every weight, or the same distribution without (hundreds of times faster)"),
     ] = "networks",
+    order: Annotated[int, tyro.conf.arg(help="in 1/n, of theory: K + G1/n and V, or up to 5")] = 1,
+    widths: Annotated[
+        tuple[int, ...],
+        tyro.conf.arg(help="several, such as 8 16 32: the last layer against 1/n in place of all layers"),
+    ] = (),
     out: Out = None,
 ) -> int:
-    """Theory beside an ensemble of real networks: K with its 1/n correction, and V, of every layer."""
+    """Theory beside an ensemble of real networks: K with its 1/n corrections, and V, of every layer."""
     console = terminal()
     given = {"act": act, "cw": cw, "cb": cb, "x2": x2, "K1": k1}
     given = {name: value for name, value in given.items() if value is not None}
@@ -47,48 +52,81 @@ def compare(
             raise ValueError(f"{', '.join(given)} must be left out where preset is given; got {given}")
         else:
             cases = comparing.PRESETS[preset]
+        if widths and preset is not None:
+            raise ValueError("widths must be left out where preset is given")
+        cases = [case._replace(width=n) for case in cases for n in widths or (width,)]
         with console.status("compiling"):
             prepared = [
                 comparing.prepare(
-                    case._replace(depth=depth, width=width, n_nets=nets, seed=seed + i, method=method)
+                    case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order)
                 )
                 for i, case in enumerate(cases)
             ]
     compared = []
     for each in prepared:
         compared.append((each.case, comparing.run(each)))
-        _print_comparison(console, *compared[-1])
+        if not widths:
+            _print_comparison(console, *compared[-1])
+    if widths:
+        _print_widths(console, compared)
     if ".json" in files:
         output.write(files[".json"], output.json_text(comparing.json_value(compared)))
     if ".csv" in files:
         output.write(files[".csv"], output.csv_text(comparing.csv_rows(compared)))
     if ".png" in files:
-        output.write(files[".png"], figures.png(figures.comparison_figure(compared)))
+        figure = figures.width_figure(compared) if widths else figures.comparison_figure(compared)
+        output.write(files[".png"], figures.png(figure))
     say(console, files)
     return 0
+
+
+def _cells(c: Comparison, i: int) -> tuple:
+    K_measured, V_measured = (Estimate(e.mean[i], e.stderr[i]) for e in (c.K_measured, c.V_measured))
+    K, K_finite, V, z_K, z_V = (float(a[i]) for a in (c.K, c.K_finite, c.V_finite, c.z_K, c.z_V))
+    mark = "" if c.converges[i] else " ?"
+    return (
+        str(c.layer[i]),
+        *(text if c.valid[i] else "–" for text in (number(K), number(K_finite) + mark)),
+        with_error(K_measured),
+        score(z_K),
+        number(V) + mark if c.valid[i] else "–",
+        with_error(V_measured),
+        score(z_V),
+    )
+
+
+def _print_widths(console: Console, compared: list[tuple[Case, Comparison]]) -> None:
+    """The last layer at each width."""
+    case = compared[0][0]
+    title = (
+        f"{case.title}; layer {case.depth}, {case.n_nets:,} networks a width, theory to order {case.order}"
+    )
+    table = Table(title=title, title_style="bold", title_justify="left")
+    for name in ("n", "K", "K finite", "K measured", "z", "n·Var", "measured", "z"):
+        table.add_column(name, justify="right")
+    for each, c in compared:
+        table.add_row(str(each.width), *_cells(c, -1)[1:])
+    console.print()
+    console.print(table)
+    if not all(c.converges[-1] for _, c in compared):
+        console.print(DIVERGES, style="yellow")
+
+
+DIVERGES = (
+    "where there is a ?, the terms of the series no longer fall: it is of no use at this depth and width"
+)
 
 
 def _print_comparison(console: Console, case: Case, c: Comparison) -> None:
     drawn = "networks" if case.method == "networks" else "networks by their metric"
     title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}"
     table = Table(title=title, title_style="bold", title_justify="left")
-    for name in ("layer", "K", "K + G1/n", "K measured", "z", "V", "V measured", "z"):
+    finite = "K + G1/n" if case.order == 1 else f"K to 1/n^{case.order}"
+    V_name = "V" if case.order == 1 else f"n·Var to 1/n^{case.order}"
+    for name in ("layer", "K", finite, "K measured", "z", V_name, "V measured", "z"):
         table.add_column(name, justify="right")
     for i in few(list(range(len(c.layer)))):
-        if i is None:
-            table.add_row(*("…" for _ in table.columns))
-            continue
-        K_measured, V_measured = (Estimate(e.mean[i], e.stderr[i]) for e in (c.K_measured, c.V_measured))
-        K, K_finite, V, z_K, z_V = (float(a[i]) for a in (c.K, c.K_finite, c.V, c.z_K, c.z_V))
-        table.add_row(
-            str(c.layer[i]),
-            *(number(k) if c.valid[i] else "–" for k in (K, K_finite)),
-            with_error(K_measured),
-            score(z_K),
-            number(V) if c.valid[i] else "–",
-            with_error(V_measured),
-            score(z_V),
-        )
+        table.add_row(*("…" for _ in table.columns)) if i is None else table.add_row(*_cells(c, i))
     console.print()
     console.print(table)
     for name, chi2 in (("K", c.chi2_K), ("V", c.chi2_V)):
@@ -110,6 +148,8 @@ def _print_comparison(console: Console, case: Case, c: Comparison) -> None:
             "of Ĝ and Ĝ², and an ensemble that lacks them shows too small an error",
             style="red",
         )
+    if not c.converges[c.valid].all():
+        console.print(DIVERGES, style="yellow")
     if not c.valid[-1]:
         first = c.layer[~c.valid][0]
         console.print(f"theory is out of range from layer {first} on", style="red")
