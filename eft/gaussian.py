@@ -122,7 +122,7 @@ def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 def jump(f_below, f_above, slope_below, slope_above, gap):
     """[f] = f_above − f_below, or 0 where rounding and the slope across the gap explain it."""
-    xp = np if isinstance(f_below, np.ndarray) else jnp
+    xp = np if isinstance(f_below, np.ndarray | np.generic) else jnp
     slope = xp.maximum(xp.abs(slope_above), xp.abs(slope_below))
     size = xp.maximum(xp.abs(f_above), xp.abs(f_below))
     noise = 64 * jnp.finfo(size.dtype).eps * size + 4 * gap * slope

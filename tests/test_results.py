@@ -16,6 +16,7 @@ RESULTS = {
     "infinities": lambda: nets.measure("repu", 2.0, 12, 4, 20, seed=1),
     "several inputs": lambda: nets.measure("tanh", 1.2, 3, 8, 20, x=X, method="metric"),
     "ntk": lambda: nets.measure("tanh", 1.2, 3, 8, 20, x=X, ntk=True),
+    "ntk of every layer": lambda: nets.measure("tanh", 1.2, 3, 8, 20, ntk=True),
     "training": lambda: nets.train("tanh", 1.2, 3, 8, 5, (X, X[:, 0]), cb=0.1, steps=4, progress=False),
 }
 
