@@ -193,7 +193,6 @@ def test_shapes_zero_inputs_and_a_single_layer():
         ({"x2": 2.0}, ValueError, "x2 must be left out where x holds several"),
         ({"ntk": 1}, TypeError, "ntk must be True or False"),
         ({"ntk": True, "method": "metric"}, ValueError, "ntk must be False unless method"),
-        ({"ntk": True, "x": [1.0, 2.0]}, ValueError, "ntk must be False unless x"),
         ({"lambda_w": -1.0}, ValueError, "lambda_w must be finite and ≥ 0"),
         ({"lambda_b": [1.0, 2.0]}, ValueError, "lambda_b must be one number"),
         ({"x": np.ones((64, 2)), "n_nets": 10**6}, ValueError, "memory_budget must be at least"),
