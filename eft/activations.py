@@ -106,9 +106,7 @@ def moments(closed_form: Callable[[jax.Array], Moments] | None, table: Table | N
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def slopes(
-    slope_form: Callable[[jax.Array], SlopeMoments] | None, table: SlopeTable | None, K: jax.Array
-) -> SlopeMoments:
+def slopes(slope_form: Callable[[jax.Array], SlopeMoments] | None, table: Any, K: jax.Array) -> SlopeMoments:
     """`Activation.slopes` as a function of arrays, likewise."""
     return slope_form(K) if slope_form else slope_moments(table, K)  # type: ignore[arg-type]
 

@@ -182,7 +182,9 @@ def _flow(closed_form, order, table, known: Source, ratios, batch):
         kappa, spread = scale * found.c, scale * found.error
         kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
         size, wrong = jnp.abs(kappa), AMPLIFIED * (spread + 2 * order * eps * jnp.abs(kappa))
-        B, most, more = jnp.split(bell(jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + wrong], -1)), order), 3, -1)
+        B, most, more = jnp.split(
+            bell(jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + wrong], -1)), order), 3, -1
+        )
         wrong = (more - most) / AMPLIFIED
         both = jnp.concatenate([B, jnp.abs(B), wrong], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
         M_next, handed_on, added = jnp.split(average(*both), 3, -1)

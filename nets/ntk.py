@@ -82,10 +82,12 @@ def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np
     that the covariance of Θ̂_ii and Θ̂_jj is the variance of their common mean H, and that of z_i² and Θ̂_jj the
     covariance of Ĝ and H.
     """
+    kept = {"H": seen.H, "B_hat": seen.B, "F_hat": seen.F, "Theta_hat": seen.Theta_hat}
+    kept = {name: np.asarray(a) for name, a in kept.items()}
     rows = []
     for layer, n_in in enumerate(sizes[:-1]):
         used = whole[:, layer]
-        H, B, F = (np.asarray(a)[used, layer] for a in (seen.H, seen.B, seen.F))
+        H, B, F = (kept[name][used, layer] for name in ("H", "B_hat", "F_hat"))
         rows.append(
             {
                 "Theta": estimators.mean(H),
@@ -97,5 +99,4 @@ def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np
         )
     fields = {name: zip(*(row[name] for row in rows), strict=True) for name in rows[0]}
     estimates = {name: Estimate(*map(np.array, both)) for name, both in fields.items()}
-    kept = {"H": seen.H, "B_hat": seen.B, "F_hat": seen.F, "Theta_hat": seen.Theta_hat}
-    return {**estimates, **{name: np.asarray(a) for name, a in kept.items()}}
+    return {**estimates, **kept}

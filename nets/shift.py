@@ -1,4 +1,4 @@
-"""How far the mean NTK of networks of some width is from that of infinite width, measured with little noise."""
+"""How far the mean NTK at some width is from that of infinite width, measured with little noise."""
 
 import jax.numpy as jnp
 import numpy as np
