@@ -1,6 +1,6 @@
-"""The 1/n series of order 3 against a million networks: mean, variance and third cumulant of Ĝ at n = 16, 32, 64.
+"""The 1/n series of order 3 against a million networks: mean, variance, third cumulant of Ĝ.
 
-Ten cases of depth 6, with and without biases. Claims:
+Ten cases of depth 6, with and without biases, at n = 16, 32, 64. Claims:
 
     where the last term is below a standard error, series and networks agree (|z| < 4);
     elsewhere what is left is no more than the next two orders say (twice their size, and 4 errors);
