@@ -24,7 +24,7 @@ class Wave(NamedTuple):
 
 
 def solution(x: Any, t: Any, viscosity: float = VISCOSITY) -> Wave:
-    """u(x, t) and its slope, at x and t that broadcast, −1 ≤ x ≤ 1, t ≥ 0; absolute error 1e-12 for ν ≥ 0.01/π.
+    """u(x, t) and its slope at x and t that broadcast, −1 ≤ x ≤ 1, t ≥ 0; u to 1e-12 for ν ≥ 0.01/π.
 
         u = −⟨sin πy⟩,  u_x = −π⟨cos πy⟩ − Var(sin πy)/2ν,  y = x − s√(4νt)
         ⟨·⟩ with the weight exp(−s² − (cos πy)/2πν) of s

@@ -108,8 +108,8 @@ class _Problem(NamedTuple):
     viscosity: float
 
 
-def losses(act: Activation, layers: Any, points: Points, viscosity: float = burgers.VISCOSITY):
-    """(residual, boundary): mean squares of u_t + uu_x − νu_xx, and of u − its value."""
+def losses(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY):
+    """(residual, boundary): mean squares of u_t + uu_x − νu_xx, and of u − its value, at `Points`."""
     inside = jet(act, layers, points.interior)
     residual = inside.u_t + inside.u * inside.u_x - viscosity * inside.u_xx
     edge = _output(act, layers, points.boundary) - points.values

@@ -75,13 +75,14 @@ def polynomial_network(
         P = c₀ + Σ_i c_i MRePU_p(τ_i ξ),   ξ ∈ [−1, 1] the place of x in the interval
         Σ_i c_i τ_iᵏ C(p, k−1) = P_k for k = 1 … p, and 0 for k = p + 1
 
-    `interval`: where it holds; beyond, units go off. `nodes`: the p + 1 numbers τ; default: Chebyshev
-    points without 0, with errors of 1e-15 of max|P| at p = 2 and 2e-13 at p = 6 at most. `shifts`: p + 1
-    numbers t in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the paper's proof. Their system is worse: `condition` says how much.
+    `interval`: where it holds; beyond, units go off. `nodes`: the p + 1 numbers τ; default: Chebyshev points
+    without 0, with errors of 1e-15 of max|P| at p = 2 and 2e-13 at p = 6 at most. `shifts`: p + 1 numbers t
+    in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the paper's proof. Their
+    system is worse: `condition` says how much.
 
     Lemma 7 of arXiv:2408.02697. The same units reach degree p + 1 too; the lemma does not ask for it. No
-    layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and (p+1)-th
-    derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two.
+    layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and
+    (p+1)-th derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two.
 
     Raises ValueError for a degree > p, nodes that are equal, 0 or outside of [−1, 1], shifts that are equal,
     1, or leave a unit off somewhere in the interval.

@@ -92,8 +92,8 @@ POLYNOMIALS = {
         3, 1.0, 51, "xyz",
     ),
 }  # fmt: skip
-"""Table 4 of arXiv:2408.02697. xyz, the grids in one variable and the points of all grids are the paper's; the
-other polynomials and the sides in several variables are this project's choice."""
+"""Table 4 of arXiv:2408.02697. xyz, the grids in one variable and the points of all grids are the paper's;
+the other polynomials and the sides in several variables are this project's choice."""
 
 FUNCTIONS = {
     "square": Regression(
@@ -114,5 +114,5 @@ FUNCTIONS = {
         3, 1.0, 51, "s|s|, s = (x + y + z)/2: second derivatives jump on a plane",
     ),
 }  # fmt: skip
-"""Table 5 of arXiv:2408.02697: one function of one variable, two of several. All are this project's choice, but
-for the numbers of points; "waves" is a second one of one variable."""
+"""Table 5 of arXiv:2408.02697: one function of one variable, two of several. All are this project's choice,
+but for the numbers of points; "waves" is a second one of one variable."""

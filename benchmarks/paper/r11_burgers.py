@@ -2,9 +2,9 @@
 
 The experiment of Figs. 15–17 of arXiv:2408.02697. Stated there: seven hidden layers of 64, 10,000 random
 collocation points, 100 points of the boundary, Adam at 1e-3 without decay, C_W = 0.45 for MRePU and 1 else.
-Ours: viscosity 0.01/π, x in [−1, 1], t in [0, 1], u(x, 0) = −sin πx, u(±1, t) = 0; 50 boundary points at t = 0,
-25 each at x = ±1; the sum of the two mean squares; MRePU with p = 2 and 3; several networks each; steps; and
-the first layer: C_W/n₁ for all (fan_out), or C_W/n₀ with --first fan_in.
+Ours: viscosity 0.01/π, x in [−1, 1], t in [0, 1], u(x, 0) = −sin πx, u(±1, t) = 0; 50 boundary points at
+t = 0, 25 each at x = ±1; the sum of the two mean squares; MRePU with p = 2 and 3; several networks
+each; steps; and the first layer: C_W/n₁ for all (fan_out), or C_W/n₀ with --first fan_in.
 
 Run: python benchmarks/paper/r11_burgers.py [--quick] [--out results/r11] [--steps 10000] [--batch 1000] …
 Stopped, it goes on from the last checkpoint when it is run again.
@@ -64,9 +64,11 @@ def main() -> int:
         summary[label]["errors"] = run.error[-1].tolist()
         arrays |= {f"{label} {k}": getattr(run, k) for k in ("residual", "boundary", "error", "slope_error")}
         print(
-            f"{label:8s} residual {last['residual']['median']:.2g}, boundary {last['boundary']['median']:.2g}, "
-            f"relative error {last['error']['median']:.3g} ({last['error']['low']:.2g} … "
-            f"{last['error']['high']:.2g}), of u_x {last['slope_error']['median']:.3g}; overflowed "
+            f"{label:8s} residual {last['residual']['median']:.2g}, "
+            f"boundary {last['boundary']['median']:.2g}, "
+            f"relative error {last['error']['median']:.3g} "
+            f"({last['error']['low']:.2g} … {last['error']['high']:.2g}), "
+            f"of u_x {last['slope_error']['median']:.3g}; overflowed "
             f"{summary[label]['overflowed']}; {run.seconds:.0f} s",
             flush=True,
         )

@@ -134,7 +134,8 @@ def table(
             }
             f = found["final"]
             print(
-                f"{name:8s}{label:8s} {first:8s}{f['mean']:9.2g} ± {f['error of it']:7.1g} {f['median']:9.2g}   "
+                f"{name:8s}{label:8s} {first:8s}"
+                f"{f['mean']:9.2g} ± {f['error of it']:7.1g} {f['median']:9.2g}   "
                 f"{found['error']['median']:8.2g} {found['slope error']['median']:8.2g}   "
                 f"overflowed {cell['overflowed']}, {cell['seconds']:.0f} s",
                 flush=True,
