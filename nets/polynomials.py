@@ -75,14 +75,14 @@ def polynomial_network(
         P = c₀ + Σ_i c_i MRePU_p(τ_i ξ),   ξ ∈ [−1, 1] the place of x in the interval
         Σ_i c_i τ_iᵏ C(p, k−1) = P_k for k = 1 … p, and 0 for k = p + 1
 
-    `interval`: where it holds; beyond, units go off. `nodes`: the p + 1 numbers τ; default: Chebyshev
-    points without 0; errors are then 1e-15, 3e-15, 2e-14, 2e-14, 2e-13 of max|P| at most for p = 2 … 6. `shifts`:
-    p + 1 numbers t in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the
-    paper's proof. Their system is worse: `condition` says how much.
+    `interval`: where it holds; beyond, units go off. `nodes`: the p + 1 numbers τ; default: Chebyshev points
+    without 0, with errors of 1e-15 of max|P| at p = 2 and 2e-13 at p = 6 at most. `shifts`: p + 1 numbers t
+    in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the paper's proof. Their
+    system is worse: `condition` says how much.
 
-    Lemma 7 of arXiv:2408.02697. The same units reach degree p + 1 too; the lemma does not ask for it. No layer
-    of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and (p+1)-th
-    derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two.
+    Lemma 7 of arXiv:2408.02697. The same units reach degree p + 1 too; the lemma does not ask for it. No
+    layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and
+    (p+1)-th derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two.
 
     Raises ValueError for a degree > p, nodes that are equal, 0 or outside of [−1, 1], shifts that are equal,
     1, or leave a unit off somewhere in the interval.
@@ -139,8 +139,8 @@ def _checked_shifts(shifts: Any, p: int, interval: tuple[float, float]) -> np.nd
         raise ValueError(f"shifts must not be 1: x·max(0, x+1)ᵖ has no constant term; got {t.tolist()}")
     if not np.isfinite(t).all() or interval[0] + t.min() < 0:
         raise ValueError(
-            f"shifts must be ≥ {-interval[0]:g}: a unit x + t − 1 is off where x < −t, which must lie outside of "
-            f"the interval; got {t.tolist()}"
+            f"shifts must be ≥ {-interval[0]:g}: a unit x + t − 1 is off where x < −t, which must "
+            f"lie outside of the interval; got {t.tolist()}"
         )
     return t
 
@@ -196,7 +196,7 @@ def horner_counts(degrees: Sequence[int], p: int) -> Counts:
 
     Each block has p + 1 units. With M_v = Π_{w>v}(d_w + 1), the number of polynomials in x₁ … x_v that are
     made side by side, the blocks of a layer are n in the first; 2M₁ + (n − 1) + [not the last] in those that
-    raise the power of x₁; and (j + 3)M_v + (n − v) + [j > 0] in that which adds the coefficient of x_vʲ, v ≥ 2.
+    raise the power of x₁; (j + 3)M_v + (n − v) + [j > 0] in that which adds the coefficient of x_vʲ, v ≥ 2.
     """
     d, n = [arguments.positive_int("degrees", each) for each in degrees], len(degrees)
     M = [math.prod(each + 1 for each in d[v + 1 :]) for v in range(n)]

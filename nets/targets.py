@@ -37,3 +37,82 @@ def samples(name: str, count: int, n0: int, seed: int) -> tuple[np.ndarray, np.n
         raise ValueError(f"n0 must be ≥ {target.n0} for {name}, {target.formula}; got {n0}")
     X = np.random.default_rng(seed).uniform(-1, 1, (count, n0))
     return X, target.fn(X)
+
+
+class Regression(NamedTuple):
+    """A function to learn on a grid, with its derivatives."""
+
+    fn: Callable[[np.ndarray], np.ndarray]  # (m, n₀) → (m,)
+    gradient: Callable[[np.ndarray], np.ndarray]  # (m, n₀) → (m, n₀)
+    n0: int
+    side: float  # the grid fills [−side, side]^n₀
+    points: int  # of the grid on an axis
+    formula: str
+
+    def grid(self, points: int | None = None) -> np.ndarray:
+        """All points, (points^n₀, n₀), the last component the fastest."""
+        axis = np.linspace(-self.side, self.side, self.points if points is None else points)
+        return np.stack(np.meshgrid(*[axis] * self.n0, indexing="ij"), -1).reshape(-1, self.n0)
+
+
+def _of(*columns: np.ndarray) -> np.ndarray:
+    return np.stack(columns, 1)
+
+
+def _ridge(X: np.ndarray) -> np.ndarray:
+    return X.sum(1) / 2
+
+
+def _disc(X: np.ndarray) -> np.ndarray:
+    return np.maximum(0.0, np.sum(X**2, 1) - 0.5)
+
+
+POLYNOMIALS = {
+    "cubic": Regression(
+        lambda X: X[:, 0] ** 3 - X[:, 0], lambda X: 3 * X**2 - 1, 1, 2.0, 101, "x³ − x"
+    ),
+    "quintic": Regression(
+        lambda X: (X[:, 0] ** 5 - 5 * X[:, 0] ** 3 + 5 * X[:, 0]) / 2,
+        lambda X: (5 * X**4 - 15 * X**2 + 5) / 2,
+        1, 2.0, 101, "T₅(x/2) = (x⁵ − 5x³ + 5x)/2",
+    ),
+    "septic": Regression(
+        lambda X: np.cos(7 * np.arccos(X[:, 0] / 2)),
+        lambda X: 7 * (64 * (X / 2) ** 6 - 80 * (X / 2) ** 4 + 24 * (X / 2) ** 2 - 1) / 2,
+        1, 2.0, 101, "T₇(x/2)",
+    ),
+    "saddle": Regression(
+        lambda X: X[:, 0] ** 2 * X[:, 1] - X[:, 1] ** 3 / 3,
+        lambda X: _of(2 * X[:, 0] * X[:, 1], X[:, 0] ** 2 - X[:, 1] ** 2),
+        2, 1.0, 101, "x²y − y³/3",
+    ),
+    "xyz": Regression(
+        lambda X: X[:, 0] * X[:, 1] * X[:, 2],
+        lambda X: _of(X[:, 1] * X[:, 2], X[:, 0] * X[:, 2], X[:, 0] * X[:, 1]),
+        3, 1.0, 51, "xyz",
+    ),
+}  # fmt: skip
+"""Table 4 of arXiv:2408.02697. xyz, the grids in one variable and the points of all grids are the paper's;
+the other polynomials and the sides in several variables are this project's choice."""
+
+FUNCTIONS = {
+    "square": Regression(
+        lambda X: X[:, 0] * np.abs(X[:, 0]), lambda X: 2 * np.abs(X), 1, 2.0, 101, "x|x|: f″ jumps at 0"
+    ),
+    "waves": Regression(
+        lambda X: np.sin(np.pi * X[:, 0]) * np.abs(np.sin(np.pi * X[:, 0])),
+        lambda X: 2 * np.pi * np.abs(np.sin(np.pi * X)) * np.cos(np.pi * X),
+        1, 2.0, 101, "sin πx |sin πx|: f″ jumps at whole x",
+    ),
+    "disc": Regression(
+        lambda X: _disc(X) ** 2, lambda X: 4 * _disc(X)[:, None] * X, 2, 1.0, 51,
+        "max(0, x² + y² − ½)²: second derivatives jump on a circle",
+    ),
+    "ridge": Regression(
+        lambda X: _ridge(X) * np.abs(_ridge(X)),
+        lambda X: np.repeat(np.abs(_ridge(X))[:, None], X.shape[1], 1),
+        3, 1.0, 51, "s|s|, s = (x + y + z)/2: second derivatives jump on a plane",
+    ),
+}  # fmt: skip
+"""Table 5 of arXiv:2408.02697: one function of one variable, two of several. All are this project's choice,
+but for the numbers of points; "waves" is a second one of one variable."""

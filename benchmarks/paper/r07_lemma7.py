@@ -1,0 +1,89 @@
+"""R7: one hidden layer of MRePU_p units that equals a polynomial of degree p.
+
+Lemma 7 of arXiv:2408.02697. Stated there: units ±(x + t) − 1, a Vandermonde system in t, a term of order
+p + 1 that must vanish. Ours: units z = τξ with p + 1 Chebyshev points τ, solved in closed form,
+beside two other choices: τ of one sign, and the shifts x + t − 1. 200 random polynomials of degree ≤ p
+on [−2, 2].
+
+What came out (2026-11-24): largest error relative to max|P|, condition number, growth of rounding
+
+{table}
+No layer is exact on the whole line: beyond the interval units go off (the error at 2.5 times it is shown).
+
+Run: python benchmarks/paper/r07_lemma7.py [--quick] [--out results/r07]
+"""
+
+import sys
+
+import experiment
+import numpy as np
+from numpy.polynomial import polynomial
+
+from nets.panels import COLORS, Panel, Series, figure
+from nets.polynomials import polynomial_network
+
+SIDE = 2.0
+
+
+def value(network, x):
+    """The network, in NumPy."""
+    first, last = network.parameters["layers"].values()
+    z = x[:, None] @ first["kernel"] + first["bias"]
+    return (z * np.maximum(z + 1, 0) ** network.p @ last["kernel"] + last["bias"])[:, 0]
+
+
+def main() -> int:
+    args = experiment.options(__doc__.split("\n")[0], "r07", p=[2, 3, 4, 5, 6], polynomials=200)
+    count = 20 if args.quick else args.polynomials
+    rng, x = np.random.default_rng(args.seed), np.linspace(-SIDE, SIDE, 401)
+    summary, arrays, curves = {}, {}, {}
+    for p in args.p:
+        choices = {
+            "Chebyshev points": {},
+            "one-sided": {"nodes": np.arange(1, p + 2) / (p + 1)},
+            "shifts": {"shifts": SIDE + np.arange(p + 1) / p},
+        }
+        for name, nodes in choices.items():
+            errors, growth = [], []
+            for i in range(count):
+                P = rng.normal(size=1 + i % (p + 1))
+                network = polynomial_network(P, p, interval=(-SIDE, SIDE), **nodes)
+                exact = polynomial.polyval(x, P)
+                errors.append(np.abs(value(network, x) - exact).max() / np.abs(exact).max())
+                growth.append(network.amplification)
+            beyond = abs(value(network, np.array([2.5 * SIDE]))[0] - polynomial.polyval(2.5 * SIDE, P))
+            summary[f"p = {p}, {name}"] = {
+                "worst error": max(errors),
+                "condition": network.condition,
+                "amplification": max(growth),
+                "error beyond, relative": float(beyond / abs(polynomial.polyval(2.5 * SIDE, P))),
+                "counts": network.counts._asdict(),
+            }
+            arrays[f"errors p = {p} {name}"] = np.array(errors)
+            curves.setdefault(name, []).append((p, max(errors), network.condition))
+            print(
+                f"    p = {p}  {name:18s}{max(errors):9.1e}{network.condition:9.1e}{max(growth):9.1e}"
+                f"{network.counts.neurons:4d} units"
+            )
+    series = [[], []]
+    for (name, rows), color in zip(curves.items(), COLORS, strict=False):
+        p, error, condition = np.transpose(rows)
+        series[0].append(Series(p, error, "points", color, name))
+        series[1].append(Series(p, condition, "points", color, name))
+    panels = [
+        Panel(
+            "p",
+            "error / max|P|",
+            series[0],
+            f"worst of {count} polynomials",
+            yscale="log",
+            at=[(1e-9, "1e-9")],
+        ),
+        Panel("p", "condition number", series[1], "of the system of the layer", yscale="log"),
+    ]
+    picture = figure("Polynomials by one layer of MRePU", [panels])
+    return experiment.write(args, "lemma7", summary, arrays, {"": picture})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

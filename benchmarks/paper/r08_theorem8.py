@@ -1,0 +1,107 @@
+"""R8: polynomials of several variables by Horner's scheme, functions by their Chebyshev interpolants.
+
+Theorem 8 and Corollary 10 of arXiv:2408.02697. The paper gives orders of depth, neurons, width and
+parameters; ours are exact counts (`nets.polynomials.horner_counts`). Ours too: random polynomials of
+total degree ≤ 4 on [−2, 2]ⁿ; the functions exp(sin 2x), |x|³ and |x| on [−1, 1]. The corollary is tried in
+one variable.
+
+What came out (2026-11-24): largest error relative to max|P| of 20 polynomials each, and the sizes
+
+{table}
+The error of the interpolant falls geometrically for exp(sin 2x), as degree⁻³ for |x|³, and as degree⁻¹ for
+|x|; the network follows it down to rounding.
+
+Run: python benchmarks/paper/r08_theorem8.py [--quick] [--out results/r08]
+"""
+
+import sys
+
+import experiment
+import jax.numpy as jnp
+import numpy as np
+from numpy.polynomial import chebyshev, polynomial
+
+from nets.panels import COLORS, Panel, Series, figure
+from nets.polynomials import function_network, horner_counts, multivariate_network
+
+FUNCTIONS = {
+    "exp(sin 2x)": lambda x: jnp.exp(jnp.sin(2 * x)),
+    "|x|³": lambda x: jnp.abs(x) ** 3,
+    "|x|": jnp.abs,
+}
+
+
+def value(network, x):
+    """The network, in NumPy."""
+    *hidden, last = network.parameters["layers"].values()
+    for layer in hidden:
+        z = x @ layer["kernel"] + layer["bias"]
+        x = z * np.maximum(z + 1, 0) ** network.p
+    return (x @ last["kernel"] + last["bias"])[:, 0]
+
+
+def main() -> int:
+    args = experiment.options(__doc__.split("\n")[0], "r08", degree=4, polynomials=20)
+    count, rng = 3 if args.quick else args.polynomials, np.random.default_rng(args.seed)
+    summary, arrays, panels = {}, {}, []
+    for n, p in ((2, 2), (2, 3), (2, 4), (3, 2), (3, 3), (3, 4)):
+        shape, errors = (args.degree + 1,) * n, []
+        for _ in range(count):
+            C = rng.normal(size=shape) * (np.sum(np.indices(shape), 0) <= args.degree)
+            network = multivariate_network(C, p, box=[(-2, 2)] * n)
+            x = rng.uniform(-2, 2, (2000, n))
+            exact = getattr(polynomial, f"polyval{n}d")(*x.T, C)
+            errors.append(np.abs(value(network, x) - exact).max() / np.abs(exact).max())
+        dense = multivariate_network(rng.uniform(1, 2, shape), p)
+        formula = horner_counts([args.degree] * n, p)
+        assert dense.counts == formula
+        summary[f"n = {n}, p = {p}"] = {
+            "worst error": max(errors),
+            "counts, total degree": network.counts._asdict(),
+            "counts, degree in each variable": formula._asdict(),
+            "amplification": network.amplification,
+        }
+        c = network.counts
+        print(
+            f"    n = {n}, p = {p}: {max(errors):.1e}; {c.layers} layers, {c.neurons} units, "
+            f"width {c.width}, {c.parameters} parameters; all coefficients: "
+            f"{formula.layers}, {formula.neurons}, {formula.width}, {formula.parameters}"
+        )
+    degrees = [2, 4, 8, 16, 32, 64]
+    series: list[list[Series]] = [[], []]
+    for (name, f), color in zip(FUNCTIONS.items(), COLORS, strict=False):
+        found = [function_network(f, 2, d) for d in degrees]
+        x = np.linspace(-1, 1, 1001)
+        true = np.asarray(f(x))
+        made = [np.abs(value(each.network, x[:, None]) - true).max() for each in found]
+        rounding = [
+            np.abs(value(each.network, x[:, None]) - chebyshev.chebval(x, each.chebyshev)).max()
+            for each in found
+        ]
+        series[0] += [
+            Series(degrees, [each.error for each in found], "line", color, f"interpolant of {name}"),
+            Series(degrees, made, "points", color, f"network, {name}"),
+        ]
+        series[1].append(
+            Series(degrees, [each.slope_error for each in found], "line", color, f"interpolant of {name}")
+        )
+        summary[name] = {"degrees": degrees, "network": made, "network - interpolant": rounding}
+        summary[name] |= {"interpolant": [each.error for each in found]}
+        summary[name] |= {"interpolant, slope": [each.slope_error for each in found]}
+        arrays |= {f"{name} network": np.array(made), f"{name} rounding": np.array(rounding)}
+        print(
+            f"    {name}: "
+            + ", ".join(f"{e:.1e}" for e in made)
+            + f"; beside the interpolant ≤ {max(rounding):.0e}"
+        )
+    places = {"xscale": "log", "yscale": "log"}
+    panels = [
+        Panel("degree", "max |f − network|", series[0], "function", **places),
+        Panel("degree", "max |f′ − P′|", series[1], "derivative", **places),
+    ]
+    picture = figure("Functions by MRePU networks of p = 2 that equal their interpolants", [panels], width=5)
+    return experiment.write(args, "theorem8", summary, arrays, {"": picture})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

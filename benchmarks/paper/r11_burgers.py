@@ -1,0 +1,105 @@
+"""R11: Burgers' equation from its residual: MRePU beside ReLU, GELU and tanh, against the exact solution.
+
+The experiment of Figs. 15–17 of arXiv:2408.02697. Stated there: seven hidden layers of 64, 10,000 random
+collocation points, 100 points of the boundary, Adam at 1e-3 without decay, C_W = 0.45 for MRePU and 1 else.
+Ours: viscosity 0.01/π, x in [−1, 1], t in [0, 1], u(x, 0) = −sin πx, u(±1, t) = 0; 50 boundary points at
+t = 0, 25 each at x = ±1; the sum of the two mean squares; MRePU with p = 2 and 3; several networks
+each; steps; and the first layer: C_W/n₁ for all (fan_out), or C_W/n₀ with --first fan_in.
+
+Run: python benchmarks/paper/r11_burgers.py [--quick] [--out results/r11] [--steps 10000] [--batch 1000] …
+Stopped, it goes on from the last checkpoint when it is run again.
+"""
+
+import sys
+
+import experiment
+import numpy as np
+from regression import ACTIVATIONS, CHOSEN, spread
+
+from nets import burgers, pinn
+from nets.panels import Panel, Series, figure
+
+
+def trained(args, label: str) -> pinn.PinnRun:
+    """A run, or what is left of it in the folder of its checkpoints."""
+    cw = 0.45 if label.startswith("MRePU") else 1.0
+    first = cw / {"fan_out": args.width, "fan_in": 2}[args.first]
+    return pinn.train(
+        ACTIVATIONS[label], cw, args.nets, hidden=args.hidden, width=args.width, first=first,
+        interior=args.interior, batch_size=args.batch or None, steps=args.steps, seed=args.seed,
+        checkpoint=args.out / "kept" / f"steps of {label} {args.first}",
+    )  # fmt: skip
+
+
+def fields(runs: dict[str, pinn.PinnRun]):
+    """u − exact of the median network of each activation, on one scale."""
+    made = figure("", [[Panel("t", "x", []) for _ in runs]], width=3)
+    exact = None
+    for axis, (label, run) in zip(made.axes, runs.items(), strict=True):
+        exact = burgers.solution(run.x[:, None], run.t).u
+        middle = np.argsort(run.error[-1])[run.error.shape[1] // 2]
+        shown = axis.pcolormesh(run.t, run.x, run.fields[middle] - exact, vmin=-1, vmax=1, cmap="RdBu_r")
+        axis.set_title(f"{label}: error {run.error[-1, middle]:.2g}", fontsize=10)
+        axis.grid(False)
+    made.colorbar(shown, ax=made.axes, label="u − exact")
+    made.suptitle("Burgers: error of the network of median error")
+    return made
+
+
+def main() -> int:
+    args = experiment.options(
+        __doc__.split("\n")[0], "r11", nets=5, hidden=7, width=64, interior=10_000, batch=0, steps=10_000,
+        first="fan_out",
+    )  # fmt: skip
+    if args.quick:
+        args.nets, args.interior, args.steps, args.hidden, args.width = 2, 200, 60, 4, 32
+    runs, summary, arrays = {}, {}, {}
+    for label in ACTIVATIONS:
+        run = runs[label] = trained(args, label)
+        alive = run.alive[-1]
+        last = {
+            k: spread(getattr(run, k)[-1][alive]) for k in ("residual", "boundary", "error", "slope_error")
+        }
+        summary[label] = last | {"overflowed": int((~alive).sum()), "seconds": run.seconds}
+        summary[label]["errors"] = run.error[-1].tolist()
+        arrays |= {f"{label} {k}": getattr(run, k) for k in ("residual", "boundary", "error", "slope_error")}
+        print(
+            f"{label:8s} residual {last['residual']['median']:.2g}, "
+            f"boundary {last['boundary']['median']:.2g}, "
+            f"relative error {last['error']['median']:.3g} "
+            f"({last['error']['low']:.2g} … {last['error']['high']:.2g}), "
+            f"of u_x {last['slope_error']['median']:.3g}; overflowed "
+            f"{summary[label]['overflowed']}; {run.seconds:.0f} s",
+            flush=True,
+        )
+    curves = {"loss": [], "error": []}
+    for label, run in runs.items():
+        kept = run.alive.all(1)
+        for what, values in (("loss", run.residual + run.boundary), ("error", run.error)):
+            low, middle, high = np.quantile(values[kept], [0.16, 0.5, 0.84], axis=1)
+            curves[what] += [
+                Series(run.steps[kept], low, "band", CHOSEN[label], None, high),
+                Series(run.steps[kept], middle, "line", CHOSEN[label], label),
+            ]
+    x, slices = run.x, []
+    for t in (0.25, 0.5, 1.0):
+        lines = [Series(x, burgers.solution(x, t).u, "dotted", "#000000", "exact")]
+        for label, run in runs.items():
+            middle = np.argsort(run.error[-1])[args.nets // 2]
+            lines.append(Series(x, run.fields[middle][:, round(t * 100)], "line", CHOSEN[label], label))
+        slices.append(Panel("x", "u", lines, f"t = {t}", ylim=(-1.3, 1.3)))
+    panels = [
+        Panel("step", "residual + boundary", curves["loss"], "mean squares", yscale="log"),
+        Panel("step", "‖u − exact‖/‖exact‖", curves["error"], "all of the domain", yscale="log"),
+    ]
+    title = f"Burgers: {args.nets} networks each, {args.steps:,} steps"
+    pictures = {
+        "_loss": figure(title, [panels], width=5),
+        "_slices": figure(title, [slices]),
+        "_fields": fields(runs),
+    }
+    return experiment.write(args, "burgers", summary, arrays, pictures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

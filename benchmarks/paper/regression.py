@@ -1,0 +1,173 @@
+"""Tables 4 and 5 of arXiv:2408.02697: what networks with this or that activation make of a function."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import experiment
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import eft
+import nets
+from nets.panels import COLORS, Panel, Series, figure
+from nets.targets import Regression
+
+ACTIVATIONS = {
+    "MRePU 2": eft.activation("mrepu", p=2),
+    "MRePU 3": eft.activation("mrepu", p=3),
+    "ReLU": eft.activation("relu"),
+    "GELU": eft.activation("gelu"),
+    "tanh": eft.activation("tanh"),
+}
+CHOSEN = dict(zip(ACTIVATIONS, COLORS, strict=False))
+
+
+class Setting(NamedTuple):
+    """Of a target: C_W and learning rate of MRePU, learning rate of the others (their C_W is 1)."""
+
+    cw: float
+    rate: float
+    rate_others: float
+
+
+def options(description: str, out: str, targets: list[str]) -> argparse.Namespace:
+    args = experiment.options(
+        description, out, targets=targets, both=targets[:1], nets=25, hidden=5, width=32, steps=10_000,
+        steps_several=10_000, batch=0, points2=101, points3=51,
+    )  # fmt: skip
+    if args.quick:
+        args.nets, args.steps, args.steps_several, args.batch = 8, 300, 100, 64
+        args.points2, args.points3 = 21, 9
+    return args
+
+
+def drawn(act, cw: float, n0: int, args, first: str) -> Any:
+    """Networks at C_b = 0 whose first layer has variance C_W/n₀ (fan_in) or C_W/n₁ (fan_out)."""
+    widths = [args.width] * args.hidden
+
+    def one(key):
+        return nnx.to_pure_dict(nnx.state(nets.FCN(n0, widths, act=act, cw=cw, rngs=key)))
+
+    made = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(args.seed), args.nets))
+    if first == "fan_out":
+        made["layers"][0]["kernel"] *= np.float32(np.sqrt(n0 / args.width))
+    return jax.tree.map(np.asarray, made)
+
+
+def learned(act, parameters: Any, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (nets, m) and gradients (nets, m, n₀)."""
+
+    def output(layers, x):
+        z = x @ layers[0]["kernel"] + layers[0]["bias"]
+        for i in range(1, len(layers)):
+            z = act(z) @ layers[i]["kernel"] + layers[i]["bias"]
+        return z[0]
+
+    both = jax.jit(
+        lambda p: jax.lax.map(lambda one: jax.vmap(jax.value_and_grad(output, 1), (None, 0))(one, X), p)
+    )
+    return tuple(np.asarray(a, np.float64) for a in both(parameters["layers"]))
+
+
+def run(args, target: Regression, name: str, label: str, setting: Setting, first: str) -> dict[str, Any]:
+    """One cell of the table."""
+    act, ours = ACTIVATIONS[label], label.startswith("MRePU")
+    cw, rate = (setting.cw, setting.rate) if ours else (1.0, setting.rate_others)
+    limit = {1: target.points, 2: args.points2, 3: args.points3}[target.n0]
+    X = target.grid(min(target.points, limit))
+    y = target.fn(X)
+    steps = args.steps if target.n0 == 1 else args.steps_several
+    batch = args.batch if 0 < args.batch < len(X) and target.n0 > 1 else None
+    marks = tuple(steps * tenth // 10 for tenth in range(11))
+    case = {"cw": cw, "rate": rate, "steps": steps, "batch": batch, "points": len(X), "first": first}
+    case |= {"nets": args.nets, "width": args.width, "hidden": args.hidden}
+    stem = f"{name} {label} {first}"
+    result = experiment.kept(
+        args, stem, case, nets.train, act, cw, args.hidden + 1, args.width, args.nets, (X, y),
+        optimizer=optax.adam(rate), loss=optax.squared_error, steps=steps, snapshots=marks, batch_size=batch,
+        x_probe=X[:1], x_test=X[:1], initial=drawn(act, cw, target.n0, args, first), every=1000,
+        checkpoint=args.out / "kept" / f"steps of {stem}",
+    )  # fmt: skip
+    alive = result.alive[-1]
+    shown = target.grid({1: 401, 2: 41, 3: 15}[target.n0])
+    u, slope = learned(act, result.parameters, jnp.asarray(shown, jnp.float32))
+    true, true_slope = target.fn(shown), target.gradient(shown)
+    error = np.sqrt(np.mean((u - true) ** 2, 1) / np.mean(true**2))
+    slope_error = np.sqrt(np.mean((slope - true_slope) ** 2, (1, 2)) / np.mean(true_slope**2))
+    loss = np.where(result.alive, result.loss, np.nan)
+    return {
+        "steps": result.steps, "loss": loss, "final": loss[-1][alive], "error": error[alive],
+        "slope error": slope_error[alive], "overflowed": int((~alive).sum()), "seconds": result.seconds,
+        "x": shown, "u": u[alive], "slope": slope[alive], "variance": np.var(y),
+    }  # fmt: skip
+
+
+def spread(values: np.ndarray) -> dict[str, float]:
+    if not values.size:
+        return dict.fromkeys(("mean", "error of it", "median", "low", "high"), float("nan"))
+    low, middle, high = np.quantile(values, [0.16, 0.5, 0.84])
+    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else float("nan")
+    return {"mean": values.mean(), "error of it": error, "median": middle, "low": low, "high": high}
+
+
+def table(
+    args, stem: str, title: str, known: Mapping[str, Regression], settings: Mapping[str, Setting]
+) -> int:
+    """All cells, printed as they come; figures of the losses and of the functions of one variable."""
+    summary, arrays, curves, pictures = {}, {}, [], []
+    print("final loss: mean ± its error, median; median relative error of function and derivative")
+    for name in args.targets:
+        target, cells = known[name], {}
+        variants = [(label, "fan_out") for label in ACTIVATIONS]
+        variants += [(label, "fan_in") for label in ACTIVATIONS if name in args.both]
+        for label, first in variants:
+            cell = run(args, target, name, label, settings[name], first)
+            cells[label, first] = cell
+            found = {k: spread(cell[k]) for k in ("final", "error", "slope error")}
+            summary[f"{name}, {label}, {first}"] = found | {k: cell[k] for k in ("overflowed", "seconds")}
+            arrays |= {
+                f"{name} {label} {first} {k}": cell[k] for k in ("final", "error", "slope error", "loss")
+            }
+            f = found["final"]
+            print(
+                f"{name:8s}{label:8s} {first:8s}"
+                f"{f['mean']:9.2g} ± {f['error of it']:7.1g} {f['median']:9.2g}   "
+                f"{found['error']['median']:8.2g} {found['slope error']['median']:8.2g}   "
+                f"overflowed {cell['overflowed']}, {cell['seconds']:.0f} s",
+                flush=True,
+            )
+        series, looks = [], {"fan_out": "line", "fan_in": "dashed"}
+        for (label, first), cell in cells.items():
+            kept = np.isfinite(cell["loss"]).any(1)
+            if kept.sum() > 1:
+                low, middle, high = np.nanquantile(cell["loss"][kept], [0.16, 0.5, 0.84], axis=1)
+                words = label if first == "fan_out" else None
+                series.append(Series(cell["steps"][kept], middle, looks[first], CHOSEN[label], words))
+                if first == "fan_out":
+                    series.append(Series(cell["steps"][kept], low, "band", CHOSEN[label], None, high))
+        constant = [(float(cell["variance"]), "the best constant")]
+        curves.append(Panel("step", "mean square", series, target.formula, yscale="log", at=constant))
+        if target.n0 == 1:
+            x, row = cell["x"][:, 0], []
+            for what, true in (("u", target.fn(cell["x"])), ("slope", target.gradient(cell["x"])[:, 0])):
+                lines = [Series(x, true, "dotted", "#000000", "the target")]
+                for label in ACTIVATIONS:
+                    if len(cells[label, "fan_out"]["u"]):
+                        best = np.argsort(cells[label, "fan_out"]["error"])[
+                            len(cells[label, "fan_out"]["error"]) // 2
+                        ]
+                        found = cells[label, "fan_out"][what][best].reshape(len(x), -1)[:, 0]
+                        lines.append(Series(x, found, "line", CHOSEN[label], label))
+                room = 0.3 * np.ptp(true)
+                limits = true.min() - room, true.max() + room
+                row.append(Panel("x", "f" if what == "u" else "f′", lines, target.formula, ylim=limits))
+            pictures.append(row)
+    words = f"{title}: median and two thirds of {args.nets} networks"
+    shown = {"_loss": figure(words, [curves])}
+    if pictures:
+        shown["_functions"] = figure(f"{title}: the network of median error", pictures, width=5)
+    return experiment.write(args, stem, summary, arrays, shown)

@@ -1,0 +1,300 @@
+"""Networks that learn the solution of Burgers' equation from the equation itself."""
+
+import functools
+import hashlib
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+
+from eft import arguments
+from eft.activations import Activation, as_activation
+from eft.gaussian import Function
+from nets import burgers, checkpoints
+from nets.blocks import GENERATOR, ensemble_words
+from nets.ensemble import checked_number, checked_seed, float_dtype, progress_bar
+from nets.fcn import FCN
+
+
+class Jet(NamedTuple):
+    """The output of a network at inputs (x, t) and its derivatives, (m,) each."""
+
+    u: jax.Array
+    u_x: jax.Array
+    u_t: jax.Array
+    u_xx: jax.Array
+
+
+def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
+    """u, u_x, u_t, u_xx of a network of one output, in one pass forward.
+
+        z → Wσ(z) + b,   z_x → Wσ′z_x,   z_t → Wσ′z_t,   z_xx → W(σ″z_x² + σ′z_xx)
+
+    `layers`: kernels and biases, [{"kernel": (n₀, n₁), "bias": (n₁,)}, …]; `points`: (m, 2), x and t.
+    """
+    first, *others = layers
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    z_x, z_t = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
+    z_xx = jnp.zeros_like(z)
+    for layer in others:
+        s, ds, dds = _derivatives(act, z)
+        passed = jnp.stack([s, ds * z_x, ds * z_t, dds * z_x**2 + ds * z_xx]) @ layer["kernel"]
+        z, z_x, z_t, z_xx = passed[0] + layer["bias"], *passed[1:]
+    return Jet(z[:, 0], z_x[:, 0], z_t[:, 0], z_xx[:, 0])
+
+
+def _derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """σ, σ′, σ″, forward over forward."""
+    one = jnp.ones_like(z)
+    (s, ds), (_, dds) = jax.jvp(lambda z: jax.jvp(act, (z,), (one,)), (z,), (one,))
+    return s, ds, dds
+
+
+class Points(NamedTuple):
+    """Where the equation and where the boundary values are asked for."""
+
+    interior: np.ndarray  # (n, 2) x and t
+    boundary: np.ndarray  # (m, 2)
+    values: np.ndarray  # (m,) u there
+
+
+def draw_points(interior: int, boundary: int, seed: int) -> Points:
+    """Uniform: the interior in [−1, 1] × [0, 1]; half of the boundary at t = 0, a quarter each at x = ±1."""
+    rng = np.random.default_rng(seed)
+    inside = rng.uniform((-1, 0), (1, 1), (interior, 2))
+    edge = rng.uniform((-1, 0), (1, 1), (boundary, 2))
+    start = boundary - 2 * (boundary // 4)
+    edge[:start, 1] = 0
+    edge[start:, 0] = np.where(np.arange(boundary - start) % 2, 1.0, -1.0)
+    return Points(inside, edge, np.where(np.arange(boundary) < start, -np.sin(np.pi * edge[:, 0]), 0.0))
+
+
+class PinnRun(NamedTuple):
+    """Networks at S snapshots of their training."""
+
+    steps: np.ndarray  # (S,)
+    residual: np.ndarray  # (S, n_nets) mean square of u_t + uu_x − νu_xx over all interior points
+    boundary: np.ndarray  # (S, n_nets) mean square of u − its value over the boundary points
+    error: np.ndarray  # (S, n_nets) ‖u − exact‖₂/‖exact‖₂ on the grid
+    slope_error: np.ndarray  # (S, n_nets) the same of u_x
+    alive: np.ndarray  # (S, n_nets) bool: everything was finite so far
+    fields: np.ndarray  # (n_nets, nx, nt) u on the grid at the end
+    x: np.ndarray  # (nx,) the grid
+    t: np.ndarray  # (nt,)
+    parameters: dict[str, Any]  # {"layers": {0: {"kernel": (n_nets, 2, n₁), "bias": …}, …}}
+    seconds: float
+
+
+class _State(NamedTuple):
+    parameters: Any
+    optimizer: Any
+    alive: jax.Array
+
+
+class _Problem(NamedTuple):
+    """What the programs are compiled for; hashable."""
+
+    act: Activation
+    optimizer: optax.GradientTransformation
+    batch_size: int
+    viscosity: float
+
+
+def losses(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY):
+    """(residual, boundary): mean squares of u_t + uu_x − νu_xx, and of u − its value, at `Points`."""
+    inside = jet(act, layers, points.interior)
+    residual = inside.u_t + inside.u * inside.u_x - viscosity * inside.u_xx
+    edge = _output(act, layers, points.boundary) - points.values
+    return jnp.mean(residual**2), jnp.mean(edge**2)
+
+
+def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
+    z = x @ layers[0]["kernel"] + layers[0]["bias"]
+    for layer in layers[1:]:
+        z = act(z) @ layer["kernel"] + layer["bias"]
+    return z[:, 0]
+
+
+def train(
+    act: "str | Activation | Function",
+    cw: float,
+    n_nets: int,
+    *,
+    hidden: int = 7,
+    width: int = 64,
+    first: float | None = None,
+    interior: int = 10_000,
+    boundary: int = 100,
+    batch_size: int | None = None,
+    steps: int = 10_000,
+    learning_rate: float = 1e-3,
+    snapshots: Sequence[int] | None = None,
+    grid: tuple[int, int] = (257, 101),
+    seed: int = 0,
+    dtype: Any = jnp.float32,
+    checkpoint: str | Path | None = None,
+    every: int = 250,
+    progress: bool | None = None,
+) -> PinnRun:
+    """Adam on mean(u_t + uu_x − νu_xx)² + mean(u − boundary value)², `n_nets` networks side by side.
+
+    `act`, `cw`: of the `hidden` layers of `width`, C_b = 0. `first`: variance of the weights of the first
+    layer, C_W/2 if not given: with MRePU a smaller one keeps deep networks finite. `interior`, `boundary`:
+    numbers of points, drawn once for all networks. `batch_size`: interior points a step, drawn anew each
+    time; default: all. `snapshots`: steps after which all points and the grid (nx, nt) of the exact solution
+    are looked at; default: 0 and tenths of `steps`. `checkpoint`, `every`, `progress`: as for `nets.train`;
+    killed, the same call goes on to the same bits. A network that is no longer finite is frozen.
+
+    Raises TypeError or ValueError for a bad argument before any work, and ValueError where `checkpoint`
+    holds another run.
+    """
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=4096)
+    hidden = arguments.positive_int("hidden", hidden, maximum=100)
+    width = arguments.positive_int("width", width)
+    steps, every = arguments.positive_int("steps", steps), arguments.positive_int("every", every)
+    interior = arguments.positive_int("interior", interior)
+    batch = interior if batch_size is None else arguments.positive_int("batch_size", batch_size, interior)
+    cw, rate = checked_number("cw", cw), checked_number("learning_rate", learning_rate)
+    variance = cw / 2 if first is None else checked_number("first", first)
+    marks = _marks(snapshots, steps)
+    seed, dtype = checked_seed(seed), float_dtype(dtype)
+    points = draw_points(interior, arguments.positive_int("boundary", boundary), seed)
+    points = Points(*(a.astype(dtype) for a in points))
+    nx, nt = (arguments.positive_int("grid", n) for n in grid)
+    x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
+    exact = burgers.solution(x[:, None], t)
+    problem = _Problem(as_activation(act), optax.adam(rate), batch, burgers.VISCOSITY)
+    words = ensemble_words(seed)
+    state = _start(problem, words, n_nets, hidden, width, cw, np.float64(variance), dtype)
+    shapes = [str(jax.tree.map(jnp.shape, state)), str(dtype)]
+    program = str(jax.make_jaxpr(functools.partial(_losses_of, problem))(_first(state.parameters), points))
+    about = [
+        cw,
+        variance,
+        rate,
+        batch,
+        marks,
+        steps,
+        seed,
+        x.size,
+        t.size,
+        *shapes,
+        re.sub(r"0x[0-9a-f]+", "", program),
+    ]
+    identity = hashlib.sha256(repr(about).encode()).hexdigest()
+
+    folder, step, seen = None if checkpoint is None else Path(checkpoint), 0, []
+    found = checkpoints.latest(folder) if folder is not None else None
+    if found is not None:
+        if found.attributes.get("identity") != identity:
+            raise ValueError(f"checkpoint must be a folder of its own for this run; {folder} holds another")
+        leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(state)))]
+        state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in leaves])
+        step, seen = found.step, list(found.arrays["seen"])
+    began, from_step = time.perf_counter(), step
+    with progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+        task = bar.add_task("training", total=steps, completed=step, speed=0.0, note="")
+        for end in sorted({*marks, steps, *range(0, steps, every)}):
+            if end < step or (end == step and seen):
+                continue
+            state = _advance(problem, state, words, np.int32(step), np.int32(end - step), points)
+            step = end
+            if end in marks:
+                seen.append(_look(problem, state, points, x, t, exact)[0])
+            if folder is not None:
+                arrays = {f"state {i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+                checkpoints.write(folder, step, {**arrays, "seen": np.array(seen)}, {"identity": identity})
+            speed = (step - from_step) / (time.perf_counter() - began)
+            note = f"error {np.median(seen[-1][2]):.3g}" if seen else ""
+            bar.update(task, completed=step, speed=speed, note=note)
+    fields = _look(problem, state, points, x, t, exact)[1]
+    residual, edge, error, slope_error, alive = np.moveaxis(np.array(seen), 1, 0)
+    parameters = {"layers": dict(enumerate(jax.tree.map(np.asarray, state.parameters)))}
+    seconds = time.perf_counter() - began
+    return PinnRun(
+        np.array(marks), residual, edge, error, slope_error, alive > 0, fields, x, t, parameters, seconds
+    )
+
+
+def _marks(snapshots: Sequence[int] | None, steps: int) -> tuple[int, ...]:
+    marks = [steps * tenth // 10 for tenth in range(11)] if snapshots is None else snapshots
+    found = {0 if m == 0 else arguments.positive_int("snapshots", m, maximum=steps) for m in marks}
+    if not found:
+        raise ValueError("snapshots must hold at least one step; got none")
+    return tuple(sorted(found))
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], tree)
+
+
+def _losses_of(problem: _Problem, layers: Any, points: Points):
+    return losses(problem.act, layers, points, problem.viscosity)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 3, 4, 5, 7))
+def _start(problem: _Problem, words, n_nets: int, hidden: int, width: int, cw: float, first, dtype) -> _State:
+    key = jax.random.wrap_key_data(words, impl=GENERATOR)
+
+    def one(key):
+        net = FCN(2, [width] * hidden, 1, act=problem.act, cw=cw, rngs=key, dtype=dtype)
+        layers = nnx.to_pure_dict(nnx.state(net))["layers"]
+        layers = [layers[i] for i in range(hidden + 1)]
+        layers[0]["kernel"] = (layers[0]["kernel"] * jnp.sqrt(first / (cw / 2))).astype(dtype)
+        return _State(layers, problem.optimizer.init(layers), jnp.asarray(True))
+
+    return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n_nets, dtype=jnp.uint32)))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _advance(problem: _Problem, state: _State, words, first, count, points: Points) -> _State:
+    key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=GENERATOR), np.uint32(2**32 - 1))
+    whole = len(points.interior)
+
+    def step(i, state):
+        batch = points
+        if problem.batch_size < whole:
+            rows = jax.random.randint(jax.random.fold_in(key, first + i), (problem.batch_size,), 0, whole)
+            batch = points._replace(interior=points.interior[rows])
+        return jax.vmap(lambda one: _step(problem, one, batch))(state)
+
+    return lax.fori_loop(0, count, step, state)
+
+
+def _step(problem: _Problem, one: _State, points: Points) -> _State:
+    """One step of one network; as it was, if anything comes out that is not finite."""
+    slope = jax.grad(lambda layers: sum(_losses_of(problem, layers, points)))(one.parameters)
+    change, optimizer = problem.optimizer.update(slope, one.optimizer, one.parameters)
+    after = optax.apply_updates(one.parameters, change)
+    alive = one.alive & jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
+    new = _State(after, optimizer, alive)
+    return jax.tree.map(functools.partial(jnp.where, alive), new, one._replace(alive=alive))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _shown(problem: _Problem, state: _State, points: Points, grid):
+    def one(layers):
+        found = jet(problem.act, layers, grid)
+        return (*_losses_of(problem, layers, points), found.u, found.u_x)
+
+    return lax.map(one, state.parameters)
+
+
+def _look(problem: _Problem, state: _State, points: Points, x, t, exact) -> tuple[np.ndarray, np.ndarray]:
+    """(residual, boundary, error, slope error, alive) of every network, (5, n_nets), and u on the grid."""
+    grid = np.stack(np.meshgrid(x, t, indexing="ij"), -1).reshape(-1, 2).astype(points.interior.dtype)
+    residual, edge, u, u_x = (np.asarray(a, np.float64) for a in _shown(problem, state, points, grid))
+    errors = [
+        np.linalg.norm(found - true.ravel(), axis=1) / np.linalg.norm(true)
+        for found, true in ((u, exact.u), (u_x, exact.u_x))
+    ]
+    rows = np.array([residual, edge, *errors, np.asarray(state.alive, np.float64)])
+    return rows, u.reshape(-1, x.size, t.size)
