@@ -9,8 +9,6 @@ Ten cases of depth 6, with and without biases, at n = 16, 32, 64. Claims:
     the controls: V 5 % off is rejected at every width, G1 5 % off at some width of most cases.
 
 Run: python benchmarks/finite_width.py [networks, default 1000000]
-
-OUTPUT
 """
 
 import sys

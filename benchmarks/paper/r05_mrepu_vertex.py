@@ -18,8 +18,8 @@ networks; p of χ² over all layers where the series converges.
     1     32    34.8   ± 13.2      (2.57)    1e-80                0.036
 
 Leading order fails at every width that was tried, by 5 % at 512 and 28 % at 128; 1000 networks do not see it
-above 64. Order 3 holds as far as it converges: at n = 32 to layer 10, from where on a few networks that are on
-their way to infinity carry the variance.
+above 64. Order 3 holds as far as it converges: at n = 32 to layer 10, from where on a few networks that are
+on their way to infinity carry the variance.
 
 Run: python benchmarks/paper/r05_mrepu_vertex.py [--quick] [--out results/r05] [--act gelu --cw 1.98] …
 """

@@ -7,7 +7,22 @@ on [−2, 2].
 
 What came out (2026-11-24): largest error relative to max|P|, condition number, growth of rounding
 
-{table}
+    p = 2  Chebyshev points    7.0e-16  1.2e+01  4.5e+00   3 units
+    p = 2  one-sided           7.1e-15  7.1e+01  4.5e+01   3 units
+    p = 2  shifts              4.6e-14  2.5e+02  3.8e+02   3 units
+    p = 3  Chebyshev points    3.4e-15  2.7e+01  9.3e+00   4 units
+    p = 3  one-sided           7.5e-14  5.8e+02  3.0e+02   4 units
+    p = 3  shifts              2.5e-12  6.6e+03  8.0e+03   4 units
+    p = 4  Chebyshev points    1.0e-14  1.1e+02  2.7e+01   5 units
+    p = 4  one-sided           6.9e-13  5.0e+03  3.1e+03   5 units
+    p = 4  shifts              2.7e-11  1.9e+05  2.5e+05   5 units
+    p = 5  Chebyshev points    2.4e-14  4.5e+02  8.7e+01   6 units
+    p = 5  one-sided           7.4e-12  4.5e+04  1.9e+04   6 units
+    p = 5  shifts              2.1e-09  5.5e+06  6.2e+06   6 units
+    p = 6  Chebyshev points    9.5e-14  1.3e+03  2.4e+02   7 units
+    p = 6  one-sided           6.2e-11  4.2e+05  1.6e+05   7 units
+    p = 6  shifts              7.4e-08  1.6e+08  3.2e+08   7 units
+
 No layer is exact on the whole line: beyond the interval units go off (the error at 2.5 times it is shown).
 
 Run: python benchmarks/paper/r07_lemma7.py [--quick] [--out results/r07]
