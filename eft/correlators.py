@@ -17,13 +17,19 @@ from eft.expansion import Expansion, in_units
 from eft.moments import odd_factorial
 from eft.taylor import times
 
+NEGLIGIBLE = 1e-3
+"""The share of the leading term below which a last term needs no others to compare with."""
+
 
 class Sum(NamedTuple):
     """A series in 1/n added up at a width; all of the series' shape less its last axis."""
 
     value: jax.Array  # Σ_q s_q n^{−q}
     last: jax.Array  # the last term, an estimate of what is missing
-    converges: jax.Array  # bool: it is less than the term before it and half of the largest one from q = 1 on
+    converges: (
+        jax.Array
+    )  # bool: it is less than the term before it and half of the largest one from q = 1 on,
+    # or less than NEGLIGIBLE of s_0
 
 
 def at_width(series: object, n: object) -> Sum:
@@ -52,7 +58,8 @@ def at_width(series: object, n: object) -> Sum:
     before = jnp.max(size[..., 1:p], -1, initial=0.0)
     before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
     fall = (size[..., p] < before / 2) & ((size[..., p] < size[..., p - 1]) | (size[..., p - 1] == 0))
-    converges = jnp.isfinite(size).all(-1) & (fall | (before == 0))
+    small = size[..., p] < NEGLIGIBLE * size[..., 0]
+    converges = jnp.isfinite(size).all(-1) & (fall | small | (before == 0))
     return Sum(terms.sum(-1), terms[..., p], converges)
 
 

@@ -16,6 +16,7 @@ share of the target that the mean output explains on the test set.
 
     p   hidden   K at the start   K at the end       learned     explained   its spread
     2   1        0.19 ± 0.18      0.298 ± 0.0086     100 %        0.967      0.035
+    2   3        0.089 ± 0.15     0.308 ± 0.0065     100 %        0.874      0.035
     2   5        0.38 ± 1.6       0.31  ± 0.0017     100 %        0.624      0.13
     3   1        0.087 ± 0.11     0.31  ± 0.0037     100 %        0.997      0.017
     3   3        4.1  ± 35        0.309 ± 0.035      96 ± 2 %    -1.95       0.39
