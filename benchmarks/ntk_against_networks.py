@@ -14,7 +14,7 @@ Theta1 is n(E[H] − Θ), with all that is known to have mean 0 taken out (`nets
 then (layer 2, and ReLU at every layer) plainly. The script fails unless χ² over the layers stays in bounds
 and every control is rejected.
 
-Typical output, 2026-11-24, 9 minutes on two busy cores (layers 3 and 5 of 2 to 5):
+Typical output, 2026-11-24, about 10 minutes on two busy cores (layers 3 and 5 of 2 to 5):
 
       layer     theory   n = 128   parabola               z       line               z  control
     tanh: C_W = 1.5:

@@ -85,7 +85,7 @@ def case(request):
     flow = eft.ntk_flow(act, cw, 4, **SETTINGS)
     ensembles = [
         nets.measure(act, cw, 4, n, N, seed=n, ntk=True, progress=False, **SETTINGS)
-        for n, N in zip(WIDTHS, (40_000, 30_000, 16_000), strict=True)
+        for n, N in zip(WIDTHS, (20_000, 16_000, 8_000), strict=True)
     ]
     return act, cw, flow, ensembles
 
