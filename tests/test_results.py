@@ -66,7 +66,9 @@ def test_a_damaged_netcdf_file_is_refused(damage, tmp_path):
 
 
 def test_what_is_not_a_result(tmp_path):
-    with pytest.raises(TypeError, match="result must be one of Measurement, GramMeasurement, TrainingRun"):
+    with pytest.raises(
+        TypeError, match="result must be one of Measurement, GramMeasurement, InputMeasurement, TrainingRun"
+    ):
         results.save(nets.Estimate(np.ones(1), np.ones(1)), tmp_path / "a.npz")
     archive.save(tmp_path / "b.npz", {"a": np.ones(2)}, {})
     with pytest.raises(archive.ArchiveError, match="holds none of"):
