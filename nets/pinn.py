@@ -23,6 +23,9 @@ from nets.blocks import GENERATOR, ensemble_words
 from nets.ensemble import checked_number, checked_seed, float_dtype, progress_bar
 from nets.fcn import FCN
 
+PART = 1000
+"""Points whose derivatives are in the works at a time."""
+
 
 class Jet(NamedTuple):
     """The output of a network at inputs (x, t) and its derivatives, (m,) each."""
@@ -105,15 +108,55 @@ class _Problem(NamedTuple):
     act: Activation
     optimizer: optax.GradientTransformation
     batch_size: int
-    viscosity: float
+    part: int
+
+
+def residual(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY) -> jax.Array:
+    """u_t + uu_x − νu_xx at (m, 2) points, in one pass forward.
+
+        z → Wσ(z) + b,   z_x → Wσ′z_x,   w → W(σ′w − νσ″z_x²)   for w = z_t − νz_xx
+
+    The equation is linear in u_t and u_xx, so that what it needs of them goes through the layers as one.
+    """
+    first, *others = layers
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    z_x, w = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
+    for layer in others:
+        s, ds, dds = _derivatives(act, z)
+        passed = s, ds * z_x, ds * w - viscosity * dds * z_x**2
+        z, z_x, w = (a @ layer["kernel"] for a in passed)
+        z = z + layer["bias"]
+    return (w + z * z_x)[:, 0]
 
 
 def losses(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY):
     """(residual, boundary): mean squares of u_t + uu_x − νu_xx, and of u − its value, at `Points`."""
-    inside = jet(act, layers, points.interior)
-    residual = inside.u_t + inside.u * inside.u_x - viscosity * inside.u_xx
     edge = _output(act, layers, points.boundary) - points.values
-    return jnp.mean(residual**2), jnp.mean(edge**2)
+    return jnp.mean(residual(act, layers, points.interior, viscosity) ** 2), jnp.mean(edge**2)
+
+
+def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY, part: int = PART):
+    """The gradient of the sum of both losses by the parameters, summed over parts of the interior.
+
+    What a part needs stays in the cache of a CPU; the whole would go through memory once for each layer.
+    """
+    interior, whole = jnp.asarray(points.interior), len(points.interior)
+    count = -(-whole // part)
+    size = -(-whole // count)
+    rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last weigh nothing
+
+    def of_part(i, found):
+        inside, weight = interior[rows[i] % whole], (rows[i] < whole) / whole
+
+        def loss(layers):
+            return jnp.sum(weight.astype(inside.dtype) * residual(act, layers, inside, viscosity) ** 2)
+
+        return jax.tree.map(jnp.add, found, jax.grad(loss)(layers))
+
+    def edge(layers):
+        return jnp.mean((_output(act, layers, points.boundary) - points.values) ** 2)
+
+    return lax.fori_loop(0, count, of_part, jax.grad(edge)(layers))
 
 
 def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
@@ -171,7 +214,7 @@ def train(
     nx, nt = (arguments.positive_int("grid", n) for n in grid)
     x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
     exact = burgers.solution(x[:, None], t)
-    problem = _Problem(as_activation(act), optax.adam(rate), batch, burgers.VISCOSITY)
+    problem = _Problem(as_activation(act), optax.adam(rate), batch, max(100, PART // n_nets))
     words = ensemble_words(seed)
     state = _start(problem, words, n_nets, hidden, width, cw, np.float64(variance), dtype)
     shapes = [str(jax.tree.map(jnp.shape, state)), str(dtype)]
@@ -237,7 +280,7 @@ def _first(tree: Any) -> Any:
 
 
 def _losses_of(problem: _Problem, layers: Any, points: Points):
-    return losses(problem.act, layers, points, problem.viscosity)
+    return losses(problem.act, layers, points)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 4, 5, 7))
@@ -271,8 +314,8 @@ def _advance(problem: _Problem, state: _State, words, first, count, points: Poin
 
 def _step(problem: _Problem, one: _State, points: Points) -> _State:
     """One step of one network; as it was, if anything comes out that is not finite."""
-    slope = jax.grad(lambda layers: sum(_losses_of(problem, layers, points)))(one.parameters)
-    change, optimizer = problem.optimizer.update(slope, one.optimizer, one.parameters)
+    gradient = slope(problem.act, one.parameters, points, part=problem.part)
+    change, optimizer = problem.optimizer.update(gradient, one.optimizer, one.parameters)
     after = optax.apply_updates(one.parameters, change)
     alive = one.alive & jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
     new = _State(after, optimizer, alive)

@@ -89,11 +89,17 @@ def main() -> int:
             for each in found
         ]
         series[0] += [
-            Series(degrees, [each.error for each in found], "line", color, f"interpolant of {name}"),
-            Series(degrees, made, "points", color, f"network, {name}"),
+            Series(np.log2(degrees), [each.error for each in found], "line", color, f"interpolant of {name}"),
+            Series(np.log2(degrees), made, "points", color, f"network, {name}"),
         ]
         series[1].append(
-            Series(degrees, [each.slope_error for each in found], "line", color, f"interpolant of {name}")
+            Series(
+                np.log2(degrees),
+                [each.slope_error for each in found],
+                "line",
+                color,
+                f"interpolant of {name}",
+            )
         )
         summary[name] = {"degrees": degrees, "network": made, "network - interpolant": rounding}
         summary[name] |= {"interpolant": [each.error for each in found]}
@@ -104,10 +110,9 @@ def main() -> int:
             + ", ".join(f"{e:.1e}" for e in made)
             + f"; beside the interpolant ≤ {max(rounding):.0e}"
         )
-    places = {"xscale": "log", "yscale": "log"}
     panels = [
-        Panel("degree", "max |f − network|", series[0], "function", **places),
-        Panel("degree", "max |f′ − P′|", series[1], "derivative", **places),
+        Panel("log₂ degree", "max |f − network|", series[0], "function", yscale="log"),
+        Panel("log₂ degree", "max |f′ − P′|", series[1], "derivative", yscale="log"),
     ]
     picture = figure("Functions by MRePU networks of p = 2 that equal their interpolants", [panels], width=5)
     return experiment.write(args, "theorem8", summary, arrays, {"": picture})

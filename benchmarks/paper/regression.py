@@ -41,20 +41,24 @@ def options(description: str, out: str, targets: list[str]) -> argparse.Namespac
     )  # fmt: skip
     if args.quick:
         args.nets, args.steps, args.steps_several, args.batch = 8, 300, 100, 64
-        args.points2, args.points3 = 21, 9
+        args.points2, args.points3, args.hidden = 21, 9, 3
+        args.targets, args.both = [args.targets[0], args.targets[-1]], []
     return args
 
 
-def drawn(act, cw: float, n0: int, args, first: str) -> Any:
-    """Networks at C_b = 0 whose first layer has variance C_W/n₀ (fan_in) or C_W/n₁ (fan_out)."""
-    widths = [args.width] * args.hidden
+def drawn(act, cw: float, target: Regression, args, first: str) -> Any:
+    """Networks at C_b = 0 whose first layer has the variance C_W/n₀ (fan_in), C_W/n₁ (fan_out), or one with
+    which K¹ is half of the threshold of explosion at the corners of the grid (below)."""
+    n0, widths = target.n0, [args.width] * args.hidden
 
     def one(key):
         return nnx.to_pure_dict(nnx.state(nets.FCN(n0, widths, act=act, cw=cw, rngs=key)))
 
     made = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(args.seed), args.nets))
-    if first == "fan_out":
-        made["layers"][0]["kernel"] *= np.float32(np.sqrt(n0 / args.width))
+    variance = {"fan_in": cw / n0, "fan_out": cw / args.width}.get(first)
+    if variance is None:
+        variance = float(eft.threshold(act, cw)) / 2 / (n0 * target.side**2)
+    made["layers"][0]["kernel"] *= np.float32(np.sqrt(variance * n0 / cw))
     return jax.tree.map(np.asarray, made)
 
 
@@ -89,7 +93,7 @@ def run(args, target: Regression, name: str, label: str, setting: Setting, first
     result = experiment.kept(
         args, stem, case, nets.train, act, cw, args.hidden + 1, args.width, args.nets, (X, y),
         optimizer=optax.adam(rate), loss=optax.squared_error, steps=steps, snapshots=marks, batch_size=batch,
-        x_probe=X[:1], x_test=X[:1], initial=drawn(act, cw, target.n0, args, first), every=1000,
+        x_probe=X[:1], x_test=X[:1], initial=drawn(act, cw, target, args, first), every=1000,
         checkpoint=args.out / "kept" / f"steps of {stem}",
     )  # fmt: skip
     alive = result.alive[-1]
@@ -123,6 +127,7 @@ def table(
     for name in args.targets:
         target, cells = known[name], {}
         variants = [(label, "fan_out") for label in ACTIVATIONS]
+        variants += [(label, "below") for label in ACTIVATIONS if label.startswith("MRePU")]
         variants += [(label, "fan_in") for label in ACTIVATIONS if name in args.both]
         for label, first in variants:
             cell = run(args, target, name, label, settings[name], first)
@@ -140,7 +145,7 @@ def table(
                 f"overflowed {cell['overflowed']}, {cell['seconds']:.0f} s",
                 flush=True,
             )
-        series, looks = [], {"fan_out": "line", "fan_in": "dashed"}
+        series, looks = [], {"fan_out": "line", "fan_in": "dashed", "below": "dotted"}
         for (label, first), cell in cells.items():
             kept = np.isfinite(cell["loss"]).any(1)
             if kept.sum() > 1:
@@ -150,23 +155,26 @@ def table(
                 if first == "fan_out":
                     series.append(Series(cell["steps"][kept], low, "band", CHOSEN[label], None, high))
         constant = [(float(cell["variance"]), "the best constant")]
-        curves.append(Panel("step", "mean square", series, target.formula, yscale="log", at=constant))
+        lowest = min(np.nanmin(cell["loss"]) for cell in cells.values() if np.isfinite(cell["loss"]).any())
+        limits = 0.3 * float(lowest), 1e3 * constant[0][0]
+        curves.append(
+            Panel("step", "mean square", series, target.formula, yscale="log", at=constant, ylim=limits)
+        )
         if target.n0 == 1:
             x, row = cell["x"][:, 0], []
             for what, true in (("u", target.fn(cell["x"])), ("slope", target.gradient(cell["x"])[:, 0])):
                 lines = [Series(x, true, "dotted", "#000000", "the target")]
                 for label in ACTIVATIONS:
-                    if len(cells[label, "fan_out"]["u"]):
-                        best = np.argsort(cells[label, "fan_out"]["error"])[
-                            len(cells[label, "fan_out"]["error"]) // 2
-                        ]
-                        found = cells[label, "fan_out"][what][best].reshape(len(x), -1)[:, 0]
+                    cell = cells.get((label, "below"), cells[label, "fan_out"])
+                    if len(cell["u"]):
+                        middle = np.argsort(cell["error"])[len(cell["error"]) // 2]
+                        found = cell[what][middle].reshape(len(x), -1)[:, 0]
                         lines.append(Series(x, found, "line", CHOSEN[label], label))
                 room = 0.3 * np.ptp(true)
                 limits = true.min() - room, true.max() + room
                 row.append(Panel("x", "f" if what == "u" else "f′", lines, target.formula, ylim=limits))
             pictures.append(row)
-    words = f"{title}: median and two thirds of {args.nets} networks"
+    words = f"{title}: median and two thirds of {args.nets} networks; dotted: below, dashed: fan_in"
     shown = {"_loss": figure(words, [curves])}
     if pictures:
         shown["_functions"] = figure(f"{title}: the network of median error", pictures, width=5)
