@@ -116,14 +116,12 @@ def expand(
     """
     act = as_activation(act)
     order = arguments.positive_int("order", order, maximum=MAX_ORDER)
+    numbers = (2 * order + 1) * (order + 1)
+    size = _size(depth, cw, cb, x2 if K1 is None else K1)
+    if size * numbers > MAX_NUMBERS:
+        raise ValueError(f"depth × batch must be ≤ {MAX_NUMBERS // numbers:,} at order {order}; got {size:,}")
     flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
     shape, dtype = flow.K.shape, flow.K.dtype
-    numbers = flow.K.size * (2 * order + 1) * (order + 1)
-    if numbers > MAX_NUMBERS:
-        raise ValueError(
-            f"depth × batch must be ≤ {MAX_NUMBERS // ((2 * order + 1) * (order + 1)):,} at order {order}; "
-            f"got {flow.K.size:,}"
-        )
     n = None
     ratios = np.ones(shape[-1])
     if widths is not None and len(widths):
@@ -140,6 +138,15 @@ def expand(
     valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
     valid = valid & flow.valid
     return Expansion(flow.K, flow.log_K, M, error, valid, None if n is None else jnp.asarray(n, dtype))
+
+
+def _size(depth: object, *settings: object) -> int:
+    """depth × batch; 0 where they are not what they should be, which `kernel_flow` says."""
+    try:
+        batch = np.broadcast_shapes(*(np.shape(a) for a in settings))  # type: ignore[arg-type]
+        return math.prod(batch) * arguments.positive_int("depth", depth)
+    except (TypeError, ValueError):
+        return 0
 
 
 class _Layer(NamedTuple):

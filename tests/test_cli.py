@@ -72,6 +72,23 @@ def test_compare_reports_overflow(capsys):
     assert "rare networks carry the means" in out and "nan" not in out
 
 
+def test_compare_against_the_width(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, "compare", "--act", "tanh", "--cw", "1.3", "--depth", "4", "--nets", "200",
+        "--method", "metric", "--order", "2", "--widths", "8", "16", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert status == 0 and "layer 4, 200 networks a width, theory to order 2" in out
+    cases = json.loads((tmp_path / "compare.json").read_text())["cases"]
+    assert [case["settings"]["width"] for case in cases] == [8, 16]
+    assert (tmp_path / "compare.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_says_where_the_series_ends(capsys):
+    given = ["--act", "relu", "--cw", "2", "--depth", "40", "--width", "16", "--nets", "40", "--order", "2"]
+    status, out, _ = run(capsys, "compare", *given, "--method", "metric")
+    assert status == 0 and "K to 1/n^2" in out and "the terms of the series no longer fall" in out
+
+
 def test_compare_of_what_does_not_fluctuate(capsys):
     status, out, _ = run(capsys, "compare", "--act", "perceptron", *QUICK)
     assert status == 0 and "+0.0" in out and "nan" not in out
@@ -89,6 +106,8 @@ def test_compare_of_what_does_not_fluctuate(capsys):
         (["--x2", "-1"], "x2 must be finite and ≥ 0"),
         (["--K1", "-1"], "K1 must be finite and ≥ 0"),
         (["--depth", "0"], "depth must be an integer ≥ 1"),
+        (["--order", "6"], "order must be an integer ≥ 1 and ≤ 5; got 6"),
+        (["--preset", "paper", "--widths", "8"], "widths must be left out where preset is given"),
         (["--width", "0"], "width must be an integer ≥ 1"),
         (["--nets", "0"], "n_nets must be an integer ≥ 1"),
         (["--width", "1000000"], "memory_budget must be at least"),

@@ -45,6 +45,18 @@ def test_negative_control_another_C_W_is_told_apart(ensemble):
     assert c.chi2_K.p < 1e-12 and abs(c.z_V).max() > 4
 
 
+def test_the_next_orders_are_what_narrow_networks_need():
+    """n = 16: the leading variance is rejected, that of order 3 is not; nor with real networks."""
+    case = Case("tanh", 1.3, depth=6, width=16, n_nets=100_000, seed=5, method="metric", order=3)
+    prepared = comparing.prepare(case)
+    c = comparing.run(prepared)
+    assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and c.chi2_V.p > 1e-3
+    assert c.converges.all() and (abs(c.V_last) < 0.02 * c.V_finite.max()).all()
+    leading = comparing.run(prepared._replace(series=None))
+    assert abs(leading.z_V).max() > 5 and leading.chi2_V.p < 1e-9
+    np.testing.assert_array_equal(leading.V_finite, leading.V)
+
+
 def test_real_networks():
     m = measure("relu", 2.0, 5, 64, 500)
     c = compare(eft.kernel_flow("relu", 2.0, 5), m)

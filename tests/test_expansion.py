@@ -209,8 +209,8 @@ def test_closed_forms_against_the_nodes():
         act = eft.activation(name)
         nodes = dataclasses.replace(act, closed_form=None, degree=None, frequency=None)
         K = jnp.array(K)
-        closed = taylor.cumulants(taylor.source(act, 4, K.dtype), K, act.moments(K), 4)
-        found = taylor.cumulants(taylor.source(nodes, 4, K.dtype), K, act.moments(K), 4)
+        closed = taylor.cumulants(taylor.source(act, 3, K.dtype), K, act.moments(K), 3)
+        found = taylor.cumulants(taylor.source(nodes, 3, K.dtype), K, act.moments(K), 3)
         size = np.max(abs(closed.c), axis=1, keepdims=True)
         assert np.max(abs(found.c - closed.c) / size) < 1e-10
 
@@ -386,10 +386,11 @@ def test_batches_gradients_and_no_recompilation():
         eft.expand(name, 1.1 * cw, 6, 2, cb=0.2)
     assert expansion._series._cache_size() == before
 
-    for field in ("G", "V"):
-        f = lambda c, field=field: getattr(eft.expand("tanh", c, 6, 2, cb=0.1), field)[-1, -1]  # noqa: E731
-        slope_ = jax.grad(f)(1.3)
-        np.testing.assert_allclose(slope_, (f(1.3 + 1e-5) - f(1.3 - 1e-5)) / 2e-5, rtol=1e-6)
+    def last(c):
+        e = eft.expand("tanh", c, 6, 2, cb=0.1)
+        return jnp.stack([e.G[-1, -1], e.V[-1, -1]])
+
+    np.testing.assert_allclose(jax.jacrev(last)(1.3), (last(1.3 + 1e-5) - last(1.3 - 1e-5)) / 2e-5, rtol=1e-6)
 
 
 def test_the_program_does_not_grow_with_depth():
