@@ -10,6 +10,7 @@ from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gram import GramFlow, gram_flow
 from eft.homogeneous import LogFlow, log_flow, threshold_cw
 from eft.ntk import NTKFlow, ntk_flow
+from eft.ntk_gram import NTKGramFlow, ntk_gram_flow
 from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
 from eft.phases import (
     CriticalCurve,
@@ -36,6 +37,7 @@ __all__ = [
     "KernelFlow",
     "LogFlow",
     "NTKFlow",
+    "NTKGramFlow",
     "PairFlow",
     "PairMoments",
     "PhaseDiagram",
@@ -62,6 +64,7 @@ __all__ = [
     "kernel_flows",
     "log_flow",
     "ntk_flow",
+    "ntk_gram_flow",
     "pair_expectation",
     "pair_flow",
     "phase_diagram",

@@ -1,4 +1,4 @@
-"""Expectations of products of an activation at three and four Gaussian variables: ⟨σ₁²σ₂σ₃⟩, ⟨σ₁σ₂σ₃σ₄⟩.
+"""Expectations of products of an activation at three and four Gaussian variables: ⟨σ₁²σ₂σ₃⟩, ⟨σ₁σ₂σ′₃σ′₄⟩, ….
 
 z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ needs x₁, z₂ needs x₁ and x₂, …; so
 
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from eft.activations import Activation
 from eft.factor import factor
@@ -70,6 +71,45 @@ def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
             means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
             levels.append((act(means[k]), w))
         return jnp.stack([_nested(levels, k) for k in doubled])
+
+    first = _nodes(jnp.zeros(r, F.dtype), F[:, 0], grid)
+    return jnp.sum(jax.lax.map(outermost, first), 0)
+
+
+def slope_products(
+    act: Activation, K: jax.Array, grid: Grid, powers: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    """⟨Π_i σ_i^{p_i} σ′_i^{q_i}⟩ in z ~ N(0, K), and what fewer nodes make of it less that.
+
+    `powers`: (m, r, 2), m products of r variables, p + q ≤ 2. Shape (m,).
+    """
+    F, order = factor(K)
+    which = jnp.asarray(_PLACE[powers[..., 0], powers[..., 1]])[:, order]
+    value, rough = (_slope_products(act, F[order], which, g) for g in (grid, grid.coarser()))
+    return value, jnp.abs(rough - value)
+
+
+_PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]])
+"""Where σᵖσ′^q stands among σ, σ′, σ², σ′², σσ′."""
+
+
+def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid) -> jax.Array:
+    r = len(F)
+
+    def factors(z):
+        s, d = act.derivatives(z)[:2]
+        return jnp.stack([s, d, s * s, d * d, s * d])
+
+    def outermost(at):
+        x, w = at
+        means, levels = F[:, 0] * x, [(factors(F[0, 0] * x), w)]
+        for k in range(1, r):
+            x, w = _nodes(means[k:], F[k:, k], grid)
+            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
+            levels.append((factors(means[k]), w))
+        return jax.lax.map(
+            lambda row: _nested([(f[i], w) for i, (f, w) in zip(row, levels, strict=True)], None), which
+        )
 
     first = _nodes(jnp.zeros(r, F.dtype), F[:, 0], grid)
     return jnp.sum(jax.lax.map(outermost, first), 0)

@@ -42,7 +42,9 @@ class Response(NamedTuple):
 
 
 def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Response:
-    """Of ⟨σ₁σ₂⟩ at √K₁₁ = a, √K₂₂ = b and ρ = 1 − gap; σ must be continuous."""
+    """Of ⟨σ₁σ₂⟩ at √K₁₁ = a, √K₂₂ = b and ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
+    if act.degree == 0:
+        return _of_steps(act, a, b, gap)
     p = plane(act, a, b, gap)
     s1, d1, c1 = act.derivatives(p.z1)[:3]
     s2, d2, c2 = act.derivatives(p.z2)[:3]
@@ -65,6 +67,25 @@ def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Res
     gradient = jnp.stack([f_a, f_b, f_r])
     hessian = jnp.stack([f_aa, f_ab, f_ar, f_ab, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
     fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
+def _of_steps(act: Activation, a, b, gap) -> Response:
+    """σ = α sign z + β: ⟨σ₁σ₂⟩ = β² + α²(1 − 2θ/π), ρ = cos θ."""
+    plus, minus = (act(jnp.asarray(sign, a.dtype)) for sign in (1.0, -1.0))
+    alpha2 = (plus - minus) ** 2 / 4
+    sine = jnp.sqrt(gap * (2 - gap))
+    apart = jnp.minimum(gap, 2 - gap) > SAME
+    safe = jnp.where(apart, sine, 1.0)
+    f_r = jnp.where(apart, 2 * alpha2 / (jnp.pi * safe), 0.0)
+    f_rr = jnp.where(apart, f_r * (1 - gap) / safe**2, 0.0)
+    zero = jnp.zeros_like(f_r)
+    jacobian, curvature = _coordinates(jnp.stack([a * a, b * b, a * b * (1 - gap)]))
+    gradient = jnp.stack([zero, zero, f_r])
+    p = plane(act, a, b, gap)
+    s1, s2 = act(p.z1), act(p.z2)
+    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    hessian = jnp.zeros((3, 3), a.dtype).at[2, 2].set(f_rr)
     return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
 
 

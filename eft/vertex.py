@@ -90,7 +90,7 @@ def vertex_flow(
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     grids = tuple(grid(act, r, largest) for r in (3, 4))
     K, V, G1, error = _flow(act, grids, single.K, x, cw_, cb_, jnp.asarray(ratios, x.dtype))
-    pairs = _pair_places(place.ravel(), len(inputs))
+    pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)
     index[a, b] = index[b, a] = pairs
@@ -100,13 +100,13 @@ def vertex_flow(
     return VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
 
 
-def _pair_places(place: np.ndarray, n: int) -> np.ndarray:
+def pair_places(place: np.ndarray, n: int) -> np.ndarray:
     """For each pair of the inputs given, which pair of different inputs it is."""
     a, b = (place[i] for i in np.triu_indices(len(place)))
-    return _pair_index(n)[a, b]
+    return pair_index(n)[a, b]
 
 
-def _pair_index(n: int) -> np.ndarray:
+def pair_index(n: int) -> np.ndarray:
     index = np.zeros((n, n), int)
     a, b = np.triu_indices(n)
     index[a, b] = index[b, a] = np.arange(len(a))
@@ -142,7 +142,7 @@ def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios
         distance, V, G1, error = now
         K_diagonal, ratio = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        found = _layer(act, grids, K, K_diagonal, distance)
+        found = layer_moments(act, grids, K, K_diagonal, distance)
         fresh = cw * cw * (found.fourth - jnp.outer(found.g, found.g))
         linear = cw * found.J
         V_next = fresh + ratio * linear @ V @ linear.T
@@ -157,7 +157,9 @@ def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios
     return flow
 
 
-class _Layer(NamedTuple):
+class LayerMoments(NamedTuple):
+    """Expectations of one layer's inputs, P pairs."""
+
     g: jax.Array  # (P,) ⟨σ₁σ₂⟩
     distance: jax.Array  # (P,) ⟨(σ₁−σ₂)²⟩
     fourth: jax.Array  # (P, P) ⟨σ₁σ₂σ₃σ₄⟩
@@ -166,9 +168,10 @@ class _Layer(NamedTuple):
     error: jax.Array
 
 
-def _layer(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> _Layer:
+def layer_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> LayerMoments:
+    """At pairs of kernel K (P,) and distance K_αα + K_ββ − 2K_αβ (P,), of inputs with K_diagonal (n,)."""
     n = len(K_diagonal)
-    index = _pair_index(n)
+    index = pair_index(n)
     m = act.moments(K_diagonal)
     g = jnp.zeros_like(K).at[np.diag(index)].set(m.g)
     apart = jnp.zeros_like(K)
@@ -208,4 +211,4 @@ def _layer(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance) -
         return total.at[at[:, 2]].set(jax.vmap(lambda answer, V: answer.second_order(V))(answers, corner))
 
     error = jnp.max(jnp.concatenate(errors))
-    return _Layer(g, apart, jnp.concatenate(fourth)[_fourth_moments(n)], J, second_order, error)
+    return LayerMoments(g, apart, jnp.concatenate(fourth)[_fourth_moments(n)], J, second_order, error)

@@ -47,7 +47,7 @@ def test_negative_control_another_C_W_is_told_apart(ensemble):
 
 def test_the_next_orders_are_what_narrow_networks_need():
     """n = 16: the leading variance is rejected, that of order 3 is not; nor with real networks."""
-    case = Case("tanh", 1.3, depth=6, width=16, n_nets=100_000, seed=5, method="metric", order=3)
+    case = Case("tanh", 1.3, depth=6, width=16, n_nets=200_000, seed=5, method="metric", order=3)
     prepared = comparing.prepare(case)
     c = comparing.run(prepared)
     assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and c.chi2_V.p > 1e-3
