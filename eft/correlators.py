@@ -26,10 +26,9 @@ class Sum(NamedTuple):
 
     value: jax.Array  # Σ_q s_q n^{−q}
     last: jax.Array  # the last term, an estimate of what is missing
-    converges: (
-        jax.Array
-    )  # bool: it is less than the term before it and half of the largest one from q = 1 on,
-    # or less than NEGLIGIBLE of s_0
+    converges: jax.Array
+    """bool: the last term is no more than the sum, and less than the term before it and than half of the
+    largest one from q = 1 on, or less than NEGLIGIBLE of s_0"""
 
 
 def at_width(series: object, n: object) -> Sum:
@@ -59,8 +58,10 @@ def at_width(series: object, n: object) -> Sum:
     before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
     fall = (size[..., p] < before / 2) & ((size[..., p] < size[..., p - 1]) | (size[..., p - 1] == 0))
     small = size[..., p] < NEGLIGIBLE * size[..., 0]
-    converges = jnp.isfinite(size).all(-1) & (fall | small | (before == 0))
-    return Sum(terms.sum(-1), terms[..., p], converges)
+    value = terms.sum(-1)
+    told = size[..., p] <= jnp.abs(value)
+    converges = jnp.isfinite(size).all(-1) & told & (fall | small | (before == 0))
+    return Sum(value, terms[..., p], converges)
 
 
 def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) -> jax.Array:

@@ -44,9 +44,7 @@ class NTKGramFlow(NamedTuple):
     B: jax.Array  # (depth, n, n, n, n) B_1324 at [1, 3, 2, 4]
     D: jax.Array  # (depth, P, P): z's pair first, Θ̂'s second
     F: jax.Array  # (depth, n, n, n, n) F_1324 at [1, 3, 2, 4]
-    valid: (
-        jax.Array
-    )  # bool, (depth,): in range, `error` ≤ 1e-4 (float32: 1e-3), here and at every layer before
+    valid: jax.Array  # bool, (depth,): in range, `error` ≤ 1e-4 (float32: 1e-3), here and before
     error: jax.Array  # (depth,) bound on the relative error of this layer's expectations
 
 

@@ -343,6 +343,7 @@ def test_sums_say_where_they_end():
 def test_width_one_is_finite_and_marked():
     e = eft.expand("tanh", 1.3, 6, 3, widths=(1,) * 5)
     assert np.isfinite(eft.at_width(e.G, e.n).value).all()
+    assert not eft.at_width(e.V, 1).converges[-1]  # the last term is larger than the sum
     relu = eft.expand("relu", 2.0, 6, 3, widths=(1,) * 5)
     total = eft.at_width(relu.V, relu.n)
     assert np.isfinite(total.value).all() and not np.asarray(total.converges)[3:].any()

@@ -137,7 +137,7 @@ def test_networks_at_two_inputs(act):
 
 
 def test_two_inputs_of_relu_have_a_correction_of_the_mean():
-    """Each input by itself has none; Θ̂_12 has, found to 0.04 with what has mean 0 taken out, and 0 is rejected.
+    """Each input by itself has none; Θ̂_12 has, to 0.04 with what has mean 0 taken out, and 0 is rejected.
 
     Of mean 0 at every width: Θ̂_αα − Θ_αα and Ĝ_αα − K_αα. Extrapolated by a line in 1/n.
     """
