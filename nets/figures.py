@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 import eft
 from nets.compare import Case, Comparison
 from nets.estimators import Estimate
+from nets.panels import typeset
 from nets.snapshots import TrainingRun
 
 LABEL = "theory, leading order"
@@ -89,7 +90,7 @@ def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
         _tidy(axis)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    figure.suptitle(f"{case.title}; layer {case.depth}")
+    figure.suptitle(typeset(f"{case.title}; layer {case.depth}"))
     return figure
 
 
@@ -118,7 +119,7 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
         _tidy(axis)
         axis.set_xlabel("layer $\\ell$")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.suptitle(title)
+    figure.suptitle(typeset(title))
     return figure
 
 
@@ -166,7 +167,7 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     axes[3].legend(frameon=False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(typeset(title))
     return figure
 
 

@@ -1,5 +1,7 @@
 """Figures of several panels: theory as lines and bands, experiment as points with error bars."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -79,8 +81,13 @@ def figure(
             list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), columns),
             frameon=False,
         )  # fmt: skip
-    made.suptitle(title)
+    made.suptitle(textwrap.fill(typeset(title), int(12 * made.get_figwidth())))
     return made
+
+
+def typeset(words: str) -> str:
+    """C_W and C_b as formulas, where there are none yet."""
+    return words if "$" in words else re.sub(r"C_[Wb]\b", r"$\g<0>$", words)
 
 
 def _draw(panel: Panel, axis) -> None:
@@ -90,20 +97,20 @@ def _draw(panel: Panel, axis) -> None:
             words, (0.99, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
         )
     for s in panel.series:
-        x, y = np.asarray(s.x, float), np.asarray(s.y, float)
+        x, y, label = np.asarray(s.x, float), np.asarray(s.y, float), s.label and typeset(s.label)
         y = np.where(abs(y) < LARGEST, y, np.nan)
         if s.look == "band":
             high = np.asarray(s.error, float)
             high = np.where(abs(high) < LARGEST, high, np.nan)
-            axis.fill_between(x, y, high, color=s.color, alpha=0.2, lw=0, label=s.label)
+            axis.fill_between(x, y, high, color=s.color, alpha=0.2, lw=0, label=label)
         elif s.error is None:
             look = {k: v for k, v in LOOKS[s.look].items() if k not in ("capsize", "elinewidth")}
-            axis.plot(x, y, color=s.color, label=s.label, **look)
+            axis.plot(x, y, color=s.color, label=label, **look)
         else:
             error = np.where(np.isfinite(s.error), s.error, np.nan)
-            axis.errorbar(x, y, error, color=s.color, label=s.label, **LOOKS[s.look])
+            axis.errorbar(x, y, error, color=s.color, label=label, **LOOKS[s.look])
     axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
-    axis.set_title(panel.title, fontsize=10)
+    axis.set_title(typeset(panel.title), fontsize=10)
     axis.set_xscale(panel.xscale)
     axis.set_yscale(panel.yscale, **({"linthresh": 1} if panel.yscale == "symlog" else {}))
     if panel.xscale == "linear":

@@ -34,7 +34,10 @@ def options(description: str, out: str, **more: Any) -> argparse.Namespace:
             "--" + name.replace("_", "-"), default=default, help=f"default: {default}", **kind
         )
     args = parser.parse_args()
-    output.targets(args.out, "any", (".json",))  # can it be written to?
+    try:
+        output.targets(args.out, "any", (".json",))  # can it be written to?
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
     return args
 
 

@@ -175,7 +175,7 @@ def table(
                 row.append(Panel("x", "f" if what == "u" else "f′", lines, target.formula, ylim=limits))
             pictures.append(row)
     words = f"{title}: median and two thirds of {args.nets} networks; dotted: below, dashed: fan_in"
-    shown = {"_loss": figure(words, [curves])}
+    shown = {"_loss": figure(words, [curves[i : i + 3] for i in range(0, len(curves), 3)])}
     if pictures:
         shown["_functions"] = figure(f"{title}: the network of median error", pictures, width=5)
     return experiment.write(args, stem, summary, arrays, shown)
