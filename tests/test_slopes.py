@@ -33,16 +33,16 @@ def expected(key: str, K: float) -> SlopeMoments:
             s, s1, _ = pieces[sum(c < z for c in kinks)](z)
             F, S, v = s * s, s1 * s1, z * z / K
             p = mp.exp(-v / 2) / (root * mp.sqrt(2 * mp.pi))
-            return [p * a for a in (S, S * S, F * S, F, S * (v - 1), S * ((v - 6) * v + 3))]
+            return [p * a for a in (S, S * S, F * S, F, S * (v - 1), S * ((v - 6) * v + 3), z * s * s1**3)]
 
-        total = [mpf(0)] * 6
+        total = [mpf(0)] * 7
         nodes = [(mpf(x), mpf(w)) for x, w in RULE]
         for a, b in itertools.pairwise(breaks):
             for x, w in nodes:
                 row = integrand((a + b + (b - a) * x) / 2)
                 total = [t + (b - a) / 2 * w * r for t, r in zip(total, row, strict=True)]
-        S, SS, FS, F, D, DD = total
-        found = (S, SS, SS - S * S, D / (2 * K), DD / (4 * K * K), FS, FS - F * S, 0)
+        S, SS, FS, F, D, DD, H = total
+        found = (S, SS, SS - S * S, D / (2 * K), DD / (4 * K * K), FS, FS - F * S, (H / K - SS) / 3, 0)
         return SlopeMoments(*map(float, found))
 
 
@@ -61,6 +61,7 @@ def units(m: SlopeMoments, K: float) -> SlopeMoments:
         ds=max(size.ds, 1e-3 * size.s / K),
         d2s=max(size.d2s, size.s / K**2),
         cov=max(size.cov, 1e-4 * m.cross),
+        bend=max(size.bend, m.s4),
     )
 
 
