@@ -1,6 +1,8 @@
 # `make compare` is the main job, `make test` and `make lint` are what continuous integration runs.
 # Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
 PYTHON ?= python3
+# WORKERS: processes of `make test`.
+WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
@@ -10,7 +12,7 @@ compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: .venv/test
 	$(BIN)/ruff check .

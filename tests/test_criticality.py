@@ -69,9 +69,9 @@ NUMBERS = [
 
 
 def test_the_catalogue_is_classified_in_time():
-    started = time.perf_counter()
+    started = time.process_time()
     found = {name: classify(name) for name in eft.activation_names()}
-    took = time.perf_counter() - started
+    took = time.process_time() - started
     assert {name: u.kind for name, u in found.items()} == CLASSES
     assert all(u.sure and u.reason and u.advice for u in found.values())
     assert all(u.kind in KINDS for u in found.values())
