@@ -71,11 +71,11 @@ def figure(
         for panel, axis in zip(row, line, strict=False):
             _draw(panel, axis)
             handles, labels = axis.get_legend_handles_labels()
-            shown |= {
-                label: handle for label, handle in zip(labels, handles, strict=True) if label not in shown
-            }
-            if legend == "each" and handles:
-                axis.legend(frameon=False, fontsize=8)
+            own = dict(zip(reversed(labels), reversed(handles), strict=True))  # of a label the first one
+            own = {label: own[label] for label in dict.fromkeys(labels)}
+            shown |= {label: handle for label, handle in own.items() if label not in shown}
+            if legend == "each" and own:
+                axis.legend(list(own.values()), list(own), frameon=False, fontsize=8)
     if legend == "below" and shown:
         made.legend(
             list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), columns),
@@ -113,6 +113,8 @@ def _draw(panel: Panel, axis) -> None:
     axis.set_title(typeset(panel.title), fontsize=10)
     axis.set_xscale(panel.xscale)
     axis.set_yscale(panel.yscale, **({"linthresh": 1} if panel.yscale == "symlog" else {}))
+    if panel.yscale == "linear":
+        axis.ticklabel_format(axis="y", scilimits=(-3, 4))
     if panel.xscale == "linear":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if panel.ylim is not None:

@@ -99,7 +99,10 @@ def main() -> int:
             arrays |= {f"V {cw:g} {n}": many.V.mean, f"error {cw:g} {n}": many.V.stderr}
         panels.append(Panel("layer", "four-point vertex V = n·Var(Ĝ)", series, title))
     picture = figure(
-        f"{act.name} at initialization: {args.hidden} hidden layers, K¹ = {args.K1:g}", [panels], width=6
+        f"{act.name} at initialization: {args.hidden} hidden layers, K¹ = {args.K1:g}",
+        [panels],
+        width=6,
+        legend="each",
     )
     return experiment.write(args, "mrepu_vertex", summary, arrays, {"": picture})
 
