@@ -31,6 +31,10 @@ class Grid(NamedTuple):
     def coarser(self) -> "Grid":
         return Grid(self.cuts, self.step * 6 / 5, self.count * 5 // 6)
 
+    def quick(self) -> "Grid":
+        """Half of the even nodes."""
+        return self._replace(step=2 * self.step)
+
 
 class Products(NamedTuple):
     """Shape (3,) of three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () of four."""

@@ -9,6 +9,7 @@ import pytest
 
 import eft
 import nets
+from eft import ntk_gram
 from eft.ntk_gram import cross_moments
 from eft.products import grid
 from eft.vertex import layer_moments
@@ -44,6 +45,15 @@ def test_inputs_that_repeat_have_equal_numbers():
     np.testing.assert_array_equal(twice.Theta1[:, 2, 1], once.Theta1[:, 0, 1])
     alone = eft.ntk_gram_flow("selu", 1.6, 3, X[[0, 0]], **SETTINGS)  # its slope jumps: no matter here
     assert alone.valid.all() and np.ptp(alone.A[-1]) == 0
+
+
+def test_quick_integrals_are_what_fine_ones_give(monkeypatch):
+    quick = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
+    monkeypatch.setattr(ntk_gram, "QUICK", {8: 0.0})
+    fine = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
+    for name in FIELDS:
+        np.testing.assert_allclose(getattr(quick, name), getattr(fine, name), rtol=1e-8, atol=1e-11)
+    assert 0 < quick.error.max() < 1e-8
 
 
 def gauss_hermite(K: np.ndarray, f, count: int = 24) -> np.ndarray:
