@@ -34,6 +34,10 @@ def options(description: str, out: str, **more: Any) -> argparse.Namespace:
             "--" + name.replace("_", "-"), default=default, help=f"default: {default}", **kind
         )
     args = parser.parse_args()
+    known = more.get("activations", [])
+    unknown = set(getattr(args, "activations", [])) - set(known)
+    if unknown:
+        parser.error(f"activations must be of {', '.join(known)}; got {', '.join(sorted(unknown))}")
     try:
         output.targets(args.out, "any", (".json",))  # can it be written to?
     except (ValueError, OSError) as error:

@@ -64,12 +64,12 @@ def fields(runs: dict[str, pinn.PinnRun]):
 def main() -> int:
     args = experiment.options(
         __doc__.split("\n")[0], "r11", nets=5, hidden=7, width=64, interior=10_000, batch=0, steps=10_000,
-        first="fan_out",
+        first="fan_out", activations=list(ACTIVATIONS),
     )  # fmt: skip
     if args.quick:
         args.nets, args.interior, args.steps, args.hidden, args.width = 2, 200, 60, 4, 32
     runs, summary, arrays = {}, {}, {}
-    for label in ACTIVATIONS:
+    for label in args.activations:
         run = runs[label] = trained(args, label)
         alive = run.alive[-1]
         last = {
