@@ -9,11 +9,11 @@ fast as DeepXDE's with PyTorch. DeepXDE is timed in an environment of its own:
 
 Run: python benchmarks/speed/pinn.py [peer/bin/python]
 
-Typical output (two cores of an AMD EPYC server, 2026-11-24; torch 2.13.0, deepxde of that day):
+Typical output (two cores of an AMD EPYC server, 2026-11-25; torch 2.13.0; a day before 56, 134, 124 ms):
 
     jax 0.10.2 on cpu, float32
-    one pass forward: 56 ms a step; nested grad: 134 ms, 2.4 times
-    DeepXDE with PyTorch: 124 ms, 2.2 times
+    one pass forward: 58 ms a step; nested grad: 132 ms, 2.3 times
+    DeepXDE with PyTorch: 101 ms, 1.7 times
 """
 
 import itertools
