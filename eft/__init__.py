@@ -4,7 +4,6 @@ from eft.activations import Activation, activation, activation_names
 from eft.bivariate import PairMoments, pair_expectation
 from eft.correlators import Action, Sum, at_width, correlator, couplings
 from eft.criticality import CriticalPoint, Universality, classify, critical_point
-from eft.dntk import DNTKFlow, dntk_flow
 from eft.expansion import Expansion, expand
 from eft.flow import KernelFlow, kernel_flow, kernel_flows
 from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
@@ -30,7 +29,6 @@ __all__ = [
     "Activation",
     "CriticalCurve",
     "CriticalPoint",
-    "DNTKFlow",
     "ExpandedPairFlow",
     "Expansion",
     "Expectation",
@@ -57,7 +55,6 @@ __all__ = [
     "couplings",
     "critical_curve",
     "critical_point",
-    "dntk_flow",
     "expand",
     "expanded_pair_flow",
     "fixed_points",

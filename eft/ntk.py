@@ -1,4 +1,4 @@
-"""The neural tangent kernel of one input at finite width: its mean, and its fluctuations."""
+"""The neural tangent kernel of one input at finite width: its mean, its fluctuations, and how it moves."""
 
 import functools
 from collections.abc import Sequence
@@ -29,6 +29,8 @@ class NTKFlow(NamedTuple):
     B: jax.Array
     D: jax.Array  # E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄+δ₁₄δ₂₃) F)/n + O(1/n²)
     F: jax.Array
+    P: jax.Array  # E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃+δ₀₂δ₁₃) Q)/n + O(1/n²), dΘ̂ as in `ntk_flow`
+    Q: jax.Array
     valid: jax.Array  # bool: all of these and the quadrature are right here and at every layer before
     error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
 
@@ -45,7 +47,7 @@ def ntk_flow(
     K1: object = None,
     widths: Sequence[int] | None = None,
 ) -> NTKFlow:
-    """Θ, its first correction, and A, B, D, F of every layer of a network at initialization, at one input.
+    """Θ, its first correction, A, B, D, F, P and Q of every layer at initialization, at one input.
 
     With Ω = λ_W σ² + C_W Θ σ′², derivatives of ⟨Ω⟩_K in K taken at fixed Θ, and r = n_l/n_{l−1}:
 
@@ -55,10 +57,15 @@ def ntk_flow(
         B′ = C_W²⟨σ′⁴⟩Θ² + r χ⊥² B
         D′ = C_W(⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩) + r [χ∥⟨Ω⟩_K V + χ∥χ⊥ D]
         F′ = C_W²⟨σ²σ′²⟩Θ + r χ∥² F
+        P′ = C_W²⟨σσ′²σ″⟩Θ² + r [χ⊥(χ∥ − χ⊥) B + χ∥χ⊥ P]
+        Q′ = C_W²⟨σσ′²σ″⟩Θ² + λ_W C_W⟨σ²σ′²⟩Θ + r [χ∥⟨Ω⟩_K F + χ∥χ⊥ Q]
 
-    all but Θ zero at layer 1 (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md). Θ̂ is the sum of
-    ∂z ∂z over the parameters, a bias weighted with λ_b and a weight of layer l with λ_W/n_{l−1}; where
-    `K1` is given the first layer has no bias, as in `nets.FCN`.
+    all but Θ zero at layer 1 (PDLT chapters 8 and 11, scaled by the width; docs/ntk.md). P and Q say how Θ̂
+    begins to move: a step of gradient descent of size η on a loss ℓ changes Θ̂_12 by
+    −η Σ_i (dΘ̂_12i + dΘ̂_21i) ∂ℓ/∂z_i, with dΘ̂_012 = Σ_μν λ_μλ_ν ∂²z_0/∂θ_μ∂θ_ν ∂z_1/∂θ_μ ∂z_2/∂θ_ν.
+
+    Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted with λ_b and a weight of layer l with
+    λ_W/n_{l−1}; where `K1` is given the first layer has no bias, as in `nets.FCN`.
 
     `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, with which they broadcast. σ must
     be continuous: where it jumps ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
@@ -115,24 +122,27 @@ def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, 
     by_layer = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), by_layer)
 
     def layer(now, at):
-        Theta, Theta1, A, B, D, F = now
+        Theta, Theta1, A, B, D, F, P, Q = now
         (V, G1, chi_parallel, chi_perp, m, p), r = at
         c = cw * Theta
         mean, mean_K, mean_KK = lw * m.g + c * p.s, lw * m.dg + c * p.ds, lw * m.d2g + c * p.d2s
         square = lw * (lw * m.var) + 2 * lw * c * p.cov + c * (c * p.var)  # ⟨Ω²⟩ − ⟨Ω⟩²
         cross = lw * m.var + c * p.cov  # ⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩
+        bend, both = c * c * p.bend, chi_parallel * chi_perp
         after = (
             lb + mean,
             r * (mean_K * G1 + mean_KK * V / 2 + cw * p.ds * (D + 2 * F) + chi_perp * Theta1),
             square + r * (mean_K**2 * V + 2 * chi_perp * mean_K * D + chi_perp**2 * A),
             c * c * p.s4 + r * chi_perp**2 * B,
-            cw * cross + r * (chi_parallel * mean_K * V + chi_parallel * chi_perp * D),
+            cw * cross + r * (chi_parallel * mean_K * V + both * D),
             cw * c * p.cross + r * chi_parallel**2 * F,
+            bend + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
+            bend + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
         )
         return tuple(map(saturated, after)), (now, _within(now))
 
     zero = jnp.zeros_like(first)
-    start = (saturated(first), *(5 * (zero,)))
+    start = (saturated(first), *(7 * (zero,)))
     _, (found, whole) = lax.scan(layer, start, (by_layer, ratios))
     found = [jnp.moveaxis(a, 0, -1) for a in found]
     good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))

@@ -9,7 +9,7 @@ given the x so far, is at a kink. No inverse of K is taken: variables may repeat
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -64,20 +64,8 @@ def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
 
 
 def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
-    r = len(F)
-    doubled = range(3) if r == 3 else (None,)
-
-    def outermost(at):
-        x, w = at
-        means, levels = F[:, 0] * x, [(act(F[0, 0] * x), w)]
-        for k in range(1, r):
-            x, w = _nodes(means[k:], F[k:, k], grid)
-            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
-            levels.append((act(means[k]), w))
-        return jnp.stack([_nested(levels, k) for k in doubled])
-
-    first = _nodes(jnp.zeros(r, F.dtype), F[:, 0], grid)
-    return jnp.sum(jax.lax.map(outermost, first), 0)
+    doubled = range(3) if len(F) == 3 else (None,)
+    return _summed(F, grid, act, lambda levels: jnp.stack([_nested(levels, k) for k in doubled]))
 
 
 def slope_products(
@@ -98,24 +86,32 @@ _PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]])
 
 
 def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid) -> jax.Array:
-    r = len(F)
-
     def factors(z):
         s, d = act.derivatives(z)[:2]
         return jnp.stack([s, d, s * s, d * d, s * d])
 
+    def chosen(levels):
+        def one(row):
+            return _nested([(f[i], w) for i, (f, w) in zip(row, levels, strict=True)], None)
+
+        return jax.lax.map(one, which)
+
+    return _summed(F, grid, factors, chosen)
+
+
+def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
+    """Σ over the nodes x₁ of `inner` of the levels: `factors` at each z_k = Σ_j F_kj x_j, and weights."""
+
     def outermost(at):
         x, w = at
         means, levels = F[:, 0] * x, [(factors(F[0, 0] * x), w)]
-        for k in range(1, r):
+        for k in range(1, len(F)):
             x, w = _nodes(means[k:], F[k:, k], grid)
             means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
             levels.append((factors(means[k]), w))
-        return jax.lax.map(
-            lambda row: _nested([(f[i], w) for i, (f, w) in zip(row, levels, strict=True)], None), which
-        )
+        return inner(levels)
 
-    first = _nodes(jnp.zeros(r, F.dtype), F[:, 0], grid)
+    first = _nodes(jnp.zeros(len(F), F.dtype), F[:, 0], grid)
     return jnp.sum(jax.lax.map(outermost, first), 0)
 
 

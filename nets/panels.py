@@ -70,10 +70,10 @@ def figure(
             axis.set_axis_off()
         for panel, axis in zip(row, line, strict=False):
             _draw(panel, axis)
-            handles, labels = axis.get_legend_handles_labels()
-            own = dict(zip(reversed(labels), reversed(handles), strict=True))  # of a label the first one
-            own = {label: own[label] for label in dict.fromkeys(labels)}
-            shown |= {label: handle for label, handle in own.items() if label not in shown}
+            own: dict[str, Any] = {}
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                own.setdefault(label, handle)
+                shown.setdefault(label, handle)
             if legend == "each" and own:
                 axis.legend(list(own.values()), list(own), frameon=False, fontsize=8)
     if legend == "below" and shown:

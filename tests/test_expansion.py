@@ -209,8 +209,8 @@ def test_closed_forms_against_the_nodes():
         act = eft.activation(name)
         nodes = dataclasses.replace(act, closed_form=None, degree=None, frequency=None)
         K = jnp.array(K)
-        closed = taylor.cumulants(taylor.source(act, 3, K.dtype), K, act.moments(K), 3)
-        found = taylor.cumulants(taylor.source(nodes, 3, K.dtype), K, act.moments(K), 3)
+        closed = taylor.cumulants(taylor.source(act, 4, K.dtype), K, act.moments(K), 4)
+        found = taylor.cumulants(taylor.source(nodes, 4, K.dtype), K, act.moments(K), 4)
         size = np.max(abs(closed.c), axis=1, keepdims=True)
         assert np.max(abs(found.c - closed.c) / size) < 1e-10
 

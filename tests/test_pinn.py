@@ -132,8 +132,9 @@ def test_points():
     assert abs(points.interior.mean(0) - [0, 0.5]).max() < 0.06
 
 
-def test_resumed_to_the_same_bits(tmp_path):
-    settings = SMALL | {"batch_size": 20}
+@pytest.mark.parametrize("batch_size", [None, 20])
+def test_resumed_to_the_same_bits(tmp_path, batch_size):
+    settings = SMALL | {"batch_size": batch_size}
     whole = pinn.train("tanh", 1.0, 3, **settings)
     pinn.train("tanh", 1.0, 3, checkpoint=tmp_path, **settings)
     newest = max(tmp_path.glob("step-*.npz"))

@@ -2,8 +2,9 @@
 
 import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,8 +19,13 @@ from nets.compare import ChiSquared  # noqa: E402
 STARTED = time.perf_counter()
 
 
-def options(description: str, out: str, **more: Any) -> argparse.Namespace:
-    """--quick, --out, --seed, and options with these defaults; a list's default takes several values."""
+def options(
+    description: str, out: str, *, choices: Mapping[str, Iterable[str]] = MappingProxyType({}), **more: Any
+) -> argparse.Namespace:
+    """--quick, --out, --seed, and options with these defaults; a list's default takes several values.
+
+    `choices`: of an option, what it may be.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller, in a minute")
     parser.add_argument("--out", type=Path, default=Path("results") / out, help="a folder")
@@ -31,13 +37,13 @@ def options(description: str, out: str, **more: Any) -> argparse.Namespace:
         elif default is None:
             kind = {"type": float}
         parser.add_argument(
-            "--" + name.replace("_", "-"), default=default, help=f"default: {default}", **kind
+            "--" + name.replace("_", "-"),
+            default=default,
+            help=f"default: {default}",
+            choices=choices.get(name),
+            **kind,
         )
     args = parser.parse_args()
-    known = more.get("activations", [])
-    unknown = set(getattr(args, "activations", [])) - set(known)
-    if unknown:
-        parser.error(f"activations must be of {', '.join(known)}; got {', '.join(sorted(unknown))}")
     try:
         output.targets(args.out, "any", (".json",))  # can it be written to?
     except (ValueError, OSError) as error:

@@ -78,6 +78,7 @@ def main() -> int:
     args = experiment.options(
         __doc__.split("\n")[0], "r11", nets=5, hidden=7, width=64, interior=10_000, batch=0, steps=10_000,
         first="fan_out", activations=list(ACTIVATIONS),
+        choices={"first": ("fan_out", "fan_in"), "activations": list(ACTIVATIONS)},
     )  # fmt: skip
     if args.quick:
         args.nets, args.interior, args.steps, args.hidden, args.width = 2, 200, 60, 4, 32

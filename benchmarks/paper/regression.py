@@ -38,6 +38,7 @@ def options(description: str, out: str, targets: list[str]) -> argparse.Namespac
     args = experiment.options(
         description, out, targets=targets, both=targets[:1], nets=25, hidden=5, width=32, steps=10_000,
         steps_several=10_000, batch=0, points2=101, points3=51,
+        choices={"targets": targets, "both": targets},
     )  # fmt: skip
     if args.quick:
         args.nets, args.steps, args.steps_several, args.batch = 8, 300, 100, 64

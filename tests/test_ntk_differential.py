@@ -41,7 +41,7 @@ def by_hand(act, cw, depth, *, cb, lambda_w, lambda_b, widths, part=1.0):
 def test_against_the_recursions_by_hand(name):
     """Unequal widths; σ′ that jumps, and σ(0) ≠ 0. The control: equal widths."""
     settings, act = {**SETTINGS, "widths": (30, 60, 20)}, eft.activation(name)
-    flow, equal = (eft.dntk_flow(act, 1.3, 4, **{**SETTINGS, **w}) for w in (settings, {}))
+    flow, equal = (eft.ntk_flow(act, 1.3, 4, **{**SETTINGS, **w}) for w in (settings, {}))
     for field, row in zip(("P", "Q"), by_hand(act, 1.3, 4, **settings), strict=True):
         np.testing.assert_allclose(getattr(flow, field), row, rtol=1e-8, atol=1e-12, err_msg=field)
         assert abs(getattr(equal, field)[-1] / getattr(flow, field)[-1] - 1) > 0.05, field
@@ -52,7 +52,7 @@ def test_against_the_recursions_by_hand(name):
 def test_critical_piecewise_linear_networks(name, cw, slopes):
     """P = 0, and with θ = λ_W‖x‖²/n₀, Θ = lθ, F = aKθ l(l−1)/2, a = 2 or 1: Q′ = (λ_W/C_W)(aKΘ + F) + Q."""
     depth, lw, x2 = 9, 0.7, 0.5
-    flow = eft.dntk_flow(name, cw, depth, lambda_w=lw, lambda_b=0.0, x2=x2)
+    flow = eft.ntk_flow(name, cw, depth, lambda_w=lw, lambda_b=0.0, x2=x2)
     np.testing.assert_allclose(flow.P, 0, atol=1e-12)
     layer, K = np.arange(1, depth + 1), cw * x2
     F = slopes * K * lw * x2 * layer * (layer - 1) / 2
@@ -62,31 +62,24 @@ def test_critical_piecewise_linear_networks(name, cw, slopes):
 
 def test_batches_gradients_and_float32():
     cw, lw = jnp.asarray([1.0, 1.4])[:, None], jnp.asarray([0.5, 2.0, 1.0])
-    flow = eft.dntk_flow("gelu", cw, 5, lambda_w=lw, lambda_b=0.1)
-    one = eft.dntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
-    for a, b in zip(flow, one, strict=True):
-        np.testing.assert_allclose(a[1, 1], b, rtol=1e-12)
-    last = lambda w: eft.dntk_flow("gelu", w, 5, lambda_w=2.0, lambda_b=0.1).Q[-1]  # noqa: E731
+    flow = eft.ntk_flow("gelu", cw, 5, lambda_w=lw, lambda_b=0.1)
+    one = eft.ntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
+    for field in ("P", "Q"):
+        np.testing.assert_allclose(getattr(flow, field)[1, 1], getattr(one, field), rtol=1e-12)
+    last = lambda w: eft.ntk_flow("gelu", w, 5, lambda_w=2.0, lambda_b=0.1).Q[-1]  # noqa: E731
     h = 1e-5
     np.testing.assert_allclose(jax.grad(last)(1.4), (last(1.4 + h) - last(1.4 - h)) / (2 * h), rtol=1e-7)
     with jax.enable_x64(False):
-        coarse = eft.dntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
+        coarse = eft.ntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
     assert coarse.P.dtype == jnp.float32
     np.testing.assert_allclose(coarse.P, one.P, rtol=2e-4, atol=1e-5)
     np.testing.assert_allclose(coarse.Q, one.Q, rtol=2e-5)
 
 
 def test_overflow_is_marked():
-    flow = eft.dntk_flow("repu", 3.0, 14, x2=2.0)
+    flow = eft.ntk_flow("repu", 3.0, 14, x2=2.0)
     assert flow.valid[0] and not flow.valid[-1]
     assert np.isfinite(flow.P).all() and np.isfinite(flow.Q).all()
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match="act must be continuous"):
-        eft.dntk_flow("perceptron", 1.0, 3)
-    with pytest.raises(ValueError, match="lambda_w must be"):
-        eft.dntk_flow("tanh", 1.0, 3, lambda_w=-1.0)
 
 
 # --- networks -----------------------------------------------------------------------------------
@@ -135,7 +128,7 @@ def differentials(act, n, key, count):
 def test_networks(name):
     """Extrapolated by a line in 1/n; the control: P without B and Q without F."""
     act = eft.activation(name)
-    flow = eft.dntk_flow(act, CW, DEPTH, **SETTINGS)
+    flow = eft.ntk_flow(act, CW, DEPTH, **SETTINGS)
     values, errors = [], []
     for n, count in ((16, 40_000), (32, 40_000)):
         found = np.asarray(differentials(act.fn, n, jax.random.key(n), count), np.float64)
@@ -145,4 +138,4 @@ def test_networks(name):
     theory = np.array([flow.P[-1], flow.Q[-1]])
     assert (abs(limit - theory) < 4 * error).all()
     control = by_hand(act, CW, DEPTH, **SETTINGS, widths=(16,) * (DEPTH - 1), part=0.0)[:, -1]
-    assert (abs(limit - control) > 5 * error).any()
+    assert (abs(limit - control) > 5 * error).all()
