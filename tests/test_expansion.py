@@ -432,3 +432,8 @@ def test_undeclared_kinks_are_seen():
 def test_bad_input(call, kind, said):
     with pytest.raises(kind, match=said):
         call()
+
+
+def test_too_large_a_series_is_refused_before_any_work():
+    with pytest.raises(ValueError, match=r"depth × batch must be ≤ [\d,]+ at order 3; got 1,000,000,000"):
+        eft.expand("tanh", np.ones(1_000_000), 1000, 3)
