@@ -82,7 +82,8 @@ def polynomial_network(
 
     Lemma 7 of arXiv:2408.02697. The same units reach degree p + 1 too; the lemma does not ask for it. No
     layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and
-    (p+1)-th derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two.
+    (p+1)-th derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two. With two
+    slopes one does, since σ(sy − 1) = s^{p+1} y₊^{p+1} − s^p y₊^p gives y₊^p, and its mirror image y^p.
 
     Raises ValueError for a degree > p, nodes that are equal, 0 or outside of [−1, 1], shifts that are equal,
     1, or leave a unit off somewhere in the interval.
@@ -198,6 +199,7 @@ def horner_counts(degrees: Sequence[int], p: int) -> Counts:
     made side by side, the blocks of a layer are n in the first; 2M₁ + (n − 1) + [not the last] in those that
     raise the power of x₁; (j + 3)M_v + (n − v) + [j > 0] in that which adds the coefficient of x_vʲ, v ≥ 2.
     """
+    p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     d, n = [arguments.positive_int("degrees", each) for each in degrees], len(degrees)
     M = [math.prod(each + 1 for each in d[v + 1 :]) for v in range(n)]
     blocks, more = [n], max(0, d[0] - p)
@@ -287,6 +289,10 @@ def module(network: ExactNetwork, dtype: Any = jnp.float64) -> FCN:
 
 def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float], ...]) -> ExactNetwork:
     layers = circuits.assembled(stages, block, len(box))
+    if not all(np.isfinite(a).all() for layer in layers for a in layer.values()):
+        raise ValueError(
+            f"the weights overflow: coefficients and interval must be smaller; the interval is {box}"
+        )
     parameters = {"layers": dict(enumerate(layers))}
     widths = tuple(layer["kernel"].shape[1] for layer in layers[:-1])
     found = _amplification(parameters, block.p, box)
@@ -294,7 +300,10 @@ def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float],
 
 
 def _amplification(parameters: dict[str, Any], p: int, box: tuple[tuple[float, float], ...]) -> float:
-    """Σ|c_i σ(z_i)| + |c₀| of the last layer over max|output|, the largest on 500 samples of the box."""
+    """Σ|c_i σ(z_i)| + |c₀| of the last layer over max|output|, the largest on 500 samples of the box.
+
+    Of a deep network it says nothing of the layers before.
+    """
     low, high = np.array(box).T
     x = np.random.default_rng(0).uniform(low, high, (500, len(box)))
     *hidden, last = parameters["layers"].values()

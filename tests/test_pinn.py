@@ -6,9 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 import eft
 from nets import burgers, checkpoints, pinn
+from nets.burgers import VISCOSITY
 
 SMALL = {"hidden": 1, "width": 8, "interior": 50, "boundary": 12, "steps": 6, "grid": (9, 5), "seed": 3}
 SMALL |= {"snapshots": (0, 4, 6), "every": 2, "progress": False}
@@ -47,6 +49,22 @@ def test_exact_solution_beside_a_spectral_one():
         assert np.abs(burgers.solution(x, t, 1.01 * burgers.VISCOSITY).u - u).max() > 1e-5
 
 
+@pytest.mark.parametrize(("viscosity", "t"), [(VISCOSITY, 10.0), (VISCOSITY, 300.0), (0.1, 0.3), (1.0, 1.0)])
+def test_exact_solution_beside_fourier_and_bessel(viscosity, t):
+    """u = −2ν θ_x/θ, θ = Σ (−1)ⁿ I_n(1/2πν) e^{−n²π²νt} cos nπx, n in ℤ. The control: without the signs."""
+    x, n = np.linspace(-1, 1, 21), np.arange(200)
+    a = special.ive(n, 1 / (2 * np.pi * viscosity)) * np.exp(-(n**2) * np.pi**2 * viscosity * t)
+    a[1:] *= 2
+
+    def u(a):
+        slope = -(np.pi * n * a) @ np.sin(np.pi * np.outer(n, x))
+        return -2 * viscosity * slope / (a @ np.cos(np.pi * np.outer(n, x)))
+
+    found = burgers.solution(x, t, viscosity).u
+    np.testing.assert_allclose(found, u((-1.0) ** n * a), atol=1e-12)
+    assert abs(found - u(a)).max() > 1e-7
+
+
 def test_exact_solution_at_the_edges():
     x = np.linspace(-1, 1, 41)
     start = burgers.solution(x, 0.0)
@@ -59,6 +77,8 @@ def test_exact_solution_at_the_edges():
         burgers.solution(1.5, 0.1)
     with pytest.raises(ValueError, match="t must be"):
         burgers.solution(0.5, -0.1)
+    with pytest.raises(ValueError, match="viscosity × t must be"):
+        burgers.solution(0.0, 1.0, np.inf)
     with pytest.raises(ValueError, match="viscosity"):
         burgers.solution(0.5, 0.1, 1e-4)
 

@@ -179,6 +179,29 @@ def test_a_deep_network_starts_exact_in_train():
     assert run.loss[0, 0] < 1e-6  # float32
 
 
+def test_a_deep_network_is_tuned_to_another_target():
+    deep = polynomials.multivariate_network(np.ones((2, 2, 2)), 2)
+    X = RNG.uniform(-1, 1, (40, 3))
+    run = nets.train(
+        "mrepu", 1.0, len(deep.widths) + 1, None, 1, (X, np.prod(1 + X, 1) + 0.1 * np.sin(3 * X[:, 0])),
+        initial=deep.parameters, widths=deep.widths, optimizer=optax.adam(1e-3), steps=200,
+        snapshots=(0, 200), progress=False,
+    )  # fmt: skip
+    assert run.loss[1, 0] < 0.2 * run.loss[0, 0]
+
+
+@pytest.mark.parametrize("p", [2, 3, 5])
+def test_two_slopes_are_exact_on_the_whole_line(p):
+    """xᵖ of units ±sx − 1, s = 1 and 2. The control: no weights of s = 1 alone do."""
+    x = np.linspace(-100, 100, 2001)
+    unit = lambda s: (s * x - 1) * np.maximum(s * x, 0.0) ** p  # noqa: E731
+    units = np.stack([unit(s) for s in (1, -1, 2, -2)], 1) / 100.0 ** (p + 1)
+    power = (x / 100.0) ** p
+    left = lambda A: abs(A @ np.linalg.lstsq(A, power)[0] - power).max()  # noqa: E731
+    assert left(units) < 1e-10
+    assert left(units[:, :2]) > 0.01
+
+
 def test_module_has_the_parameters():
     network = polynomials.multivariate_network([[1.0, 2.0]], 2)
     assert isinstance(polynomials.module(network), nets.FCN)
@@ -191,6 +214,8 @@ def test_module_has_the_parameters():
     [
         (lambda: polynomials.polynomial_network([1, 2, 3, 4], 2), r"degree .* must be ≤ p = 2 .* got 3"),
         (lambda: polynomials.polynomial_network([1, 2], 1, nodes=[0.5, 0.5]), "differ from one another"),
+        (lambda: polynomials.polynomial_network([1e308] * 3, 2), "weights overflow"),
+        (lambda: polynomials.horner_counts((2, 2), 0), "p must be"),
         (lambda: polynomials.polynomial_network([1, 2], 1, nodes=[0.5, 0]), "must not be 0"),
         (lambda: polynomials.polynomial_network([1, 2], 1, nodes=[0.5, 1.1]), r"\[−1, 1\]"),
         (lambda: polynomials.polynomial_network([1, 2], 1, nodes=[0.5]), "2 numbers"),

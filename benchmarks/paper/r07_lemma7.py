@@ -23,7 +23,8 @@ What came out (2026-11-24): largest error relative to max|P|, condition number, 
     p = 6  one-sided           6.2e-11  4.2e+05  1.6e+05   7 units
     p = 6  shifts              7.4e-08  1.6e+08  3.2e+08   7 units
 
-No layer is exact on the whole line: beyond the interval units go off (the error at 2.5 times it is shown).
+Beyond the interval units go off, and these p + 1 no longer equal the polynomial (the error at 2.5 times it is
+in the results). Units of two slopes do on the whole line, as tests/test_polynomials.py shows.
 
 Run: python benchmarks/paper/r07_lemma7.py [--quick] [--out results/r07]
 """
