@@ -1,6 +1,8 @@
 """What the experiments have in common: options, results that are kept, files that they write."""
 
 import argparse
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -49,6 +51,12 @@ def options(
     except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
+
+
+def checkpoint(args: argparse.Namespace, name: str, settings: Mapping[str, Any]) -> Path:
+    """A folder of the checkpoints of one run; other settings have another."""
+    words = json.dumps({**settings, "seed": args.seed}, sort_keys=True, default=str)
+    return args.out / "kept" / f"steps of {name}, {hashlib.sha256(words.encode()).hexdigest()[:8]}"
 
 
 def kept(

@@ -69,7 +69,7 @@ def main() -> int:
             run = experiment.kept(
                 args, name, case, nets.train, act, cw, hidden + 1, args.width, args.nets, (X, y),
                 optimizer=optax.adam(args.rate), steps=args.steps, snapshots=marks, x_test=X_test,
-                seed=args.seed, checkpoint=args.out / "kept" / f"steps of {name}",
+                seed=args.seed, checkpoint=experiment.checkpoint(args, name, case),
             )  # fmt: skip
             last = run.K_inputs[:, -1]
             rows = []

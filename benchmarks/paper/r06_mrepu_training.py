@@ -55,7 +55,7 @@ def main() -> int:
         args, "training", case, nets.train, act, args.cw, args.hidden + 1, args.width, args.nets, (X, y),
         cb=args.cb, K1=K1, optimizer=optax.adam(args.rate), steps=args.steps, x_test=X_test, seed=args.seed,
         snapshots=tuple(args.steps * quarter // 4 for quarter in range(5)),
-        checkpoint=args.out / "kept" / "steps",
+        checkpoint=experiment.checkpoint(args, "training", case),
     )  # fmt: skip
     print(f"{args.act}, C_W = {args.cw:g}: {run.n_overflowed[-1]} of {args.nets} networks overflowed")
     hidden = slice(0, args.hidden)

@@ -43,11 +43,12 @@ def trained(args, label: str) -> pinn.PinnRun:
     """A run, or what is left of it in the folder of its checkpoints."""
     cw = 0.45 if label.startswith("MRePU") else 1.0
     first = cw / {"fan_out": args.width, "fan_in": 2}[args.first]
-    return pinn.train(
-        ACTIVATIONS[label], cw, args.nets, hidden=args.hidden, width=args.width, first=first,
-        interior=args.interior, batch_size=args.batch or None, steps=args.steps, seed=args.seed,
-        checkpoint=args.out / "kept" / f"steps of {label} {args.first}",
-    )  # fmt: skip
+    settings = {
+        "hidden": args.hidden, "width": args.width, "first": first, "interior": args.interior,
+        "batch_size": args.batch or None, "steps": args.steps,
+    }  # fmt: skip
+    folder = experiment.checkpoint(args, label, settings | {"nets": args.nets, "cw": cw})
+    return pinn.train(ACTIVATIONS[label], cw, args.nets, **settings, seed=args.seed, checkpoint=folder)
 
 
 def sound(run: pinn.PinnRun) -> np.ndarray:
@@ -68,8 +69,12 @@ def fields(runs: dict[str, pinn.PinnRun]):
     for axis, (label, run) in zip(made.axes, runs.items(), strict=True):
         exact = burgers.solution(run.x[:, None], run.t).u
         u, error = run.fields[middle(run)], run.error[-1, middle(run)]
-        shown = axis.pcolormesh(run.t, run.x, u - exact, vmin=-1, vmax=1, cmap="RdBu_r")
-        axis.set_title(f"{label}: error {error:.2g}, {sound(run).sum()} of {len(sound(run))}", fontsize=10)
+        words = (
+            f"error {error:.2g}, {sound(run).sum()} of {len(sound(run))}" if sound(run).any() else "all lost"
+        )
+        left = u - exact if sound(run).any() else np.full_like(exact, np.nan)
+        shown = axis.pcolormesh(run.t, run.x, left, vmin=-1, vmax=1, cmap="RdBu_r")
+        axis.set_title(f"{label}: {words}", fontsize=10)
         axis.grid(False)
     made.colorbar(shown, ax=made.axes, label="u − exact")
     made.suptitle("Burgers: error of the network of median error of those that did not diverge")
@@ -110,6 +115,8 @@ def main() -> int:
     for t in (0.25, 0.5, 1.0):
         lines = [Series(x, burgers.solution(x, t).u, "dotted", "#000000", "exact")]
         for label, run in runs.items():
+            if not sound(run).any():
+                continue
             u = run.fields[middle(run)][:, round(t * 100)]
             lines.append(Series(x, u, "line", CHOSEN[label], label))
         slices.append(Panel("x", "u", lines, f"t = {t}", ylim=(-1.3, 1.3)))

@@ -96,7 +96,7 @@ def run(args, target: Regression, name: str, label: str, setting: Setting, first
         args, stem, case, nets.train, act, cw, args.hidden + 1, args.width, args.nets, (X, y),
         optimizer=optax.adam(rate), loss=optax.squared_error, steps=steps, snapshots=marks, batch_size=batch,
         x_probe=X[:1], x_test=X[:1], initial=drawn(act, cw, target, args, first), every=1000,
-        checkpoint=args.out / "kept" / f"steps of {stem}",
+        checkpoint=experiment.checkpoint(args, stem, case),
     )  # fmt: skip
     alive = result.alive[-1]
     shown = target.grid({1: 401, 2: 41, 3: 15}[target.n0])
