@@ -13,12 +13,19 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.gaussian import Function, checked_function, jump_at
+from eft.accuracy import Accuracy
+from eft.derivatives import Function, leibniz, nested_derivatives
+from eft.fingerprint import fingerprint
+from eft.gaussian import checked_function
+from eft.limits import jump_at
 from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
-from eft.table import Table, leibniz, nested_derivatives, table, table_moments
+from eft.table import Table, table, table_moments
 
 Derivatives = tuple[jax.Array, ...]
+
+KEPT = 16
+"""Tables that an activation keeps: of each kind, for each precision and each state of its parameters."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -28,7 +35,8 @@ class Activation:
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
     named); also the centre of structure far from 0. `name`: for tables. The rest has a default
     that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
-    `resolved`: one quadrature rule is known to be accurate, no others are run.
+    `resolved`: one quadrature rule is known to be accurate, no others are run. `reach`: |z| up to which
+    `kinks` are all.
     `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
     `slope_form`: K → SlopeMoments.
 
@@ -42,10 +50,13 @@ class Activation:
     degree: int | None = None
     frequency: float | None = None
     resolved: bool = False
+    reach: float = math.inf
     taylor: Callable[[jax.Array], Derivatives] | None = None
     closed_form: Callable[[jax.Array], Moments] | None = None
     slope_form: Callable[[jax.Array], SlopeMoments] | None = None
-    _tables: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
+    found: tuple[float, ...] = dataclasses.field(default=(), init=False)
+    _tables: dict[tuple, Any] = dataclasses.field(default_factory=dict, init=False)
+    _state: tuple | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
@@ -81,12 +92,21 @@ class Activation:
         """What `slopes` needs besides σ′ and K, likewise."""
         return None if self.slope_form else self._kept(slope_table, dtype)
 
+    def accuracies(self, dtype) -> tuple[Accuracy, ...]:
+        """How far the moments and the slopes are known."""
+        made = self.slope_table(dtype)
+        return self.nodes(dtype).accuracy, *((made.slope.accuracy, made.cross.accuracy) if made else ())
+
     def _kept(self, make: Callable, dtype) -> Any:
-        key = f"{make.__name__} {jnp.dtype(dtype).name}"
+        """What `make` gives, kept for as long as σ is what it was."""
+        state = None if self.resolved else self._state or fingerprint(self.fn)
+        key = make.__name__, jnp.dtype(dtype).name, state
         if key in self._tables:
             return self._tables[key]
         made = make(self, dtype)
         if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
+            if len(self._tables) >= KEPT:
+                self._tables.clear()
             self._tables[key] = made
         return made
 

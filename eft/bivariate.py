@@ -17,7 +17,8 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations import Activation, as_activation
-from eft.gaussian import Function, jump_at, sides
+from eft.derivatives import Function
+from eft.limits import jump_at, sides
 from eft.rules import graded
 
 SHORT = 1e-3

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.candidates import (
     CLEAR,
     FLAT,
@@ -26,9 +27,10 @@ from eft.candidates import (
     gap,
     inside,
 )
-from eft.gaussian import WINDOW, Function, jump_at
-from eft.kinks import derivatives_of
-from eft.landscape import Landscape, landscape
+from eft.derivatives import Function, Sampler
+from eft.gaussian import WINDOW
+from eft.landscape import Landscape, in_float64, landscape
+from eft.limits import jump_at
 from eft.origin import Origin, origin
 from eft.phases import critical_curve
 from eft.roots import signs
@@ -68,6 +70,7 @@ class Universality(NamedTuple):
     notes: tuple[str, ...]  # what was found on the way, and what is not known
 
 
+@in_float64
 def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
     """K*, C_W and C_b of the critical point to be preferred; None where there is none.
 
@@ -77,27 +80,26 @@ def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
     return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
 
 
+@in_float64
 def classify(act: "str | Activation | Function") -> Universality:
     """Every critical point of an activation, and the universality class of the one to be preferred.
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
     K* > 0 are the sign changes of χ∥ − χ⊥ over K from 1e-16 to 1e16 that exceed its rounding error; K*,
-    C_W and C_b are right to about 1e-13 relative in float64 (in float32 to 1e-4, and a sign change that stays
-    below 1e-5 is missed).
+    C_W and C_b are right to about 1e-13 relative. All is computed in float64, also where that is switched off.
 
     `act`: a name, an Activation or any function; kinks that were not declared are looked for. Where
     something is left open, `sure` is false and `notes` say what.
 
     Raises TypeError or ValueError for what is no activation, or is not a number at some |z| ≤ 40.
     """
-    return _classified(as_activation(act), jnp.result_type(float).name)
+    return _classified(analysed(act))
 
 
-@functools.lru_cache(maxsize=256)
-def _classified(act: Activation, dtype: str) -> Universality:
+@functools.lru_cache(maxsize=64)
+def _classified(act: Activation) -> Universality:
     land = landscape(act)
-    derivatives = land.act.derivatives if land.act.resolved else derivatives_of(land.act)
-    near = origin(lambda z: derivatives(jnp.asarray(z)), float(jnp.finfo(dtype).tiny))
+    near = origin(Sampler(act.derivatives, act.kinks), float(np.finfo(float).tiny))
     hopeless = _hopeless(land, near)
     if hopeless:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
@@ -105,7 +107,11 @@ def _classified(act: Activation, dtype: str) -> Universality:
     zero = at_zero(land, near)
     inner, open_ = inside(land, zero.settled_below)
     found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
-    doubts, notes = [*land.doubts, *zero.doubts], [*land.notes]
+    doubts, notes = [*zero.doubts], [*_found(act)]
+    if act.reach < np.inf:
+        doubts.append(
+            f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
+        )
     if open_:
         # what is open could not displace a stable K* = 0, but it may end its basin
         found = [point._replace(basin=_known(point, open_)) for point in found]
@@ -119,6 +125,13 @@ def _classified(act: Activation, dtype: str) -> Universality:
         return _universality(land, found, _why(found[0], near), doubts, notes, _advice(found[0]))
     why_none = _why_none(land, near, zero.why_not, inner)
     return _universality(land, [], why_none, doubts, notes, UNKNOWN if doubts else _second_best(land))
+
+
+def _found(act: Activation) -> list[str]:
+    """What there is to say of kinks that were not declared."""
+    if not act.found:
+        return []
+    return [f"kinks found at z = {', '.join(f'{c:.6g}' for c in act.found)}"]
 
 
 def _known(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments, taylor
-from eft.activations import Activation, as_activation, moments
+from eft.activations import Activation, moments
+from eft.analysis import analysed
 from eft.flow import MAX_NUMBERS, kernel_flow
 from eft.gaussian import Function
 from eft.taylor import Source, cumulants, times
@@ -114,7 +115,7 @@ def expand(
     Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape, for all activations
     that are not homogeneous or a sine together. Raises TypeError or ValueError for a bad argument.
     """
-    act = as_activation(act)
+    act = analysed(act)
     order = arguments.positive_int("order", order, maximum=MAX_ORDER)
     numbers = (2 * order + 1) * (order + 1)
     size = _size(depth, cw, cb, x2 if K1 is None else K1)

@@ -11,7 +11,9 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.activations import Activation, as_activation, as_activations, moments
+from eft.accuracy import Accuracy, cause_at
+from eft.activations import Activation, as_activations, moments
+from eft.analysis import analysed
 from eft.gaussian import Function, QuadratureWarning, tolerance
 
 MAX_NUMBERS = 2**28
@@ -68,7 +70,7 @@ def kernel_flow(
     looked at: there `valid` takes over, and is false from the first layer for a K¹ that is
     negative or not a number.
     """
-    act = as_activation(act)
+    act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     if K1 is None:
@@ -165,19 +167,19 @@ def saturated(a: jax.Array) -> jax.Array:
     return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
 
 
-def warn(flow: Any, act: Activation) -> None:
-    """Say where the quadrature is not to be trusted, if that can be known now."""
-    error = jax.lax.stop_gradient(flow.error)
-    if act.resolved or isinstance(error, Tracer):
+def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
+    """Say where the quadrature is not to be trusted, and why, if that can be known now."""
+    error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
+    if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
         return
     bad = np.asarray(error > tolerance(error.dtype))
     if bad.any():
         where = np.argwhere(bad)[0]
-        K = float(flow.K[tuple(where)])
+        K = float(kernel[tuple(where)])
+        cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
         warnings.warn(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are known to "
-            f"{float(np.max(np.asarray(error)[bad])):.1e} only. Does the activation have a kink, a jump or "
-            "structure far from 0 that is not declared? Pass eft.Activation(fn, kinks=(...)).",
+            f"{float(np.max(np.asarray(error)[bad])):.1e} only: {cause}",
             QuadratureWarning,
             stacklevel=3,
         )

@@ -22,8 +22,8 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-
-Function = Callable[[jax.Array], Any]
+from eft.derivatives import Function, derivative
+from eft.limits import jump_at, sides
 
 WINDOW = (1e-16, 1e16)
 """The K that one set of nodes serves. Outside of it the nodes are stretched with √K."""
@@ -34,7 +34,7 @@ STEP = 0.1
 REACH = 16.0
 """|z|/√K at which the Gaussian, then e^{−128}, is cut off."""
 
-OFFSETS = (0.0, 1 / 3, 2 / 3)
+OFFSETS = tuple(k / 6 for k in range(6))
 """Starts of the rule, in steps. Its error at a kink turns with the start, so three cannot agree by chance."""
 
 SAFETY = 10.0
@@ -87,13 +87,18 @@ def _between(
     return np.where(y < 0, a + from_a, b - to_b), STEP * from_a * to_b / d * (1 + left + right)
 
 
-@functools.cache
-def half_line(kinks: tuple[float, ...], offset: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on z > 0: ∫dz p_K f = Σ v (f(z) + f(−z)) p_K(z) for f with those kinks."""
+@functools.lru_cache(maxsize=512)
+def half_line(
+    kinks: tuple[float, ...], offset: float = 0.0, finer: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on z > 0: ∫dz p_K f = Σ v (f(z) + f(−z)) p_K(z) for f with those kinks.
+
+    `finer`: how much nearer to the kinks the nodes go than kinks alone need, for structure on that scale.
+    """
     low, high = np.sqrt(WINDOW)
     cuts = [0.0, *sorted({abs(c) for c in kinks if c != 0})]
     # next to a kink c ≠ 0 the Gaussian falls off over K/c ≥ c/40², before it underflows at c = 40√K
-    near = [low, *(min(1.0, c / 1600) for c in cuts[1:])]
+    near = [low, *(finer * min(1.0, c / 1600) for c in cuts[1:])]
     parts = [
         _between(a, b, near_a, near_b, offset)
         for a, b, near_a, near_b in zip(cuts, cuts[1:], near, near[1:], strict=False)
@@ -107,42 +112,6 @@ def density(z: jax.Array | float, K: jax.Array) -> jax.Array:
     """p_K(z) = e^{−z²/2K}/√(2πK)."""
     # z·(z/K): each node rounds by itself; with z/√K all would share the rounding of √K
     return jnp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * jnp.sqrt(K))
-
-
-# --- derivatives and jumps ----------------------------------------------------------------------
-
-
-def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers next to c, below and above (next to 0: the smallest normal ones)."""
-    if c == 0:
-        tiny = np.asarray(jnp.finfo(dtype).tiny, dtype)
-        return -tiny, tiny
-    return tuple(np.nextafter(np.asarray(c, dtype), np.asarray(end, dtype)) for end in (-np.inf, np.inf))  # type: ignore[return-value]
-
-
-def jump(f_below, f_above, slope_below, slope_above, gap):
-    """[f] = f_above − f_below, or 0 where rounding and the slope across the gap explain it."""
-    xp: Any = np if isinstance(f_below, np.ndarray | np.generic) else jnp
-    slope = xp.maximum(xp.abs(slope_above), xp.abs(slope_below))
-    size = xp.maximum(xp.abs(f_above), xp.abs(f_below))
-    noise = 64 * jnp.finfo(size.dtype).eps * size + 4 * gap * slope
-    return xp.where(xp.abs(f_above - f_below) <= noise, 0.0, f_above - f_below)
-
-
-def jump_at(f: Function, c: float, dtype) -> Any:
-    """[f]_c = f(c⁺) − f(c⁻), for a pytree of functions."""
-    below, above = map(jnp.asarray, sides(c, dtype))
-    (f_below, slope_below), (f_above, slope_above) = (
-        jax.jvp(f, (y,), (jnp.ones_like(y),)) for y in (below, above)
-    )
-    return jax.tree.map(
-        functools.partial(jump, gap=above - below), f_below, f_above, slope_below, slope_above
-    )
-
-
-def derivative(f: Function) -> Function:
-    """f′, elementwise."""
-    return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1]
 
 
 # --- expectations -------------------------------------------------------------------------------

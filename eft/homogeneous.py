@@ -14,7 +14,8 @@ import numpy as np
 from jax import Array, lax
 
 from eft import arguments
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.gaussian import Function
 
 STEP = 0.05
@@ -93,7 +94,7 @@ def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
 
 
 def _homogeneous(act: "str | Activation | Function") -> Activation:
-    found = as_activation(act)
+    found = analysed(act)
     if not found.degree:
         raise ValueError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")
     return found

@@ -1,18 +1,20 @@
-"""Kinks that nobody declared: where a function or one of its first three derivatives jumps.
+"""Kinks that nobody declared: where a function or one of its first three derivatives jumps or has no limit.
 
 Between two nodes a smooth function keeps to the trapezoidal rule,
 d_k(b) − d_k(a) = ½h(d_{k+1}(a) + d_{k+1}(b)), up to O(h³). Every interval is halved, always towards
-the larger misfit, until its ends are neighbouring numbers. There a kink still shows its jump; a
-smooth function has nothing left.
+the larger misfit, until its ends are neighbouring numbers. Where the one-sided limits differ there, or do
+not exist, is a kink; a smooth function has nothing left.
 """
 
 import functools
+import math
+import operator
+from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from eft.activations import Activation
-from eft.table import nested_derivatives
+from eft.derivatives import Sampler
+from eft.limits import points
 
 NODES = 2048
 """Of the grid z = sinh t: 0.014 apart at |z| < 1 and 1.4 % of |z| far out."""
@@ -29,99 +31,178 @@ SIGNIFICANT = 1e-9
 ROUNDING = 1e-11
 """A jump that is smaller, relative to the derivative itself, is its rounding."""
 
+NOISE = 1e-14
+"""What a derivative rounds by where |σ| is large and bounded, in units of |σ|."""
+
+SAME = 1e-12
+"""Places nearer to each other than that, relative to 1 + |z|, are one."""
+
 MOST = 24
-"""More kinks than that are not a few kinks: the function is then left as it is."""
+"""Kinks that are looked after, the nearest to 0."""
+
+HALVINGS = 4
+"""After so many halvings of the grid a function that varies on its scale keeps to the trapezoidal rule."""
+
+STEEP = 1e-5
+"""The misfit then, in units of the largest |σ| at |z| ≤ 2|c| + 1, of one that varies twenty times faster."""
+
+FEW = 6
+"""Steep places that are looked after; a function with more of them oscillates."""
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(fn):
-    return jax.jit(lambda z: nested_derivatives(fn, z))
+class Kinks(NamedTuple):
+    """What was found."""
+
+    places: tuple[float, ...]  # kinks, ascending, 0 left out
+    reach: float  # |z| up to which these are all, or inf
+    steep: tuple[float, ...]  # where σ is smooth, but varies on a scale far below 1 and |z|
 
 
-def derivatives_of(act: Activation):
-    """z → (σ, …, σ⁗) as NumPy arrays for any number of z, compiled once for each function."""
-    compiled = jax.jit(act.taylor) if act.taylor else _compiled(act.fn)
+class _Found(NamedTuple):
+    """One search of the cells."""
 
-    def at(z):
-        flat = np.ravel(z)
-        blocks = np.pad(flat, (0, -flat.size % (ORDERS * NODES))).reshape(-1, ORDERS * NODES)
-        rows = [compiled(block) for block in blocks]
-        return tuple(
-            np.concatenate(field)[: flat.size].reshape(np.shape(z)) for field in zip(*rows, strict=True)
-        )
-
-    return at
+    cell: np.ndarray  # (hits,) in which cell something jumps; at most one place in each
+    below: np.ndarray  # (hits,) the numbers on its two sides
+    above: np.ndarray
+    misfit: np.ndarray  # (cells,) that of σ after `HALVINGS`
+    middle: np.ndarray  # (cells,) where it was largest
 
 
-def find_kinks(derivatives) -> tuple[float, ...] | None:
-    """Where σ, σ′, σ″ or σ‴ jumps, 0 left out; None if at more than `MOST` places.
+def find_kinks(sampler: Sampler) -> Kinks:
+    """Where σ, σ′, σ″ or σ‴ jumps, the `MOST` places that are nearest to 0; and where σ is steep.
 
-    `derivatives`: z → (σ, …, σ⁗). A kink under oscillations finer than the grid goes unseen: the
-    error of the moments then shows it.
+    A kink under oscillations finer than the grid goes unseen: the error of the moments then shows it.
     """
     t = np.linspace(-np.arcsinh(REACH), np.arcsinh(REACH), NODES + 1)
     z = np.sinh(t + 1e-3 * (t[1] - t[0]))  # round numbers, where kinks like to be, are not nodes
     low, high = z[:-1], z[1:]
-    outward = np.argsort(np.abs(z))
-    kinks: set[float] = set()
+    kinks: tuple[float, ...] = ()
+    reach, steep = np.inf, ()
     with np.errstate(all="ignore"):
-        size = np.abs(derivatives(z)[0])[outward]
-        size = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0))
-        for _ in range(MOST):
-            cell, a, b = _search(derivatives, low, high, lambda c: np.interp(abs(c), abs(z[outward]), size))
-            kinks |= {_rounded(c) for c in b if abs(c) > 1e-12}
+        scale = _scale(z, sampler.raw(z)[0])
+        for turn in range(MOST):
+            found = _search(sampler, low, high, scale)
+            if not turn:
+                steep = _steep(found, scale)
+            kinks = tuple(sorted({*kinks, *(_rounded(c) for c in found.above if abs(c) > SAME)}))
             if len(kinks) > MOST:
-                return None
+                distances = np.sort(np.abs(kinks))
+                reach = min(reach, float(distances[MOST]))
+                kinks = tuple(c for c in kinks if abs(c) < reach)
             # a cell with one kink may hold another, on either side of it
-            low, high = np.concatenate([low[cell], b]), np.concatenate([a, high[cell]])
-            wide = high - low > 1e-9 * np.abs(low)
+            low = np.concatenate([low[found.cell], found.above])
+            high = np.concatenate([found.below, high[found.cell]])
+            wide = (high - low > 1e-9 * np.abs(low)) & (np.minimum(np.abs(low), np.abs(high)) < reach)
             low, high = low[wide], high[wide]
             if not len(low):
-                return tuple(sorted(kinks))
-    return None
+                break
+    apart = (c for c in steep if all(abs(c - k) > 1e-4 * (1 + abs(c)) for k in kinks))
+    return Kinks(kinks, reach, tuple(apart))
 
 
-def _search(derivatives, low, high, size) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """At most one kink in each cell: which cells, and the neighbouring numbers a < b on its two sides."""
-    d = np.stack(derivatives(np.concatenate([low, high])))
+def _scale(z, value):
+    """c → the largest |σ| that is as near to 0, and |σ| is a number."""
+    outward = np.argsort(np.abs(z))
+    size = np.abs(value)[outward]
+    size = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0))
+    return lambda c: np.interp(np.abs(c), np.abs(z[outward]), size)
+
+
+def _search(sampler: Sampler, low, high, scale) -> _Found:
+    """At most one kink in each cell."""
+    d = np.stack(sampler.raw(np.concatenate([low, high])))
     a, b = np.tile(low, (ORDERS, 1)), np.tile(high, (ORDERS, 1))
     d_a, d_b = (np.tile(ends[:, None], (1, ORDERS, 1)) for ends in np.split(d, 2, axis=1))
-    for _ in range(64):
+    misfit = np.zeros(len(low))
+    for halving in range(64):
         middle = (a + b) / 2
-        d_m = np.stack(derivatives(middle))
+        d_m = np.stack(sampler.raw(middle))
         left = _misfit(a, d_a, middle, d_m) >= _misfit(middle, d_m, b, d_b)
         a, b = np.where(left, a, middle), np.where(left, middle, b)
         d_a, d_b = np.where(left, d_a, d_m), np.where(left, d_m, d_b)
+        if halving == HALVINGS - 1:
+            misfit = _misfit(a, d_a, b, d_b)[0]
         if np.all((b - a) <= 2 * np.spacing(np.abs(a))):
             break
-    row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT * size(b)))
+    at = (a[0] + b[0]) / 2
+    row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT * scale(b)))
     a, b = a[row, cell], b[row, cell]
-    real = _stands_out(derivatives, a, b) if len(cell) else np.zeros(0, bool)
+    real = _real(sampler, b, scale) if len(cell) else np.zeros(0, bool)
     # the orders may end on either of two neighbouring numbers
     cell, first = np.unique(cell[real], return_index=True)
-    return cell, a[real][first], b[real][first]
+    smooth = ~np.isin(np.arange(len(misfit)), cell) & np.isfinite(misfit)
+    return _Found(cell, a[real][first], b[real][first], np.where(smooth, misfit, 0.0), at)
 
 
-def _stands_out(derivatives, a, b) -> np.ndarray:
-    """Whether some derivative jumps from a to b by more than it varies, by rounding, on either side."""
-    # not a and b themselves: one of them may be the kink, with the mean slope for its derivative
-    step = np.array([1, 2, 5, 20, 100, 500])[:, None] * np.maximum(np.spacing(np.abs(b)), b - a)
-    sides = a - step, b + step
-    left, right = (np.stack(derivatives(side))[:ORDERS] for side in sides)
-    noise = np.ptp(left, axis=1) + np.ptp(right, axis=1)
-    return np.any(np.abs(left[:, 0] - right[:, 0]) > 4 * noise, axis=0)
+def _real(sampler: Sampler, places, scale) -> np.ndarray:
+    """Whether some derivative has different limits on the two sides of each place, or grows without bound."""
+    order = np.argsort(places)
+    first = np.diff(places[order], prepend=-np.inf) > SAME * (1 + np.abs(places[order]))
+    kinks = places[order][first]
+    outer = points(kinks)
+    z = kinks + (outer.z[1] - kinks) * DISTANCES[:, None, None]
+    d = np.stack(sampler.between(z, kinks))  # (orders, distances, sides, kinks)
+    steps = z - kinks
+    unit, least = 1 + np.abs(kinks), SIGNIFICANT * scale(kinks)
+    real = np.zeros(len(kinks), bool)
+    for k in range(ORDERS):
+        # each distance's value of the limit, by the Taylor series
+        terms = (d[k + i] * (-steps) ** i / math.factorial(i) for i in range(ORDERS + 1 - k))
+        limit = functools.reduce(operator.add, terms)
+        noise = np.ptp(limit, axis=0).sum(0)
+        step = np.abs(limit[-1, 1] - limit[-1, 0])
+        size = np.abs(limit[-1]).max(0)
+        if k == 0:
+            size = size + 1e-2 * np.abs(kinks)  # what z itself rounds by may be left after a cancellation
+        enough = least / unit**k + ROUNDING * size + (k > 0) * NOISE * scale(kinks)
+        real |= (step > 4 * noise) & (step > enough)
+        real |= np.any(_grows(np.abs(d[k])) & (np.abs(d[k, -1]) > enough), axis=0)
+    return np.any(np.abs(places[:, None] - kinks[real]) <= SAME * (1 + np.abs(places[:, None])), axis=1)
+
+
+DISTANCES = 4.0 ** -np.arange(6)
+"""From a place, in units of h, at which its limits are compared."""
+
+
+def _grows(size) -> np.ndarray:
+    """Whether it grows by the same factor, more or less, from each distance to the next smaller one."""
+    growth = size[1:] / size[:-1]
+    return np.all(growth > 1.1, axis=0) & (growth.max(0) < 1.5 * growth.min(0))
+
+
+def _steep(found: _Found, scale) -> tuple[float, ...]:
+    """The places of the largest misfits; none if they are many."""
+    size = scale(2 * np.abs(found.middle) + 1)
+    share = np.where(size > 0, found.misfit / np.where(size > 0, size, 1.0), 0.0)
+    steep: list[float] = []
+    for i in np.argsort(-share):
+        if not share[i] > STEEP or len(steep) > FEW:
+            break
+        c = float(found.middle[i])
+        if all(abs(c - other) > 0.1 * (1 + abs(c)) for other in (0.0, *steep)):
+            steep.append(c)
+    return tuple(sorted(steep)) if len(steep) <= FEW else ()
 
 
 def _misfit(a, d_a, b, d_b) -> np.ndarray:
     """m_k + h m_{k+1} in row k, m_k = |d_k(b) − d_k(a) − ½h(d_{k+1}(a) + d_{k+1}(b))|, h = b − a.
 
-    A kink in the middle of an interval keeps to the rule in one order, but then not in the next.
+    A kink in the middle of an interval keeps to the rule in one order, but then not in the next. Between a
+    place where the derivatives are numbers and one where they are not it is infinite.
     """
     rows, h = np.arange(ORDERS), b - a
     step = np.abs(d_b - d_a - h / 2 * (np.roll(d_a, -1, 0) + np.roll(d_b, -1, 0)))
     step[ORDERS] = np.abs(d_b[ORDERS] - d_a[ORDERS])
     misfit = step[rows, rows] + h * step[rows + 1, rows]
-    return np.where(np.isfinite(misfit), misfit, 0.0)
+    edge = _known(d_a) != _known(d_b)
+    return np.where(edge, np.inf, np.where(np.isfinite(misfit), misfit, 0.0))
+
+
+def _known(d) -> np.ndarray:
+    """Whether the derivatives that a row looks at are numbers; (ORDERS, cells)."""
+    rows = np.arange(ORDERS)
+    last = np.minimum(rows + 2, ORDERS)
+    return np.stack([np.isfinite(d[: last[k] + 1, k]).all(0) for k in rows])
 
 
 def _jumps(a, d_a, b, d_b, least) -> np.ndarray:
@@ -129,18 +210,18 @@ def _jumps(a, d_a, b, d_b, least) -> np.ndarray:
     gap, unit = b - a, 1 + np.abs(b)
     hit = np.zeros(a.shape, bool)
     for k in range(ORDERS):
-        slope = np.maximum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))
+        slope = np.minimum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))  # one side's may be infinite
         size = np.maximum(np.abs(d_a[k]), np.abs(d_b[k]))
         if k == 0:
             size = size + 1e-2 * np.abs(b)  # what z itself rounds by may be left after a cancellation
         hit |= np.abs(d_b[k] - d_a[k]) > 4 * gap * slope + least / unit**k + ROUNDING * size
-    return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0)
+    return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0) | (_known(d_a) != _known(d_b))
 
 
 def _rounded(c: float) -> float:
-    """The shortest decimal number within two units in the last place: 0.3 for 0.30000000000000004."""
+    """The shortest decimal number within a few units in the last place: 0.3 for 0.30000000000000004."""
     for digits in range(1, 16):
         short = float(f"{c:.{digits}g}")
-        if abs(short - c) <= 2 * np.spacing(abs(c)):
+        if abs(short - c) <= 4 * np.spacing(1 + abs(c)):
             return short
     return float(c)

@@ -13,9 +13,7 @@ import numpy as np
 
 from eft.activations import Activation, moments
 from eft.gaussian import WINDOW
-from eft.kinks import derivatives_of, find_kinks
 from eft.moments import Moments
-from eft.table import Table
 
 BLOCK = 512
 """Values of K that are evaluated at a time: one shape, so that one compilation serves every activation."""
@@ -33,13 +31,11 @@ FAR = 40.0
 class Landscape(NamedTuple):
     """An activation's moments over all scales."""
 
-    act: Activation  # with the kinks that were found
+    act: Activation
     x: np.ndarray  # (nodes,) log K, ascending
     moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
     K_known: float  # largest K of the grid whose moments are finite
     overflows: bool  # beyond it σ is infinite (else it is not a number); False where K_known is the end
-    notes: tuple[str, ...]  # what was found out about σ on the way
-    doubts: tuple[str, ...]  # what makes the moments uncertain
 
     @property
     def K(self) -> np.ndarray:
@@ -50,55 +46,40 @@ class Landscape(NamedTuple):
         return self.moments if x is self.x else sampled(self.act, np.exp(x))
 
 
-def _padded(table: Table | None) -> Table | None:
-    """The table with nodes of weight 0 up to a whole block, so that few shapes are compiled."""
-    if table is None:
-        return None
-    more, kinks = -table.z.shape[1] % BLOCK, -table.kinks.shape[1] % 4
-    return table._replace(
-        z=jnp.pad(table.z, ((0, 0), (0, more)), mode="edge"),
-        v=jnp.pad(table.v, ((0, 0), (0, more))),
-        columns=jnp.pad(table.columns, ((0, 0), (0, more), (0, 0))),
-        kinks=jnp.pad(table.kinks, ((0, 0), (0, kinks))),
-        jumps=jnp.pad(table.jumps, ((0, 0), (0, kinks), (0, 0))),
-    )
+def in_float64(function):
+    """The function, run in float64 whatever the precision in use: on the host it costs nothing."""
 
+    @functools.wraps(function)
+    def run(*args, **settings):
+        with jax.enable_x64(True):
+            return function(*args, **settings)
 
-@functools.lru_cache(maxsize=256)
-def _evaluator(act: Activation, dtype: str):
-    table = _padded(act.table(jnp.dtype(dtype)))
-    return lambda K: _moments(act.closed_form, table, K)
+    return run
 
 
 _moments = functools.partial(jax.jit, static_argnums=0)(moments)
 
 
 def sampled(act: Activation, K: np.ndarray) -> Any:
-    """The moments at any number of K as NumPy arrays of K's shape."""
+    """The moments at any number of K as NumPy arrays of K's shape, in float64."""
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK))
     blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
-    evaluate = _evaluator(act, jnp.result_type(float).name)
-    rows = [evaluate(jnp.asarray(block)) for block in blocks]
+    table = act.table(jnp.float64)
+    rows = [_moments(act.closed_form, table, jnp.asarray(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
     return Moments(*whole)  # type: ignore[arg-type]
 
 
+@functools.lru_cache(maxsize=64)
 def landscape(act: Activation) -> Landscape:
     """The landscape of an activation; the same object each time.
 
     Raises ValueError where σ is not a number at some |z| ≤ 40: no expectation exists then.
     """
-    return _landscape(act, jnp.result_type(float).name)
-
-
-@functools.lru_cache(maxsize=256)
-def _landscape(act: Activation, dtype: str) -> Landscape:
-    notes, doubts = [], []
     if not act.resolved:
         checked_far_out(act)
-        act, notes, doubts = with_found_kinks(act)
-    info = jnp.finfo(dtype)
+    info = np.finfo(float)
     ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
     inside = round((ends[2] - ends[1]) / np.log(10) * CELLS)
     parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
@@ -113,7 +94,7 @@ def _landscape(act: Activation, dtype: str) -> Landscape:
     last = len(x) - 1 if known.all() else int((~known).argmax()) - 1
     K_known = float(np.exp(x[last])) if last >= 0 else 0.0
     overflows = last < len(x) - 1 and (act.resolved or _overflows(act, K_known))
-    return Landscape(act, x, found, K_known, overflows, tuple(notes), tuple(doubts))
+    return Landscape(act, x, found, K_known, overflows)
 
 
 def checked_far_out(act: Activation) -> None:
@@ -126,18 +107,6 @@ def checked_far_out(act: Activation) -> None:
             f"the activation must be a number everywhere; {act.name} is NaN at z = {at:.4g}, "
             "where a Gaussian of variance 1 still reaches: no expectation over it exists"
         )
-
-
-def with_found_kinks(act: Activation) -> tuple[Activation, list[str], list[str]]:
-    """The activation with the kinks found beside those declared; what there is to say; what to doubt."""
-    found = find_kinks(derivatives_of(act))
-    if found is None:
-        return act, [], [f"{act.name} has more kinks than can be looked after; declare those that matter"]
-    new = [c for c in found if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
-    if not new:
-        return act, [], []
-    seen = Activation(act.fn, (*act.kinks, *new), act.name, degree=act.degree, taylor=act.taylor)
-    return seen, [f"kinks found at z = {', '.join(f'{c:.6g}' for c in new)}"], []
 
 
 def _overflows(act: Activation, K_known: float) -> bool:

@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from eft import arguments
-from eft.activations import Activation, as_activation, moments, slopes
+from eft.activations import Activation, moments, slopes
+from eft.analysis import analysed
 from eft.flow import KernelFlow, kernel_flow, saturated, warn
 from eft.gaussian import Function, tolerance
 
@@ -77,7 +78,7 @@ def ntk_flow(
     for all activations without a closed form together.
     Raises TypeError or ValueError for a bad argument, and for σ that jumps.
     """
-    act = checked_continuous(as_activation(act))
+    act = checked_continuous(analysed(act))
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     given = {
         "cw": arguments.nonnegative("cw", cw),
@@ -94,7 +95,7 @@ def ntk_flow(
     ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
     tables = act.table(cw_.dtype), act.slope_table(cw_.dtype)
     found = _flow(act.closed_form, act.slope_form, tables, flow, cw_, lw, lb, first, ratios)
-    warn(found, act)
+    warn(found, act, *act.accuracies(cw_.dtype))
     return found
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from jax import lax
 
 from eft import arguments
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.bivariate import plane
 from eft.flow import kernel_flow
 from eft.gaussian import Function
@@ -85,7 +86,7 @@ def ntk_gram_flow(
     Raises TypeError or ValueError for a bad argument; for σ that jumps; and, with different inputs, where
     σ′ jumps, unless σ is piecewise linear with its kink at 0 (ReLU and its like).
     """
-    act = checked_continuous(as_activation(act))
+    act = checked_continuous(analysed(act))
     depth = arguments.positive_int("depth", depth, maximum=10_000)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
     numbers = [checked_number(name, value) for name, value in given.items()]

@@ -1,14 +1,21 @@
-"""Where the kernel of one input ends at given (C_W, C_b): fixed points, thresholds and phase diagrams."""
+"""Where the kernel of one input ends at given (C_W, C_b): fixed points, thresholds and phase diagrams.
 
+Where the moments are not known well enough to say whether K′ > K, every result says so: by its `error`, and by
+a `QuadratureWarning`.
+"""
+
+import warnings
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
-from eft.activations import Activation, as_activation
-from eft.gaussian import Function
-from eft.landscape import CELLS, Landscape, landscape, sampled
+from eft.accuracy import cause_at
+from eft.activations import Activation
+from eft.analysis import analysed
+from eft.derivatives import Function
+from eft.gaussian import QuadratureWarning
+from eft.landscape import CELLS, Landscape, in_float64, landscape, sampled
 from eft.roots import Root, find_roots, signs
 
 ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
@@ -18,6 +25,12 @@ PHASES = ("ordered", "chaotic", "exploding", "oscillating")
 """Their names, by number."""
 
 
+EPS = float(np.finfo(float).eps)
+
+CLEAR = 1e-9
+"""Relative error of the moments up to which they are trusted."""
+
+
 class FixedPoint(NamedTuple):
     """A solution K* of K = C_b + C_W g(K)."""
 
@@ -25,6 +38,7 @@ class FixedPoint(NamedTuple):
     chi_parallel: float  # C_W g′(K*): a small change of K is multiplied by it at each layer
     chi_perp: float  # C_W⟨σ′²⟩: likewise a small angle between two inputs; inf where σ jumps
     stability: str  # "stable", "unstable", "from below", "from above" (attracts from there only), "neutral"
+    error: float  # estimated relative error of K*
 
 
 class PhaseDiagram(NamedTuple):
@@ -36,6 +50,7 @@ class PhaseDiagram(NamedTuple):
     K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
     chi_parallel: np.ndarray  # χ∥ there; where it explodes the limit for K → ∞
     chi_perp: np.ndarray  # χ⊥ there; likewise
+    error: np.ndarray  # estimated relative error of K*; inf where it is not known which K* the flow tends to
 
 
 class CriticalCurve(NamedTuple):
@@ -45,6 +60,7 @@ class CriticalCurve(NamedTuple):
     cw: np.ndarray
     cb: np.ndarray  # ≥ 0
     chi_parallel: np.ndarray  # the fixed point attracts where |χ∥| < 1
+    error: np.ndarray  # estimated relative error of C_W
 
 
 def _scalar(name: str, value: object) -> float:
@@ -62,11 +78,10 @@ def _step(K: np.ndarray, K_next: np.ndarray) -> np.ndarray:
 
 def _steps(land: Landscape, cw: float, cb: float):
     """log K → `_step` and its error."""
-    eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def at(x):
         m = land.at(x)
-        rounding = 8 * eps * (2 + np.abs(x))  # far out a power of K rounds with log K
+        rounding = 8 * EPS * (2 + np.abs(x))  # far out a power of K rounds with log K
         with np.errstate(all="ignore"):
             K_next = cb + (cw * m.g if cw else np.zeros_like(m.g))
         return _step(np.exp(x), K_next), rounding + m.error
@@ -74,23 +89,50 @@ def _steps(land: Landscape, cw: float, cb: float):
     return at
 
 
+@in_float64
 def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
     """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
 
     K* = 0 is one where C_b = 0 and σ(0) = 0. Where every K is a fixed point (ReLU at C_W = 2), K* = 0
     is given, and called neutral. `cw`, `cb` ≥ 0: numbers. Between 1e-300 and 1e300 in float64;
     K* right to about 1e-14/|1 − χ∥|. Two that are closer than √(1e-14/|K g″|), relative, are given
-    as one that attracts from one side. A function's undeclared kinks are looked for first.
+    as one that attracts from one side. A function's undeclared kinks are looked for first. Where its
+    moments are not known well enough to tell whether there are more, a `QuadratureWarning` says so.
 
     Raises TypeError or ValueError for a bad argument.
     """
     cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
-    land = landscape(as_activation(act))
-    return _fixed_points(land, cw_, cb_)[0]
+    land = landscape(analysed(act))
+    found, _, open_ = _fixed_points(land, cw_, cb_)
+    if open_:
+        _warn(land, f"whether K′ = K {_ranges(open_)}", open_[0][0])
+    return found
 
 
-def _fixed_points(land: Landscape, cw: float, cb: float) -> tuple[tuple[FixedPoint, ...], int]:
-    """The fixed points, and the sign of K′ − K beyond the last one."""
+def _warn(land: Landscape, what: str, K: float) -> None:
+    """Say what is not known, as the moments at K are not, and why."""
+    cause = cause_at(K, land.act.nodes(np.float64).accuracy)
+    warnings.warn(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning, stacklevel=4)
+
+
+def _ranges(ranges: list[tuple[float, float]]) -> str:
+    return "somewhere at K " + ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in ranges[:3])
+
+
+def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[float, float]]:
+    """The ranges of K where the moments are too uncertain to say whether K′ > K, but for those at a root."""
+    open_ = (s == 0) & ~(land.moments.error <= CLEAR)
+    for root in roots:
+        open_ &= np.abs(land.x - root.x) > 0.3
+    at = np.flatnonzero(open_)
+    parts = np.split(at, 1 + np.flatnonzero(np.diff(at) > 1)) if len(at) else []
+    return [(float(land.K[part[0]]), float(land.K[part[-1]])) for part in parts]
+
+
+def _fixed_points(
+    land: Landscape, cw: float, cb: float
+) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
+    """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
     steps = _steps(land, cw, cb)
     s = signs(*steps(land.x))
     decided = s[s != 0]
@@ -106,8 +148,9 @@ def _fixed_points(land: Landscape, cw: float, cb: float) -> tuple[tuple[FixedPoi
             stability = {1: "unstable", -1: "stable", 0: "neutral"}[int(decided[0]) if len(decided) else 0]
         else:
             stability = _stability(roots[i - len(at_zero)], parallel)
-        points.append(FixedPoint(float(value), parallel, perp, stability))
-    return tuple(points), int(decided[-1]) if len(decided) else 0
+        error = 0.0 if value == 0 else float(m.error[i]) / max(abs(1 - parallel), float(m.error[i]) ** 0.5)
+        points.append(FixedPoint(float(value), parallel, perp, stability, error))
+    return tuple(points), int(decided[-1]) if len(decided) else 0, _undecided(land, s, roots)
 
 
 def _stability(root: Root, parallel: float) -> str:
@@ -116,39 +159,47 @@ def _stability(root: Root, parallel: float) -> str:
     return "stable" if root.below > 0 and parallel >= -1 else "unstable"
 
 
+@in_float64
 def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> np.ndarray:
     """K_u, the first kernel K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
 
     It is the last fixed point, if K′ > K everywhere beyond it; inf where no K¹ explodes, 0 where all
-    do, and nan where it lies beyond the range of floating-point numbers. Where g falls somewhere (as for a
-    σ with a bump) single values of K¹ < K_u may explode too.
+    do, and nan where it lies beyond the range of floating-point numbers, or is not known (then a
+    `QuadratureWarning` says why). Where g falls somewhere (as for a σ with a bump) single values of K¹ < K_u
+    may explode too.
 
     Raises TypeError or ValueError for a bad argument.
     """
     cw_, cb_ = arguments.broadcast(
         {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     )
-    land = landscape(as_activation(act))
+    land = landscape(analysed(act))
     found = [_threshold(land, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
     return np.array(found).reshape(cw_.shape)
 
 
 def _threshold(land: Landscape, cw: float, cb: float) -> float:
-    points, beyond = _fixed_points(land, cw, cb)
+    points, beyond, open_ = _fixed_points(land, cw, cb)
+    last = points[-1].K if points else 0.0
+    if open_ and open_[-1][1] > last:
+        _warn(land, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
+        return float("nan")
     if beyond <= 0:
         return float("nan") if land.overflows and cw and land.K_known < 1e100 else float("inf")
-    return points[-1].K if points else 0.0
+    return last
 
 
+@in_float64
 def critical_curve(act: "str | Activation | Function", K: object = None) -> CriticalCurve:
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
 
     `K`: the fixed points along the curve, > 0; by default 24 decades. It ends at the critical point,
-    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0).
+    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default K whose moments are
+    not known are left out; of those that are given, a `QuadratureWarning` tells.
 
     Raises TypeError or ValueError for a bad argument.
     """
-    land = landscape(as_activation(act))
+    land = landscape(analysed(act))
     if K is None:
         k = np.exp(_curve_nodes(land))
     else:
@@ -159,25 +210,28 @@ def critical_curve(act: "str | Activation | Function", K: object = None) -> Crit
         cb = k - cw * m.g
         cb = np.where(np.abs(cb) <= 1e-12 * k, 0.0, cb)
         kept = np.isfinite(cw) & (cw > 0) & (cb >= 0)
-    return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept])
+    uncertain = kept & ~(m.error <= CLEAR)
+    if uncertain.any() and K is not None:
+        _warn(land, f"the curve at K = {k[uncertain][0]:.4g}", float(k[uncertain][0]))
+    kept &= ~uncertain if K is None else True
+    return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept], m.error[kept])
 
 
 def _curve_nodes(land: Landscape) -> np.ndarray:
     """log K along the curve: those of the landscape, the ends where C_b = 0, and more nodes next to these."""
     x = land.x[(np.abs(land.x) <= 12 * np.log(10)) & (np.exp(land.x) <= land.K_known)]
 
-    eps = float(jnp.finfo(jnp.result_type(float)).eps)
-
     def bias(x):
         m = land.at(x)
         with np.errstate(all="ignore"):
-            return _step(m.g / m.slope2, np.exp(x)), 8 * eps * (2 + np.abs(x)) + m.error
+            return _step(m.g / m.slope2, np.exp(x)), 8 * EPS * (2 + np.abs(x)) + m.error
 
     ends = [root.x for root in find_roots(bias, x)]
     cell = 2 * np.log(10) / CELLS * np.linspace(-1, 1, 65)
     return np.unique(np.concatenate([x, ends, *(end + cell for end in ends)]))
 
 
+@in_float64
 def phase_diagram(
     act: "str | Activation | Function", cw: object, cb: object, *, x2: object = 1.0, K1: object = None
 ) -> PhaseDiagram:
@@ -188,7 +242,8 @@ def phase_diagram(
     way K → ∞ (exploding). That is the whole story where g rises with K; where χ∥ < −1 the phase
     is called oscillating.
 
-    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3).
+    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3). Where the moments are
+    not known well enough, `error` says so, and a `QuadratureWarning`.
     Raises TypeError or ValueError for a bad argument.
     """
     axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
@@ -196,11 +251,11 @@ def phase_diagram(
         if axis.ndim != 1 or not axis.size:
             raise ValueError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
     cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
-    land = landscape(as_activation(act))
+    land = landscape(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
     W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
     log_g = _log_g(land)
-    cell, ending = _brackets(land, log_g, W, B, start)
+    cell, ending, lost = _brackets(land, log_g, W, B, start)
     K = np.select(
         [ending == -1, ending == 1, ending == 2],
         [0.0, np.exp(land.x[-1]), start],
@@ -215,8 +270,16 @@ def phase_diagram(
     parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
     phase = np.where(perp > 1, CHAOTIC, ORDERED)
     phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
+    with np.errstate(all="ignore"):
+        error = np.where(ending == 0, m.error / np.maximum(np.abs(1 - parallel), np.sqrt(m.error)), 0.0)
+    error = np.where(lost, np.inf, error)
+    if (uncertain := ~(error <= CLEAR) & ~(m.error <= CLEAR) | lost).any():
+        worst = int(error.argmax())
+        where = f"C_W = {W[worst]:.4g}, C_b = {B[worst]:.4g} and {uncertain.sum() - 1} more"
+        _warn(land, f"the phase at {where}", float(min(K[worst], land.K[-1])))
     shape = cb_.size, cw_.size
-    return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in (phase.astype(np.int8), K, parallel, perp)))
+    fields = phase.astype(np.int8), K, parallel, perp, error
+    return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in fields))
 
 
 class _LogG(NamedTuple):
@@ -245,17 +308,21 @@ def _log_g(land: Landscape) -> _LogG:
     return _LogG(x, _quintic(at, np.diff(x)))
 
 
-def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray]:
+def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The node below the fixed point that each flow tends to; and −1 where that is 0, 1 where there is none.
 
-    2 stands for a K¹ that is a fixed point itself.
+    2 stands for a K¹ that is a fixed point itself. Last, whether the flow came where its way is not known.
     """
     x, nodes, K, g = land.x, len(land.x), np.exp(land.x), land.moments.g
-    rounding = 16 * float(jnp.finfo(jnp.result_type(float)).eps) * (2 + np.abs(x))
+    error = np.where(land.moments.error <= CLEAR, 0.0, land.moments.error)
+    lost = np.zeros(len(cw), bool)
+    rounding = 16 * EPS * (2 + np.abs(x))
 
     def sign(i, of):
         with np.errstate(all="ignore"):
             step = cb[of] + np.where(cw[of] > 0, cw[of] * g[i], 0.0) - K[i]
+            unknown = np.abs(step) <= error[i] * (np.abs(step + K[i]) + K[i])
+            lost[of] |= unknown & (error[i] > 0)
             return np.where(np.abs(step) > rounding[i] * K[i], np.sign(step), 0.0).astype(int)
 
     with np.errstate(all="ignore"):
@@ -274,7 +341,7 @@ def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray,
         moving = moving[(node[moving] >= 0) & (node[moving] < nodes)]
         moving = moving[sign(node[moving], moving) != -way[moving]]
     ending = np.where(way == 0, 2, np.where(node < 0, -1, np.where(node >= nodes, 1, 0)))
-    return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending
+    return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending, lost
 
 
 def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:

@@ -16,7 +16,9 @@ import jax.numpy as jnp
 
 from eft.activations import Activation
 from eft.bivariate import plane
-from eft.gaussian import density, derivative, jump_at
+from eft.derivatives import derivative
+from eft.gaussian import density
+from eft.limits import jump_at
 from eft.rules import graded
 
 SAME = 1e-14

@@ -11,23 +11,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
-from eft.gaussian import OFFSETS, combined, half_line, jump, sides
+from eft.accuracy import Accuracy, error_at
+from eft.derivatives import Array, Function, leibniz
+from eft.limits import exponent, limits, numpy_of
 from eft.moments import odd_factorial
 from eft.table import (
-    Array,
+    HALF,
+    Kind,
+    Nodes,
     Sampled,
     Table,
+    built,
+    centres,
     differences,
-    edges,
+    edge_doubts,
     everywhere,
+    finite_columns,
     in_blocks,
-    leibniz,
-    product,
+    lost,
+    summed,
     table,
     table_moments,
     weights,
+    without_lost,
 )
 
 
@@ -48,15 +55,31 @@ class SlopeMoments(NamedTuple):
 
 
 class CrossTable(NamedTuple):
-    """F and S at the nodes of one rule; a leading axis over rules."""
+    """F and S at the nodes; the fields are those of `Table`."""
 
-    z: Array  # (nodes,) on the half line
-    v: Array  # (nodes,) weights
-    columns: Array  # (nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S²
-    bounded: Array  # () smallest |z| at which one of them is not finite, or inf
+    z: Array  # (rules, nodes)
+    v: Array  # (rules, nodes)
+    columns: Array  # (rules, nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S²
+    bounded: Array  # (4,)
+    last: Array  # (4,)
     kinks: Array  # (kinks,)
     kicks: Array  # (kinks,) σ[σ′³]/3 at the kinks: what σσ′²σ″ = σ(σ′³)′/3 contains of δ(z−c)
-    edges: Array  # (2, 4, 4) as in `Table`
+    infinite: Array  # (4,)
+    edges: Array  # (2, 4, 4)
+    accuracy: Accuracy
+
+    PER_RULE = ("z", "v", "columns")
+
+    def part(self, mask: np.ndarray) -> "CrossTable":
+        """What some of the nodes contribute at most."""
+        columns = numpy_of(self.columns).abs(self.columns)
+        return self._replace(
+            v=self.v * mask, columns=columns, kicks=0 * self.kicks, bounded=np.full(4, np.inf)
+        )
+
+
+CROSS_USED = ((0,), (0, 1, 2, 3, 4, 5, 6), (7, 8), (8,))
+"""The columns on which ⟨FS⟩, the covariance, ⟨σσ′²σ″⟩ and ⟨S²⟩ stand."""
 
 
 class SlopeTable(NamedTuple):
@@ -80,6 +103,14 @@ class _Slope:
     def resolved(self) -> bool:
         return self.of.resolved
 
+    @property
+    def fn(self) -> Function:
+        return lambda z: self.derivatives(z)[0]
+
+    @property
+    def reach(self) -> float:
+        return self.of.reach
+
     def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]:
         return six_derivatives(self.of, z)[1:]
 
@@ -91,59 +122,46 @@ def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def slope_table(act: Sampled, dtype) -> SlopeTable:
-    """The table of an activation; made in float64 where that is switched on, as `eft.table.table`."""
-    widest = jnp.result_type(float)
-    kinks = np.array(sorted({0.0, *act.kinks}), widest)
-    ends = np.array([sides(c, widest) for c in kinks]).T
-    rows = []
-    for offset in OFFSETS[:1] if act.resolved else OFFSETS:
-        z, v = (a.astype(widest) for a in half_line(act.kinks, offset))
-        with jax.ensure_compile_time_eval():
-            s = jax.jit(functools.partial(six_derivatives, act))(np.concatenate([*ends, -z, z]))
-        if not any(isinstance(d, Tracer) for d in s):
-            s = tuple(map(np.asarray, s))
-        with np.errstate(all="ignore"):
-            rows.append(_cross_table(z, v, s, kinks, ends[1] - ends[0], dtype))
-    cross = CrossTable(*(_stacked(field, dtype) for field in zip(*rows, strict=True)))
-    return SlopeTable(table(_Slope(act), dtype), cross)
+    """The table of an activation."""
+    cross = Kind(_assemble, _cross_sums, _units, _doubts)
+    return SlopeTable(
+        table(_Slope(act), dtype), built(act, functools.partial(six_derivatives, act), cross, dtype)
+    )
 
 
-def _numpy_of(array) -> Any:
-    return np if isinstance(array, np.ndarray | np.generic) else jnp
-
-
-def _stacked(field, dtype) -> jax.Array:
-    return jnp.asarray(_numpy_of(field[0]).stack(field), dtype)
-
-
-def _cross_table(z, v, s, kinks, gap, dtype) -> CrossTable:
-    """One rule's, from σ, …, σ⁽⁵⁾ just below 0 and the kinks, above them, at −z and at z."""
-    xp = _numpy_of(s[0])
-    F, S = leibniz(s[:5], s[:5]), leibniz(s[1:], s[1:])
-    cuts = np.cumsum([len(kinks), len(kinks), len(z)])
-    zero = int(np.abs(kinks).argmin())
-
-    def parts(F):
-        """F, F′, … below the kinks, above them, at −z, and at z."""
-        return tuple(zip(*(xp.split(d, cuts) for d in F), strict=True))
-
-    def apart(F):
-        below, above, left, right = parts(F)
-        below, above = (tuple(d[zero] for d in side) for side in (below, above))
-        return differences(z, below, above, left, right, gap[zero])
-
+def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
+    xp = numpy_of(at.left)
+    left, right, kinks = (
+        (xp.stack(leibniz(tuple(s[:5]), tuple(s[:5]))), xp.stack(leibniz(tuple(s[1:]), tuple(s[1:]))))
+        for s in (at.left, at.right, at.kink_values)
+    )
+    apart = []
+    sizes = at.size**2, xp.max(xp.abs(at.kink_values[1, 1])) ** 2
+    for F_left, F_right, F_kinks, size in zip(left, right, kinks, sizes, strict=True):
+        F = limits(at.at_kinks, F_kinks, size)
+        apart.append(differences(centres(F, at.zero, F_left, F_right), F, at, F_left, F_right))
     columns = 0
-    for (f0, f1), (s0, s1), (F0, F1, *_), (S0, S1, *_) in zip(
-        apart(F), apart(S), parts(F)[2:], parts(S)[2:], strict=True
-    ):
-        columns = columns + xp.stack([F0 * S0, f0, s0, f0 * s0, f1, s1, f1 * s1, F1 * S1 / 4, S0 * S0], -1)
-    finite = xp.all(xp.abs(columns) <= float(jnp.finfo(dtype).max), axis=1)
-    columns = xp.where(finite[:, None], columns, 0.0)
-    (cube, slope, *_), (cube_above, slope_above, *_) = parts(leibniz(S, s[1:]))[:2]
-    kicks = parts(s)[0][0] * jump(cube, cube_above, slope, slope_above, gap) / 3
-    bounded = xp.min(xp.where(finite, np.inf, z))
-    made = CrossTable(z, v, columns, bounded, kinks, kicks, np.zeros((2, 4, 4), z.dtype))
-    return made._replace(edges=edges(_cross_sums, made))
+    for side, (F, S) in enumerate((left, right)):
+        (f0, f1), (s0, s1) = (parts[side] for parts in apart)
+        columns = columns + xp.stack(
+            [F[0] * S[0], f0, s0, f0 * s0, f1, s1, f1 * s1, F[1] * S[1] / 4, S[0] * S[0]], -1
+        )
+    columns, bounded, last = finite_columns(columns, at, CROSS_USED, most)
+    cube = xp.stack(leibniz(tuple(kinks[1]), tuple(at.kink_values[1:])))
+    cube = limits(at.at_kinks, cube, xp.max(xp.abs(cube[0, 1])))
+    s = limits(at.at_kinks, at.kink_values, at.size)
+    kicks = (s.below[0] + s.above[0]) / 2 * cube.jumps[0] / 3
+    a0, a1 = (exponent(at.at_kinks, d, at.size) * (not resolved) for d in at.kink_values[:2])
+    diverges = xp.stack([a0 + a1, a0 + a1, 2 * a1, 2 * a1]) >= HALF
+    return CrossTable(
+        at.z, at.v, columns, bounded, last, at.kinks, kicks, diverges * 1.0,
+        np.zeros((2, 4, 4)), Accuracy.exact(),
+    )  # fmt: skip
+
+
+def _doubts(act: Sampled, at: Nodes, made: CrossTable) -> list:
+    """What the spread of the rules cannot see; σ′ as the slope of σ is looked at in `eft.table`."""
+    return edge_doubts(act, at, made, _cross_sums, _units)
 
 
 def _cross_sums(made: CrossTable, K) -> Any:
@@ -151,27 +169,25 @@ def _cross_sums(made: CrossTable, K) -> Any:
 
     ⟨fs⟩ − ⟨f⟩⟨s⟩ is taken by the shifts, to 0 or to infinity, that cancel less. 4σσ′²σ″ = F′S′.
     """
-    sums = product(made.v * weights(made.z, K[..., None]), made.columns)
-    xp = _numpy_of(sums)
-    both, f0, s0, q0, f1, s1, q1, bend, SS = xp.moveaxis(sums, -1, 0)
+    both, f0, s0, q0, f1, s1, q1, bend, SS = summed(made, K)
+    xp = numpy_of(both)
     p = weights(made.kinks, K[..., None])
     bend = bend + xp.sum(xp.where(p > 0, made.kicks * p, 0.0), -1)
     cov = xp.where(xp.abs(f0 * s0) <= xp.abs(f1 * s1), q0 - f0 * s0, q1 - f1 * s1)
-    return xp.where(made.bounded < 38 * xp.sqrt(K), np.inf, xp.stack([both, cov, bend, SS]))
+    moments = xp.stack([both, cov, bend, SS])
+    return without_lost(made, K, moments, _units(moments, K))
+
+
+def _units(moments, K) -> Any:
+    """What the errors are relative to: ⟨FS⟩ for the covariance, ⟨S²⟩ for ⟨σσ′²σ″⟩."""
+    return numpy_of(moments).abs(moments[np.array([0, 0, 3, 3])])
 
 
 def _cross_moments(made: CrossTable, K: jax.Array) -> tuple[jax.Array, ...]:
     """⟨FS⟩, the covariance, ⟨σσ′²σ″⟩, and the relative error."""
-    found, outside = jax.vmap(functools.partial(everywhere, _cross_sums), in_axes=(0, None))(made, K)
-    error = jnp.maximum(jnp.finfo(K.dtype).eps, jnp.max(outside, axis=0))
-    mean = found[0]
-    if len(found) > 1:
-        size = jnp.abs(found[0][np.array([0, 0, 3, 3])])
-        known, spread = combined(found, size)
-        unknown = (spread > 0) & jnp.isfinite(mean)
-        error = jnp.maximum(error, jnp.max(jnp.where(unknown, spread / size, 0.0), axis=0))
-        mean = jnp.where(jnp.isfinite(mean), known, mean)
-    return *mean[:3], error
+    moments, outside = everywhere(_cross_sums, made, K)
+    error = jnp.maximum(error_at(made.accuracy, K), outside)
+    return *moments[:3], jnp.where(lost(made, moments, K), jnp.inf, error)
 
 
 def slope_moments(made: SlopeTable, K: jax.Array) -> SlopeMoments:

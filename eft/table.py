@@ -13,32 +13,68 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.custom_derivatives import SymbolicZero
 
-from eft.gaussian import OFFSETS, WINDOW, Function, combined, derivative, half_line, jump, sides
+from eft.accuracy import (
+    BEYOND,
+    EDGE,
+    GRID,
+    SETTLED,
+    SLOPE,
+    Accuracy,
+    error_at,
+    measured,
+    share,
+    slope_mismatch,
+)
+from eft.derivatives import Array, Function, Sampler, is_traced, leibniz
+from eft.gaussian import WINDOW, half_line
+from eft.limits import DISTANCE, Limits, Points, exponent, limits, numpy_of, points
 from eft.moments import Moments
 
-Array = jax.Array | np.ndarray
+Derivatives = Callable[[Any], tuple[Any, ...]]
+
 HIGHEST = jax.lax.Precision.HIGHEST
 
 RUN = 32
 """Terms that are summed one after the other in float32."""
 
+PAD = 256
+"""The nodes of a function of the user's are filled up to a multiple of it, so that few shapes are compiled."""
+
+HALF = 0.4999
+"""a of σ ~ |z−c|^{−a} from which on σ² cannot be integrated."""
+
+USED = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
+"""The columns on which g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″ stand."""
+
 
 class Table(NamedTuple):
-    """An activation at the nodes of one rule, and what its kinks add; a leading axis over rules."""
+    """An activation at the nodes, and what its kinks add. The mean over the rules is taken."""
 
-    z: Array  # (nodes,) on the half line
-    v: Array  # (nodes,) weights
-    columns: Array  # (nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`
-    bounded: Array  # () smallest |z| at which an integrand is not finite, or inf
+    z: Array  # (rules, nodes) on the half line
+    v: Array  # (rules, nodes) weights
+    columns: Array  # (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite
+    bounded: Array  # (6,) for each moment the smallest |z| at which an integrand is not finite, or inf
+    last: Array  # (6,) the largest weight × integrand just before
     kinks: Array  # (kinks,) 0 and where σ or a derivative jumps
     jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
-    discontinuous: Array  # () 1 if σ itself jumps, else 0
+    infinite: Array  # (6,) 1 for each moment that is infinite at every K, else 0
+    near: Array  # (2,) the K below which g′ and g″ are taken from F″ and F⁗
+    rough: Array  # () 1 if F′ has no limit at some kink, so that F″ cannot be integrated, else 0
     edges: Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
     centres: Array  # (2,) F₀ = F(0), and F_∞ where F has a limit far out (else F₀)
-    centred: Array  # (nodes, 2, 2) F less either centre, at −z and at z
+    centred: Array  # (rules, nodes, 2, 2) F less either centre, at −z and at z
+    accuracy: Accuracy  # the relative error at every scale, and its cause
+
+    PER_RULE = ("z", "v", "columns", "centred")
+
+    def part(self, mask: np.ndarray) -> "Table":
+        """What some of the nodes contribute at most."""
+        columns = numpy_of(self.columns).abs(self.columns)
+        return self._replace(
+            v=self.v * mask, columns=columns, jumps=0 * self.jumps, bounded=np.full(len(USED), np.inf)
+        )
 
 
 class Sampled(Protocol):
@@ -48,112 +84,266 @@ class Sampled(Protocol):
     def kinks(self) -> tuple[float, ...]: ...
     @property
     def resolved(self) -> bool: ...
+    @property
+    def reach(self) -> float: ...
+    @property
+    def fn(self) -> Function: ...
     def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]: ...
 
 
-def leibniz(a: tuple, b: tuple) -> tuple:
-    """(ab)⁽ᵏ⁾ = Σ_j C(k, j) a⁽ʲ⁾ b⁽ᵏ⁻ʲ⁾ for k = 0 … 4."""
-    terms = ([math.comb(k, j) * a[j] * b[k - j] for j in range(k + 1)] for k in range(5))
-    return tuple(functools.reduce(operator.add, row) for row in terms)
+class Nodes(NamedTuple):
+    """Where an activation is looked at, and what it gives there."""
+
+    z: np.ndarray  # (rules, nodes)
+    v: np.ndarray
+    at_kinks: Points
+    kinks: np.ndarray  # (kinks,) 0 among them
+    zero: int  # which of them is 0
+    kink_values: Any  # (orders, 3, 2, kinks)
+    left: Any  # (orders, rules, nodes) at −z
+    right: Any  # at z
+
+    @property
+    def size(self) -> Any:
+        """The largest |σ| at |z| ≤ 1, but for next to 0."""
+        xp = numpy_of(self.left)
+        near = (self.z > 0.1) & (self.z <= 1.0)
+        values = xp.where(near, xp.maximum(xp.abs(self.left[0]), xp.abs(self.right[0])), 0.0)
+        return xp.max(xp.where(xp.isfinite(values), values, 0.0))
 
 
-def nested_derivatives(fn: Function, z: jax.Array) -> tuple[jax.Array, ...]:
-    """σ, σ′, σ″, σ‴, σ⁗ at z by nested forward differentiation."""
-    orders = [fn]
-    for _ in range(4):
-        orders.append(derivative(orders[-1]))
-    return tuple(f(z) for f in orders)
+def nodes(act: Sampled, derivatives: Derivatives, rules: int) -> Nodes:
+    """σ, σ′, … at the nodes and at the kinks. `derivatives` is a `Sampler`, unless σ closes over traced values."""
+    dtype = np.dtype(np.float64 if isinstance(derivatives, Sampler) else jnp.result_type(float))
+    kinks = np.array(sorted({0.0, *act.kinks}), dtype)
+    finer = 1.0 if act.resolved else FINER
+    each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
+    z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
+    at_kinks = points(kinks)
+    where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
+    found = derivatives(where if isinstance(derivatives, Sampler) else jnp.asarray(where))
+    s = numpy_of(found[0]).stack(found)
+    cuts = np.cumsum([at_kinks.z.size, z.size])
+    parts = numpy_of(s).split(s, cuts, axis=1)
+    shapes = at_kinks.z.shape, z.shape, z.shape
+    values, left, right = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
+    return Nodes(z, v, at_kinks, kinks, int(np.abs(kinks).argmin()), values, left, right)
+
+
+FINER = 1e-4
+"""A function of the user's may have structure at a kink, or in its place, down to 1e-7 of the kink."""
+
+RULES = (6, 24)
+"""How many rules are tried, unless one is known to resolve the activation."""
+
+
+class Kind(NamedTuple):
+    """What a table is made for."""
+
+    assemble: Callable  # (nodes, resolved, largest number) → table
+    sums: Callable  # (table, K) → expectations
+    units: Callable  # (expectations, K) → what their errors are relative to
+    doubts: Callable  # (activation, nodes, table) → [(cause, error)]
+
+
+def built(act: Sampled, derivatives: Derivatives, kind: Kind, dtype) -> Any:
+    """A table by one rule where that resolves the activation, else by as many as are needed.
+
+    It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
+    itself is compiled; by JAX where the activation closes over traced values.
+    """
+    traced = is_traced(act.fn)
+    sample = derivatives if traced else Sampler(derivatives, act.kinks)
+    with np.errstate(all="ignore"):
+        # more rules do not help against kinks that are not known
+        tried = (1,) if act.resolved else RULES[:1] if traced or act.reach < np.inf else RULES
+        for rules in tried:
+            at = nodes(act, sample, rules)
+            made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
+            if act.resolved:
+                break
+            doubts = functools.partial(kind.doubts, act, at)
+            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1])
+            if found is not None:
+                made = found
+                break
+        made = made._replace(edges=edges(kind.sums, made))
+        return jax.tree.map(
+            lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a, dtype)), made
+        )
+
+
+def _equally_long(rules: list) -> list:
+    """The rules, the shorter ones with more nodes of weight 0."""
+    longest = max(len(z) for z, _ in rules)
+    longest += -longest % PAD if len(rules) > 1 else 0
+    return [
+        (np.pad(z, (0, longest - len(z)), mode="edge"), np.pad(v, (0, longest - len(v)))) for z, v in rules
+    ]
 
 
 def table(act: Sampled, dtype) -> Table:
-    """The table of an activation: by one rule where that is known to resolve it, else by three.
-
-    It is made in float64 where that is switched on, also for use in float32, and by NumPy, so that
-    nothing but the activation itself is compiled; by JAX where the activation closes over traced values.
-    """
-    widest = jnp.result_type(float)
-    offsets = OFFSETS[:1] if act.resolved else OFFSETS
-    kinks = np.array(sorted({0.0, *act.kinks}), widest)
-    below, above = np.array([sides(c, widest) for c in kinks]).T
-    rows = []
-    for offset in offsets:
-        z, v = (a.astype(widest) for a in half_line(act.kinks, offset))
-        with jax.ensure_compile_time_eval():
-            s = jax.jit(act.derivatives)(np.concatenate([below, above, -z, z]))
-        if not any(isinstance(d, Tracer) for d in s):
-            s = tuple(map(np.asarray, s))
-        with np.errstate(all="ignore"):
-            rows.append(_assemble(z, v, s, kinks, above - below, dtype))
-    fields = zip(*rows, strict=True)
-    return Table(*(jnp.asarray(_numpy_of(field[0]).stack(field), dtype) for field in fields))
+    """The table of an activation."""
+    return built(act, act.derivatives, Kind(_assemble, _sums, _units, _doubts), dtype)
 
 
-def _numpy_of(array) -> Any:
-    """NumPy for its own arrays, jax.numpy for JAX's."""
-    return np if isinstance(array, np.ndarray | np.generic) else jnp
-
-
-def _assemble(z, v, s, kinks, gap, dtype) -> Table:
-    """One rule's table, from σ, σ′, …, σ⁗ below 0 and the kinks, above them, at −z and at z."""
-    xp = _numpy_of(s[0])
-    cuts = np.cumsum([len(gap), len(gap), len(z)])
-    s_below, s_above, s_left, s_right = zip(*(xp.split(d, cuts) for d in s), strict=True)
-    F_below, F_above, F_left, F_right = (leibniz(s, s) for s in (s_below, s_above, s_left, s_right))
-    zero = int(np.abs(kinks).argmin())
-    below, above = (tuple(d[zero] for d in F) for F in (F_below, F_above))
-    left, right = differences(z, below, above, F_left, F_right, gap[zero])
-    columns = _integrands(-z, s_left, F_left, left) + _integrands(z, s_right, F_right, right)
-    finite = xp.all(xp.abs(columns) <= float(jnp.finfo(dtype).max), axis=1)
-    made = Table(
-        z,
-        v,
-        xp.where(finite[:, None], columns, 0.0),
-        xp.min(xp.where(finite, np.inf, z)),
-        kinks,
-        xp.stack([jump(F_below[k], F_above[k], F_below[k + 1], F_above[k + 1], gap) for k in range(4)], -1),
-        xp.any(jump(s_below[0], s_above[0], s_below[1], s_above[1], gap) != 0).astype(z.dtype),
-        np.zeros((2, 6, 4), z.dtype),
-        xp.stack(centres(below, above, F_left, F_right)),
-        xp.stack([xp.stack(left, -1), xp.stack(right, -1)], 1),
+def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
+    xp = numpy_of(at.left)
+    F_left, F_right, F_kinks = (
+        xp.stack(leibniz(tuple(s), tuple(s))) for s in (at.left, at.right, at.kink_values)
     )
-    return made._replace(edges=edges(_sums, made))
+    F, s = limits(at.at_kinks, F_kinks, at.size**2), limits(at.at_kinks, at.kink_values, at.size)
+    centre = centres(F, at.zero, F_left, F_right)
+    apart = differences(centre, F, at, F_left, F_right)
+    rough = ~F.exists & (not resolved)
+    columns = _integrands(-at.z, at.left, F_left, apart[0], rough[1].any())
+    columns = columns + _integrands(at.z, at.right, F_right, apart[1], rough[1].any())
+    columns, bounded, last = finite_columns(columns, at, USED, most)
+    a0, a1 = (exponent(at.at_kinks, d, at.size) * (not resolved) for d in at.kink_values[:2])
+    jumps = xp.any(s.jumps[0] != 0)
+    diverges = xp.stack([a0, 2 * a0, 2 * a0, a0, xp.where(jumps, 1.0, a1), a0]) >= HALF
+    near = [_near(at.kinks, rough[: k + 1].any(0)) for k in (1, 3)]
+    made = Table(
+        at.z, at.v, columns, bounded, last, at.kinks, F.jumps[:4].T, diverges * 1.0, xp.stack(near),
+        rough[1].any() * 1.0, np.zeros((2, len(USED), 4)), xp.stack(centre),
+        xp.stack([xp.stack(side, -1) for side in apart], -2), Accuracy.exact(),
+    )  # fmt: skip
+    return made if resolved else made._replace(near=xp.minimum(made.near, _where_forms_cross(made)))
 
 
-def centres(below, above, left, right) -> tuple:
+WORSE = 0.1
+"""The share of one form's terms, in absolute values, that those of the other must stay below to replace it."""
+
+
+def _where_forms_cross(made: Table) -> Any:
+    """The K from which on ½⟨F″⟩ cancels much more than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other form."""
+    xp = numpy_of(made.columns)
+    K = GRID.astype(made.z.dtype)
+    every = made.part(np.ones(made.z.shape))
+    crossed = [other < WORSE * one for one, other in (_slopes(every, K), _bends(every, K))]
+    return xp.stack([xp.min(xp.where(c, K, np.inf)) for c in crossed])
+
+
+def _near(kinks: np.ndarray, rough) -> Any:
+    """The K below which a form with F″ or F⁗ holds: 1, or so small that the Gaussian sees no rough kink."""
+    xp = numpy_of(rough)
+    return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
+
+
+def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, Any, Any]:
+    """The columns, 0 where they are not finite; and for each moment, from which |z| on; its last terms before."""
+    xp = numpy_of(columns)
+    finite = xp.abs(columns) <= most
+    columns = xp.where(finite, columns, 0.0)
+    # next to a kink a derivative may be infinite: what is left out there is accounted for as an edge
+    far = ~_beside_kinks(at.z, at.kinks, DISTANCE)
+    bounded, last = [], []
+    for indices in used:
+        bad = ~finite[..., list(indices)].all(-1) & far
+        first = xp.min(xp.where(bad, at.z, np.inf))
+        terms = xp.abs(at.v[..., None] * columns[..., list(indices)]).max(-1)
+        bounded.append(first)
+        late = xp.max(xp.where((at.z < first) & (at.z > LATE * first), terms, 0.0))
+        last.append(xp.minimum(late, most))
+    return columns, xp.stack(bounded), xp.stack(last)
+
+
+ROUGHLY = 1e-11
+"""The accuracy of a sum, relative to that of the absolute values, when it is no more than a check."""
+
+UNRESOLVED = 2e-14
+"""|z−c|/|c| below which floating-point numbers are too coarse for a slope that grows without bound."""
+
+LATE = 0.8
+"""Terms at |z| beyond this share of where the integrand ends say whether it has died out by then."""
+
+
+def _beside_kinks(z: np.ndarray, kinks: np.ndarray, distance: float) -> np.ndarray:
+    """The nodes nearer to a kink than that, relative to it; at 0 the innermost ones."""
+    places = np.unique(np.abs(kinks))
+    return np.any([np.abs(z - c) <= (distance * c if c else 10 * z.min()) for c in places], axis=0)
+
+
+def _doubts(act: Sampled, at: Nodes, made: Table) -> list:
+    """What the spread of the rules cannot see."""
+    jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
+    K = GRID.astype(at.z.dtype)
+    moments = _sums(made, K)
+    missed = slope_mismatch(at, jumps, moments[4])
+    unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
+    missed = numpy_of(missed).where(unbounded, 0.0, missed)
+    apart = _forms_apart(made, K, _units(moments, K))
+    return [(SLOPE, missed), (SLOPE, apart), *edge_doubts(act, at, made, _sums, _units)]
+
+
+def _forms_apart(made: Table, K, units) -> Any:
+    """How far the two forms of g′, and those of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
+    xp = numpy_of(made.columns)
+    every = np.ones(made.z.shape)
+    missed = []
+    for near, form in enumerate((_slopes, _bends)):
+        one, other = form(made, K)
+        noise = ROUGHLY * sum(form(made.part(every), K))
+        size = units[(3, 5)[near]]
+        difference = (xp.abs(one - other) - noise) / xp.where(size > 0, size, 1.0)
+        # farther out F⁗ is all rounding
+        both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
+        missed.append(xp.where((difference > 0) & both & xp.isfinite(size), difference, 0.0))
+    return xp.maximum(*missed)
+
+
+def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, units: Callable) -> list:
+    """What comes from next to the kinks, where z is too coarse, and from beyond the kinks that are known."""
+    singular = functools.reduce(
+        operator.or_, (exponent(at.at_kinks, d, at.size) > 0.05 for d in at.kink_values[:3])
+    )
+    beside = _beside_kinks(made.z, made.kinks, UNRESOLVED)
+    edge = share(made, beside & singular, sums, units)
+    found = [(EDGE, numpy_of(edge).where(edge > SETTLED, edge, 0.0))]
+    if act.reach < np.inf:
+        found.append((BEYOND, share(made, made.z > act.reach, sums, units)))
+    return found
+
+
+def centres(F: Limits, zero: int, left, right) -> tuple:
     """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out."""
-    xp = _numpy_of(left[0])
-    F0 = (below[0] + above[0]) / 2
-    far_out = (left[0][-1] + right[0][-1]) / 2
+    xp = numpy_of(left)
+    F0 = (F.below[0, zero] + F.above[0, zero]) / 2
+    far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
     return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
 
 
-def differences(z, below, above, left, right, gap) -> tuple[tuple, tuple]:
+def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple]:
     """F − F₀ and F − F_∞ at −z, and at z, so that neither cancels where it is small.
 
-    From F, F′, … F⁗ just below and above 0, and at ∓z. F₀ is the mean of both sides, F_∞ that far out.
+    From F, F′, … F⁗ on either side of 0, and at ∓z. F₀ is the mean of both sides, F_∞ that far out.
     """
-    xp = _numpy_of(left[0])
-    F0, far = centres(below, above, left, right)
-    step = jump(below[0], above[0], below[1], above[1], gap) / 2
-    near = (np.abs(z) < np.finfo(z.dtype).eps ** 0.2) & (F0 != 0)
+    xp = numpy_of(left)
+    F0, far = centre
+    step = F.jumps[0, at.zero] / 2
+    regular = F.exists[:4, at.zero].all()
+    near = (at.z < np.finfo(at.z.dtype).eps ** 0.2) & (F0 != 0) & regular
     found = []
-    for y, F, a0, (_, a1, a2, a3, a4) in ((-z, left[0], -step, below), (z, right[0], step, above)):
+    for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
+        _, a1, a2, a3, a4 = side[:, at.zero]
         y = xp.where(near, y, 0.0)
         # F − F(0) from the series at that side of 0, where the difference would cancel
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
-        from_zero = xp.where(near & xp.isfinite(series), series, F - F0)
-        found.append((from_zero, xp.where(far == F0, from_zero, F - far)))
+        from_zero = xp.where(near & xp.isfinite(series), series, values - F0)
+        found.append((from_zero, xp.where(far == F0, from_zero, values - far)))
     return found[0], found[1]
 
 
-def _integrands(z, s, F, centred) -> Any:
-    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last."""
-    xp = _numpy_of(s[0])
+def _integrands(z, s, F, centred, rough) -> Any:
+    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last.
+
+    The last is ¼z³F′ where F″ cannot be integrated.
+    """
+    xp = numpy_of(s)
     F, F1, F2, _, F4 = F
     from_zero, from_far = centred
-    F4 = xp.where(xp.isfinite(F4), F4, 0.0)
     moments = (F, F * F, from_zero, from_zero**2, from_far, from_far**2, s[1] ** 2)
-    slopes = (F2 / 2, F4 / 4, z * F1 / 2, (z * z * F2 - z * F1) / 4)
+    slopes = (F2 / 2, F4 / 4, z * F1 / 2, xp.where(rough, z**3 * F1, z * z * F2 - z * F1) / 4)
     return xp.stack(moments + slopes, axis=-1)
 
 
@@ -161,8 +351,9 @@ def _at_kinks(table: Table, K) -> tuple:
     """What the jumps of F, F′, … at the kinks c add to ½⟨F″⟩, ⟨zF′⟩/2K, ¼⟨F⁗⟩ and ⟨z²F″−zF′⟩/4K².
 
     F⁽ᵏ⁾ contains [F⁽ᵏ⁻¹⁻ʲ⁾]_c δ⁽ʲ⁾(z−c), and ∫δ⁽ʲ⁾p = (−1)ʲp⁽ʲ⁾(c), p′ = −vp, p″ = (v²−1/K)p, … with v = c/K.
+    In the form for rough kinks F″ does not occur, nor [F′].
     """
-    xp = np if _numpy_of(table.jumps) is np and _numpy_of(K) is np else jnp
+    xp = np if numpy_of(table.jumps) is np and numpy_of(K) is np else jnp
     F, F1, F2, F3 = table.jumps.T
     K = K[..., None]
     v, p = table.kinks / K, weights(table.kinks, K)
@@ -170,20 +361,20 @@ def _at_kinks(table: Table, K) -> tuple:
         (F1 + F * v) / 2,
         F * v / 2,
         (F3 + F2 * v + F1 * (v * v - 1 / K) + F * v * (v * v - 3 / K)) / 4,
-        (F1 * v * v + F * v * (v * v - 3 / K)) / 4,
+        (F1 * (1 - table.rough) * v * v + F * v * (v * v - 3 / K)) / 4,
     )
     return tuple(xp.sum(xp.where(p > 0, row * p, 0.0), -1) for row in rows)
 
 
 def weights(z, K):
     """p_K(z), for NumPy as for JAX."""
-    xp = _numpy_of(K)
+    xp = numpy_of(K)
     return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
 
 
 def product(a, b):
     """The product of matrices in full precision (an accelerator would take less for float32)."""
-    if _numpy_of(a) is np and _numpy_of(b) is np:
+    if numpy_of(a) is np and numpy_of(b) is np:
         return a @ b
     if jnp.result_type(a, b) == jnp.float32:  # sums of sums: rounding grows with the root of their length
         a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
@@ -194,31 +385,73 @@ def product(a, b):
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
+def summed(made: Any, K) -> Any:
+    """Σ v p_K × the columns, the columns first."""
+    rules = len(made.z)
+    z, v = made.z.reshape(-1), made.v.reshape(-1)
+    columns = made.columns.reshape(-1, made.columns.shape[-1])
+    sums = product(v * weights(z, K[..., None]), columns)
+    xp = numpy_of(sums)
+    return xp.moveaxis(sums if rules == 1 else sums / rules, -1, 0)
+
+
+def without_lost(made: Any, K, moments, size) -> Any:
+    """The moments, infinite where they are, or where terms that matter are not finite."""
+    xp = numpy_of(moments)
+    shape = (-1, *(1,) * K.ndim)
+    bounded, last, infinite = (a.reshape(shape) for a in (made.bounded, made.last, made.infinite))
+    finite = xp.isfinite(bounded)
+    end = xp.where(finite, bounded, 1.0)
+    tail = last * xp.where(finite, weights(LATE * end, K), 0.0)
+    beyond = finite & (end < 38 * xp.sqrt(K)) & (tail > 1e-3 * np.finfo(moments.dtype).eps * size)
+    return xp.where(beyond | (infinite > 0), np.inf, moments)
+
+
 def _sums(table: Table, K) -> Any:
     """g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩, g″ for K in the window, stacked first.
 
     g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form where K < 1, since the
-    second cancels as K → 0, and the second beyond, where the first cancels. The variance is
-    ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is nearer to the mean.
+    second cancels as K → 0, and the second beyond, where the first cancels. g″ = ⟨z³F′/K − 3zF′⟩/4K² where F′
+    has no limit at a kink. The variance is ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is nearer to the mean.
     """
-    sums = product(table.v * weights(table.z, K[..., None]), table.columns)
-    xp = _numpy_of(sums)
-    g, g4, d0, q0, d1, q1, slope2, curve, quarter, parallel, bend = xp.moveaxis(sums, -1, 0)
+    sums = summed(table, K)
+    xp = numpy_of(sums)
+    g, g4, d0, q0, d1, q1, slope2, *_ = sums
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
+    slopes, bends = _slopes(table, K, sums), _bends(table, K, sums)
+    dg, d2g = (xp.where(near > K, *forms) for near, forms in zip(table.near, (slopes, bends), strict=True))
+    moments = xp.stack([g, g4, var, dg, slope2, d2g])
+    return without_lost(table, K, moments, _units(moments, K))
+
+
+def _slopes(table: Table, K, sums: Any = None) -> tuple[Any, Any]:
+    """g′ = ½⟨F″⟩ and ⟨zF′⟩/2K."""
+    sums = summed(table, K) if sums is None else sums
     kinks = _at_kinks(table, K)
-    near = K < 1
-    dg = xp.where(near, curve + kinks[0], parallel / K + kinks[1])
-    d2g = xp.where(near, quarter + kinks[2], bend / K**2 + kinks[3])
-    slope2 = xp.where(table.discontinuous > 0, np.inf, slope2)
-    overflow = table.bounded < 38 * xp.sqrt(K)
-    return xp.where(overflow, np.inf, xp.stack([g, g4, var, dg, slope2, d2g]))
+    return sums[7] + kinks[0], sums[9] / K + kinks[1]
+
+
+def _bends(table: Table, K, sums: Any = None) -> tuple[Any, Any]:
+    """g″ = ¼⟨F⁗⟩ and ⟨z²F″ − zF′⟩/4K², or ⟨z³F′/K − 3zF′⟩/4K²."""
+    sums = summed(table, K) if sums is None else sums
+    xp, kinks = numpy_of(sums), _at_kinks(table, K)
+    bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
+    return sums[8] + kinks[2], bend / K**2 + kinks[3]
+
+
+def _units(moments, K) -> Any:
+    """What the errors of the moments are relative to: |g|, ⟨σ⁴⟩, ⟨σ⁴⟩, g/K, ⟨σ′²⟩, g/K², or more."""
+    xp = numpy_of(moments)
+    g, g4 = xp.abs(moments[0]), moments[1]
+    units = xp.stack([g, g4, g4, g / K, xp.zeros_like(g), g / K**2])
+    return xp.maximum(xp.abs(moments), xp.where(xp.isfinite(units), units, 0.0))
 
 
 def edges(sums: Callable, made: Any) -> Any:
     """`_leading_powers` at either end of the window."""
     ends = zip(WINDOW, (4.0, 0.25), strict=True)
     found = [_leading_powers(sums, made, K, step) for K, step in ends]
-    return _numpy_of(found[0]).stack(found)
+    return numpy_of(found[0]).stack(found)
 
 
 def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
@@ -228,7 +461,7 @@ def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
     """
     x = step ** np.arange(3, dtype=made.z.dtype)
     M = sums(made, K * x)
-    xp = _numpy_of(M)
+    xp = numpy_of(M)
     fixed = M if xp is np else jax.lax.stop_gradient(M)
     # x^{±1/2} is 1, 2, 4 at the three: the first correction to the slope drops out
     slopes = xp.log(xp.abs(fixed[:, 1:] / fixed[:, :-1])) / math.log(step)
@@ -260,6 +493,7 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
         # a power of half an integer is exact; another one's error grows with the distance
         distance = jnp.abs(log_x)
         growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0) * 1.0, distance)
+        misfit = jnp.where(growth > 0, misfit, 0.0)
         return power * (a + b * correction), jnp.max((misfit * growth)[:5], axis=0)
 
     below, error_below = outside(down, corrections[0], table.edges[0])
@@ -273,18 +507,15 @@ BLOCK = 512
 
 
 def _from_table(table: Table, K: jax.Array) -> Moments:
-    found, extrapolation = jax.vmap(functools.partial(everywhere, _sums), in_axes=(0, None))(table, K)
-    error = jnp.maximum(jnp.finfo(K.dtype).eps, jnp.max(extrapolation, axis=0))
-    first = found[0]
-    if len(found) == 1:
-        return Moments._make([*first, error])
-    g, g4 = jnp.abs(first[0]), first[1]
-    units = jnp.stack([g, g4, g4, g / K, jnp.zeros_like(g), g / K**2])
-    size = jnp.maximum(jnp.abs(first), jnp.where(jnp.isfinite(units), units, 0.0))
-    mean, spread = combined(found, size)
-    unknown = (spread > 0) & jnp.isfinite(first)
-    error = jnp.maximum(error, jnp.max(jnp.where(unknown, spread / size, 0.0), axis=0))
-    return Moments._make([*jnp.where(jnp.isfinite(first), mean, first), error])
+    moments, extrapolation = everywhere(_sums, table, K)
+    error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
+    return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
+
+
+def lost(made: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
+    """Where a moment in the window is no number though it should be."""
+    finite = jnp.isfinite(moments) | (made.infinite.reshape(-1, *(1,) * K.ndim) > 0)
+    return ~jnp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
 
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:

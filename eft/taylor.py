@@ -87,7 +87,7 @@ def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
     )
     c = c.at[1, 0].set(m.var / g / g)
     low, high = WINDOW
-    inside = ((low <= K) | (known.centres[0, 0] == 0)) & (high >= K)
+    inside = ((low <= K) | (known.centres[0] == 0)) & (high >= K)
     return Cumulants(jnp.where(K > 0, c, 0.0), jnp.where(K > 0, found.error, 0.0), found.valid & inside)
 
 
@@ -180,7 +180,8 @@ def times(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
     """ĉ by each rule of the table; of several the mean, and their spread as the error."""
-    rules = jax.vmap(_rule, in_axes=(0, None, None))(table, K, order)
+    per_rule = Table(*(0 if name in Table.PER_RULE else None for name in Table._fields))
+    rules = jax.vmap(_rule, in_axes=(per_rule, None, None))(table, K, order)
     if len(table.z) == 1:
         return jax.tree.map(lambda a: a[0], rules)
     c, error, valid = rules
@@ -198,7 +199,7 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     K = jnp.clip(K, *WINDOW)
     info = jnp.finfo(K.dtype)
     limit = float(info.max) ** (0.9 / (order + 1))
-    large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.bounded)
+    large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.bounded[1])
     D = jnp.where(large[:, None, None], 0.0, table.centred)
     powers = [jnp.sum(D**r, 1) for r in range(1, order + 2)]  # (nodes, centres)
     quarter = table.columns[:, 8:9]  # ¼F⁗

@@ -11,7 +11,8 @@ import numpy as np
 from jax import lax
 
 from eft import arguments
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function
@@ -68,7 +69,7 @@ def vertex_flow(
 
     Raises TypeError or ValueError for a bad argument, and for σ that jumps.
     """
-    act = as_activation(act)
+    act = analysed(act)
     if any(act.jumps):
         raise ValueError(
             f"act must be continuous; {act.name} jumps, and V of two inputs that are one diverges"

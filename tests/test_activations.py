@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import eft
 from eft.activations import as_activation
-from eft.table import nested_derivatives
+from eft.derivatives import nested_derivatives
 
 NAMES = eft.activation_names()
 EXPECTED = (

@@ -189,15 +189,32 @@ def test_a_traced_bad_value_is_marked():
     assert run(1.0).all()
 
 
-def test_undeclared_kink_is_marked_and_warned_of():
+def test_undeclared_kinks_are_found():
     f = lambda z: jnp.tanh(z) + jnp.maximum(z - 0.3, 0)  # noqa: E731
-    with pytest.warns(eft.QuadratureWarning, match="layer 1"):
-        flow = eft.kernel_flow(f, 1.0, 3)
-    assert not flow.valid.any() and (flow.error > 1e-12).all()
+    found = eft.kernel_flow(f, 1.0, 3)
+    declared = eft.kernel_flow(eft.Activation(f, kinks=(0.3,)), 1.0, 3)
+    for a, b in zip(found, declared, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert found.valid.all()
+
+
+@pytest.mark.parametrize(
+    ("fn", "K1", "why"),
+    [
+        (lambda z: jnp.abs(z % 2 - 1), 100.0, "more kinks than are looked after"),
+        (lambda z: z + jax.lax.stop_gradient(jnp.sign(z) - z), 1.0, "not the slope of its values"),
+        (lambda z: jnp.sin(20 * z), 1e4, "does not resolve"),
+        (lambda z: jnp.exp(z), 1e5, "not a finite number"),
+    ],
+)
+def test_what_is_not_known_is_marked_with_the_reason(fn, K1, why):
+    with pytest.warns(eft.QuadratureWarning, match="layer 1") as told:
+        flow = eft.kernel_flow(fn, 1.0, 3, K1=K1)
+    assert why in str(told[0].message)
+    assert not flow.valid.any() and flow.error[0] > 1e-12
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        declared = eft.kernel_flow(eft.Activation(f, kinks=(0.3,)), 1.0, 3)
-    assert declared.valid.all()
+        assert eft.kernel_flow(jnp.tanh, 1.0, 3, K1=K1).valid.all(), "the control"
 
 
 def test_one_program_serves_every_tabulated_activation_and_every_depth():

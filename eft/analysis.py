@@ -1,0 +1,53 @@
+"""An activation as the theory needs it: with the kinks that were not declared, and kept by what it computes."""
+
+import copy
+from collections import OrderedDict
+
+from eft.activations import Activation, as_activation
+from eft.derivatives import Function, Sampler, nested_derivatives
+from eft.fingerprint import fingerprint
+from eft.kinks import find_kinks
+
+KEPT = 64
+"""Activations that are remembered."""
+
+_known: OrderedDict[tuple, Activation] = OrderedDict()
+
+
+def analysed(act: "str | Activation | Function") -> Activation:
+    """A name, an Activation or a function, as an Activation that knows all its kinks.
+
+    Kinks that were not declared are looked for, once for each function; not where it closes over values that
+    are being traced, or is known to be resolved. The same object is given for the same function, and another
+    one once a function, such as a module with parameters, was changed.
+    """
+    act = as_activation(act)
+    if act.resolved:
+        return act
+    done = fingerprint(act.fn)
+    if done is None:
+        return act
+    key = (done, act.kinks, act.name, act.degree, act.frequency, *map(id, (act.taylor, act.closed_form)))
+    if key not in _known:
+        _known[key] = _with_found_kinks(act, done)
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key]
+
+
+def _with_found_kinks(act: Activation, state: tuple) -> Activation:
+    found = find_kinks(Sampler(lambda z: nested_derivatives(act.fn, z), act.kinks))
+    new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    # another object in any case: what is compiled for it is for this state of the function
+    seen = copy.copy(act)
+    fields = {
+        "kinks": tuple(sorted((*act.kinks, *new))),
+        "found": tuple(new),
+        "reach": min(act.reach, found.reach),
+        "_tables": {},
+        "_state": state,
+    }
+    for name, value in fields.items():
+        object.__setattr__(seen, name, value)
+    return seen

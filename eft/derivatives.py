@@ -1,0 +1,122 @@
+"""σ and its derivatives at any number of z: JAX's where they are numbers, from values of σ where they are not.
+
+Functions are often written so that their value is fine and its derivative is not: z/(1+e^{−z}) divides ∞ by
+∞² at large −z, max(z, 0)^{3/2} takes 0·0^{−1/2} at z < 0. There σ is interpolated by a polynomial between
+the two nearest cuts, and that is differentiated.
+"""
+
+import functools
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from numpy.polynomial import chebyshev
+
+Function = Callable[[jax.Array], Any]
+Array = jax.Array | np.ndarray
+
+BLOCK = 8192
+"""Values of z that are evaluated at a time: one shape, so that a function is compiled once."""
+
+POINTS = 13
+"""Values of σ that a polynomial goes through."""
+
+LENGTHS = 0.125 * 0.25 ** np.arange(5)
+"""Half lengths of the intervals that are tried, in units of max(|z|, 1)."""
+
+
+def leibniz(a: tuple, b: tuple) -> tuple:
+    """(ab)⁽ᵏ⁾ = Σ_j C(k, j) a⁽ʲ⁾ b⁽ᵏ⁻ʲ⁾ for k = 0 … 4."""
+    terms = ([math.comb(k, j) * a[j] * b[k - j] for j in range(k + 1)] for k in range(5))
+    return tuple(functools.reduce(operator.add, row) for row in terms)
+
+
+def derivative(f: Function) -> Function:
+    """f′, elementwise."""
+    return lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),))[1]
+
+
+def nested_derivatives(fn: Function, z: jax.Array) -> tuple[jax.Array, ...]:
+    """σ, σ′, σ″, σ‴, σ⁗ at z by nested forward differentiation."""
+    orders = [fn]
+    for _ in range(4):
+        orders.append(derivative(orders[-1]))
+    return tuple(f(z) for f in orders)
+
+
+def is_traced(fn: Function) -> bool:
+    """Whether fn closes over values that JAX is tracing."""
+    return any(isinstance(value, Tracer) for value in jax.make_jaxpr(lambda z: fn(z))(0.0).consts)
+
+
+class Sampler:
+    """z → (σ, σ′, …) as float64 NumPy arrays of z's shape, whatever the precision in use; compiled once.
+
+    `derivatives` gives σ and its derivatives, of which those that are no numbers though σ is one are replaced.
+    """
+
+    def __init__(self, derivatives: Callable[[jax.Array], tuple[jax.Array, ...]], cuts: tuple[float, ...]):
+        self.cuts = tuple(sorted({0.0, *cuts}))
+        # functions of their own, so that nothing is kept that was compiled for another state of σ
+        self._derivatives = jax.jit(lambda z: derivatives(z))
+        self._value = jax.jit(lambda z: derivatives(z)[:1])
+
+    def raw(self, z: Any) -> tuple[np.ndarray, ...]:
+        """As JAX has them."""
+        z = np.asarray(z, float)
+        return tuple(_in_blocks(self._derivatives, z.ravel()).reshape(-1, *z.shape))
+
+    def __call__(self, z: Any) -> tuple[np.ndarray, ...]:
+        return self.between(z, self.cuts)
+
+    def between(self, z: Any, cuts: Any) -> tuple[np.ndarray, ...]:
+        """The same for a function that is smooth between other cuts, ascending."""
+        z = np.asarray(z, float)
+        d = np.stack(self.raw(z.ravel()))
+        missing = np.isfinite(d[0]) & ~np.isfinite(d[1:]).all(0)
+        if missing.any():
+            ends = np.array([-np.inf, *cuts, np.inf])
+            filled = self._from_values(z.ravel()[missing], ends, len(d) - 1)
+            d[1:, missing] = np.where(np.isfinite(d[1:, missing]), d[1:, missing], filled)
+        return tuple(d.reshape(-1, *z.shape))
+
+    def _from_values(self, z: np.ndarray, ends: np.ndarray, orders: int) -> np.ndarray:
+        """σ′, σ″, … by polynomials, each on the longest interval on which one describes σ; nan if none does."""
+        panel = np.searchsorted(ends, z, side="right")
+        low, high = ends[panel - 1], ends[panel]
+        x = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
+        found = np.full((orders, len(z)), np.nan)
+        best = np.full(len(z), np.inf)
+        for length in LENGTHS:
+            half = np.minimum(length * np.maximum(np.abs(z), 1.0), (high - low) / 2)
+            middle = np.clip(z, low + half, high - half)
+            values = _in_blocks(self._value, (middle[:, None] + half[:, None] * x).ravel())
+            values = values[0].reshape(-1, POINTS).T
+            centre = values[POINTS // 2]
+            with np.errstate(all="ignore"):
+                c = chebyshev.chebfit(x, np.where(np.isfinite(values), values - centre, 0.0), POINTS - 1)
+                size, tail = np.abs(values).max(0), np.abs(c[-3:]).max(0)
+                c = np.where(np.abs(c) > 4 * np.finfo(float).eps * size, c, 0.0)
+                rounding = np.finfo(float).eps * size
+                # a longer interval, whose derivatives round less, is left only for one that is clearly better
+                better = (4 * np.maximum(tail, rounding) < best) & np.isfinite(values).all(0)
+                for k in range(orders):
+                    c = chebyshev.chebder(c)
+                    d = chebyshev.chebval((z - middle) / half, c, tensor=False) / half ** (k + 1)
+                    found[k] = np.where(better, d, found[k])
+                best = np.where(better, np.maximum(tail, rounding), best)
+        return found
+
+
+def _in_blocks(compiled: Callable, z: np.ndarray) -> np.ndarray:
+    """The outputs at a vector of z, stacked."""
+    count = max(1, -(-z.size // BLOCK))
+    blocks = np.pad(z, (0, count * BLOCK - z.size)).reshape(count, BLOCK)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        rows = [np.stack([np.asarray(d, float) for d in compiled(jnp.asarray(block))]) for block in blocks]
+    return np.concatenate(rows, axis=1)[:, : z.size]

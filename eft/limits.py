@@ -1,0 +1,134 @@
+"""One-sided limits of a function and its derivatives at a kink, and their jumps.
+
+A function is not to be looked at right next to its kink c: `clip(z + 1, 0, 2)` rounds z + 1, and has its
+kink a few numbers away from z = 1. It is looked at two distances h that are large beside the rounding and
+small beside everything else, and continued to c by its Taylor series:
+
+    f⁽ᵏ⁾(c^±) = Σ_j (∓h)ʲ/j! f⁽ᵏ⁺ʲ⁾(c ± h)
+
+There is a limit where the two distances agree. Where the numbers next to c agree too, they are exact.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.derivatives import Function
+
+DISTANCE = 1e-10
+"""h/max(|c|, 1) in float64: a hundred thousand times what a sum of numbers near 10 rounds by."""
+
+CLOSER = 32
+"""How many times smaller the other distance is."""
+
+FLOOR = 1e-10
+"""What is left of a function by cancellation, relative to its size at some distance."""
+
+ROUNDED = 1e-2
+"""The smallest jump, in units of that."""
+
+AGREEMENT = 1e-3
+"""The relative difference up to which the two distances have one limit; √h and log h are far from it."""
+
+
+class Points(NamedTuple):
+    """Where a function is looked at near its kinks: next to them, at h and at h/32; below and above."""
+
+    z: np.ndarray  # (3, 2, kinks)
+    step: np.ndarray  # (3, 2, kinks) z less the kink
+
+
+class Limits(NamedTuple):
+    """f, f′, … at the kinks; fields of shape (orders, kinks)."""
+
+    below: Any
+    above: Any
+    noise: Any  # what of f_above − f_below may be rounding
+    exists: Any  # whether there is a limit on both sides
+
+    @property
+    def jumps(self) -> Any:
+        """[f⁽ᵏ⁾]_c, 0 where rounding explains it or there is no limit."""
+        step = self.above - self.below
+        xp = numpy_of(step)
+        return xp.where((xp.abs(step) > self.noise) & self.exists, step, 0.0)
+
+
+def numpy_of(array) -> Any:
+    """NumPy for its own arrays, jax.numpy for JAX's."""
+    return np if isinstance(array, np.ndarray | np.generic) else jnp
+
+
+def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers next to c, below and above (next to 0: the smallest normal ones)."""
+    if c == 0:
+        tiny = np.asarray(jnp.finfo(dtype).tiny, dtype)
+        return -tiny, tiny
+    return tuple(np.nextafter(np.asarray(c, dtype), np.asarray(end, dtype)) for end in (-np.inf, np.inf))  # type: ignore[return-value]
+
+
+def points(kinks: np.ndarray) -> Points:
+    """For ascending kinks, which may be closer together than h."""
+    dtype = kinks.dtype
+    share = DISTANCE if jnp.finfo(dtype).bits >= 64 else 1e-3
+    between = np.diff(kinks, prepend=-np.inf, append=np.inf)
+    h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), 1e-3 * np.minimum(between[:-1], between[1:]))
+    h = np.maximum(h, 4 * np.spacing(np.abs(kinks))).astype(dtype)
+    next_to = np.array([sides(c, dtype) for c in kinks]).T
+    z = np.stack([next_to, *(np.stack([kinks - d, kinks + d]) for d in (h, h / CLOSER))])
+    return Points(z, z - kinks)
+
+
+def limits(at: Points, f: Any, size: Any) -> Limits:
+    """From f, f′, … at the points, shape (orders, 3, 2, kinks). `size`: |f| at some distance from the kinks.
+
+    What is smaller than 1e-10 of that, on the length 1, is what sums and differences inside of f round by.
+    """
+    xp = numpy_of(f)
+    orders, eps = len(f), np.finfo(at.z.dtype).eps
+    powers = [(-at.step[1:]) ** j / math.factorial(j) for j in range(orders)]
+    terms = [[f[k + j, 1:] * powers[j] for j in range(orders - k)] for k in range(orders)]
+    far, close = xp.moveaxis(xp.stack([sum(row) for row in terms]), 1, 0)
+    rounding = xp.stack([sum(map(xp.abs, row)) for row in terms])[:, 1] * (64 * eps)
+    difference = xp.abs(far - close)
+    settled = difference <= AGREEMENT * xp.abs(close) + rounding
+    largest = [xp.max(xp.where(xp.isfinite(d), xp.abs(d), 0.0)) for d in close]
+    floor = FLOOR * (size + xp.stack([functools.reduce(xp.maximum, largest[: k + 1]) for k in range(orders)]))
+    grows = ~settled & ~(xp.abs(close) <= 1.2 * xp.abs(far)) & ~(xp.abs(close) <= floor[:, None, None])
+    next_to = f[:, 0]
+    exact = xp.abs(next_to - close) <= 1e-6 * xp.abs(close) + rounding
+    limit = xp.where(exact, next_to, close)
+    error = xp.where(exact, 0.0, difference + rounding)
+    steep = xp.concatenate([xp.abs(f[1:, 2]), xp.zeros_like(f[:1, 2])])
+    gap = at.step[0, 1] - at.step[0, 0]
+    slope = 4 * gap * xp.where(exact, steep, 0.0)
+    noise = 64 * eps * xp.max(xp.abs(limit), axis=1) + xp.max(slope, axis=1) + xp.sum(error, axis=1)
+    noise = noise + ROUNDED * floor[:, None]
+    good = xp.all(~grows & xp.isfinite(limit), axis=1)
+    return Limits(limit[:, 0], limit[:, 1], xp.where(xp.isfinite(noise), noise, 0.0), good)
+
+
+def exponent(at: Points, f: Any, size: Any) -> Any:
+    """a of |f| ~ h^{−a} next to the kink where it is largest; 0 where f is regular."""
+    xp = numpy_of(f)
+    far, close = xp.abs(f[1]), xp.abs(f[2])
+    seen = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
+    ratio = xp.where(seen, close / xp.where(seen, far, 1.0), 1.0)
+    return xp.max(xp.log(ratio) / np.log(at.step[1] / at.step[2]))
+
+
+def jump_at(f: Function, c: float, dtype) -> Any:
+    """[f]_c = f(c⁺) − f(c⁻), for a pytree of functions; 0 where f has no limit."""
+    at = points(np.array([c], dtype))
+    z = jnp.asarray(at.z)
+    value, slope = jax.jvp(f, (z,), (jnp.ones_like(z),))
+
+    def jump(value, slope):
+        slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
+        return limits(at, jnp.stack([value, slope]), jnp.max(jnp.abs(value))).jumps[0, 0]
+
+    return jax.tree.map(jump, value, slope)
