@@ -137,7 +137,7 @@ def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | Non
     if found.attributes.get("format") != FORMAT:
         raise ArgumentError(
             f"checkpoint must be a folder of its own for this run; {folder} holds one of another version of "
-            f"this program: its format is {found.attributes.get('format')}, and {FORMAT} can be read"
+            f"this program: its format is {found.attributes.get('format')}, and this one reads {FORMAT}"
         )
     theirs = found.attributes.get("identity")
     theirs = theirs if isinstance(theirs, dict) else {}

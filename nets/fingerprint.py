@@ -75,7 +75,7 @@ def _of_jaxpr(jaxpr: core.Jaxpr) -> bytes:
 
 
 def _of_array(value: Any) -> bytes:
-    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if isinstance(value, jax.Array) and jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key):
         value = jax.random.key_data(value)
     array = np.asarray(value)
     return _joined("array", str(array.dtype), str(array.shape), array.tobytes())

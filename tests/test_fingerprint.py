@@ -65,7 +65,7 @@ def test_what_cannot_be_seen_is_refused():
         jax.debug.print("{}", z)
         return jnp.sin(z)
 
-    with pytest.raises(ValueError, match="checkpoint must be left out.*pure_callback"):
+    with pytest.raises(ValueError, match=r"checkpoint must be left out.*pure_callback"):
         fingerprint.digest(jax.make_jaxpr(calls_python)(jnp.ones(3)))
     assert fingerprint.digest(jax.make_jaxpr(prints)(jnp.ones(3)))
 
@@ -113,5 +113,5 @@ def test_so_with_burgers_equation(tmp_path):
     settings = {"hidden": 2, "width": 8, "interior": 20, "boundary": 10, "steps": 2, "grid": (5, 4)}
     pinn.train(slope(1.5), 1.0, 2, checkpoint=tmp_path, **settings)
     pinn.train(slope(1.5), 1.0, 2, checkpoint=tmp_path, **settings)
-    with pytest.raises(ValueError, match="checkpoint must be a folder of its own.*activation"):
+    with pytest.raises(ValueError, match=r"checkpoint must be a folder of its own.*activation"):
         pinn.train(slope(1.6), 1.0, 2, checkpoint=tmp_path, **settings)
