@@ -188,6 +188,11 @@ def like(team: Team) -> State:
     return jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
 
 
+def like_look(team: Team, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of what one network shows."""
+    return jax.eval_shape(functools.partial(_one_look, team), like(team), data)
+
+
 def traces(team: Team, data: Data) -> tuple[Any, ...]:
     """The programs of one network as JAX writes them: how it starts, a step, and what is measured."""
     one = like(team)

@@ -247,22 +247,17 @@ def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray
 
 def _restored(found: checkpoints.Checkpoint, job: _Job) -> tuple[Any, list[dict[str, np.ndarray]]]:
     """State of every network, leaves of shape (n_nets, …), and what it showed at each snapshot so far."""
-    like = learners.like(job.team)
-    names = [f"state {i}" for i in range(len(jax.tree.leaves(like)))]
-    expected = {
-        name: ((job.plan.n_nets, *leaf.shape), leaf.dtype)
-        for name, leaf in zip(names, jax.tree.leaves(like), strict=True)
-    }
-    held = {name: (a.shape, a.dtype) for name, a in found.arrays.items() if name.startswith("state ")}
-    if held != expected:
+    like, n_nets = learners.like(job.team), job.plan.n_nets
+    looks = learners.like_look(job.team, job.data)
+    done = range(sum(mark <= found.step for mark in job.snapshots))
+    expected = {f"state {i}": leaf for i, leaf in enumerate(jax.tree.leaves(like))}
+    expected |= {f"snapshot {i} {name}": leaf for i in done for name, leaf in looks.items()}
+    shapes = {name: ((n_nets, *leaf.shape), leaf.dtype) for name, leaf in expected.items()}
+    if shapes != {name: (array.shape, array.dtype) for name, array in found.arrays.items()}:
         raise checkpoints.CheckpointError(
             f"the checkpoint of step {found.step} is whole, and holds other arrays than this run's state: "
             "remove it to start again from the beginning"
         )
-    state = jax.tree.unflatten(jax.tree.structure(like), [found.arrays[name] for name in names])
-    seen: list[dict[str, np.ndarray]] = []
-    for i in range(sum(mark <= found.step for mark in job.snapshots)):
-        prefix = f"snapshot {i} "
-        part = {name.removeprefix(prefix): a for name, a in found.arrays.items() if name.startswith(prefix)}
-        seen.append(part)
-    return state, seen
+    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
+    seen = [{name: found.arrays[f"snapshot {i} {name}"] for name in looks} for i in done]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), seen
