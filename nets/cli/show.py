@@ -36,25 +36,31 @@ def write_files(
 
     An error of one does not stop the others. What the disk refuses goes to a temporary folder.
     """
-    done, errors = [], []
-    for suffix, path in ((suffix, files[suffix]) for suffix in writers if suffix in files):
+    done: list[Path] = []
+    errors: list[Exception] = []
+    for suffix in (suffix for suffix in writers if suffix in files):
         try:
-            writers[suffix](path)
-        except OSError as error:
-            complain(str(error))
-            errors.append(error)
-            path = Path(tempfile.mkdtemp(prefix="eft-")) / path.name
-            writers[suffix](path)
+            done.append(_written(files[suffix], writers[suffix], errors))
         except Exception as error:
             errors.append(error)
-            continue
-        done.append(path)
     if done:
         console.print("written: " + ", ".join(map(str, done)), soft_wrap=True)
     for error in errors:
         if not isinstance(error, OSError):
             raise error
     return 1 if errors else 0
+
+
+def _written(path: Path, write: Callable[[Path], None], errors: list[Exception]) -> Path:
+    """Where the file is: at `path`, or in a temporary folder if the disk refuses."""
+    try:
+        write(path)
+    except OSError as error:
+        complain(str(error))
+        errors.append(error)
+        path = Path(tempfile.mkdtemp(prefix="eft-")) / path.name
+        write(path)
+    return path
 
 
 def few(rows: list) -> list:
