@@ -16,12 +16,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from eft.arguments import ArgumentTypeError
 from nets import output
 
 DIGEST = 64
 ATTRIBUTES = "attributes.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member of the zip bears."""
+
+PACKED = "compressed or larger than the file, which this program never writes"
 
 PART = 2**20
 """Bytes that are read at a time."""
@@ -47,7 +50,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, 
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in arrays.items():
         if array.dtype.hasobject:
-            raise TypeError(f"{name} must be an array of numbers; got one of objects")
+            raise ArgumentTypeError(f"{name} must be an array of numbers; got one of objects")
     words = json.dumps(attributes, sort_keys=True, allow_nan=False).encode()
     size = len(words) + sum(array.nbytes for array in arrays.values())
     put(Path(path), lambda file: _write(file, arrays, words), size)
@@ -80,7 +83,7 @@ def load(path: Path) -> Archive:
             size = sum(info.file_size for info in infos.values())
             packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos.values())
             if packed or len(infos) < len(members.namelist()) or size > file.seek(0, io.SEEK_END):
-                raise ArchiveError(f"{path} holds compressed arrays, which this program does not write")
+                raise ArchiveError(f"{path} holds arrays that are {PACKED}")
             attributes = json.loads(members.read(infos.pop(ATTRIBUTES)))
             if not isinstance(attributes, dict):
                 raise ValueError(f"{ATTRIBUTES} holds no dictionary")

@@ -71,7 +71,7 @@ def load(path: Path) -> Archive:
         data = file.read()
     with archive.parsing(path), xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
         if sum(a.nbytes for a in found.variables.values()) > len(data) or any(map(_packed, found.values())):
-            raise ArchiveError(f"{path} holds compressed arrays, which this program does not write")
+            raise ArchiveError(f"{path} holds arrays that are {archive.PACKED}")
         arrays = {str(a.attrs[FIELD]): a.values for a in found.data_vars.values()}
         words = json.loads(found.attrs[WORDS])
         if len(arrays) != len(found.data_vars) or not isinstance(words, dict):

@@ -1,5 +1,6 @@
 """Several processes: each ends with the one that started it, signals reach them, and somebody says so."""
 
+import contextlib
 import os
 import re
 import signal
@@ -16,13 +17,22 @@ LONG = ["train", "--depth", "2", "--width", "4", "--nets", "2", "--samples", "4"
 PATIENCE = 90
 
 
-def start(folder, *more):
-    """An endless training, once it has kept a state; of several processes also their ids."""
+@contextlib.contextmanager
+def started(folder, *more):
+    """An endless training, once it has kept a state, and the ids of its workers; all are ended at last."""
     command = [sys.executable, "-m", "nets.cli", *LONG, "--checkpoint", str(folder), *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     run = subprocess.Popen(command, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}, **pipes)
-    wait_until(lambda: len(list(folder.glob("step-*.npz"))) == 2, run)
-    return run, children(run.pid)
+    workers = []
+    try:
+        wait_until(lambda: len(list(folder.glob("step-*.npz"))) == 2, run)
+        workers = children(run.pid)
+        yield run, workers
+    finally:
+        for each in (run.pid, *workers):
+            if not gone(each):
+                os.kill(each, signal.SIGKILL)
+        run.communicate()
 
 
 def wait_until(holds, run=None):
@@ -66,11 +76,11 @@ def gone(pid):
 )
 def test_all_end_together_and_say_so(whom, number, status, words, tmp_path):
     """The control: until then all were at work."""
-    run, workers = start(tmp_path, "--processes", "2")
-    assert len(workers) == 2 and not any(map(gone, workers))
-    os.kill({"parent": run.pid, "first": workers[0], "second": workers[-1]}[whom], number)
-    _, err = run.communicate(timeout=PATIENCE)
-    wait_until(lambda: all(map(gone, workers)))
+    with started(tmp_path, "--processes", "2") as (run, workers):
+        assert len(workers) == 2 and not any(map(gone, workers))
+        os.kill({"parent": run.pid, "first": workers[0], "second": workers[-1]}[whom], number)
+        _, err = run.communicate(timeout=PATIENCE)
+        wait_until(lambda: all(map(gone, workers)))
     assert run.returncode == status
     assert words in err and "Traceback" not in err
     if words:
@@ -84,9 +94,9 @@ def test_all_end_together_and_say_so(whom, number, status, words, tmp_path):
     [(signal.SIGTERM, -15, "eft: ended by SIGTERM; "), (signal.SIGINT, 130, "eft: interrupted; ")],
 )
 def test_one_process_says_so_too(number, status, words, tmp_path):
-    run, _ = start(tmp_path)
-    run.send_signal(number)
-    _, err = run.communicate(timeout=PATIENCE)
+    with started(tmp_path) as (run, _):
+        run.send_signal(number)
+        _, err = run.communicate(timeout=PATIENCE)
     assert run.returncode == status
     assert f"{words}state kept at step" in err and "Traceback" not in err
 
