@@ -4,22 +4,27 @@ The zip's comment, the last 64 bytes, is the SHA-256 of all bytes before it: no 
 passes. `numpy.load` opens the file too. The same content makes the same bytes.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from eft.arguments import ArgumentTypeError
 from nets import output
 
 DIGEST = 64
 ATTRIBUTES = "attributes.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every member of the zip bears."""
+
+PACKED = "compressed or larger than the file, which this program never writes"
 
 PART = 2**20
 """Bytes that are read at a time."""
@@ -45,7 +50,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, 
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in arrays.items():
         if array.dtype.hasobject:
-            raise TypeError(f"{name} must be an array of numbers; got one of objects")
+            raise ArgumentTypeError(f"{name} must be an array of numbers; got one of objects")
     words = json.dumps(attributes, sort_keys=True, allow_nan=False).encode()
     size = len(words) + sum(array.nbytes for array in arrays.values())
     put(Path(path), lambda file: _write(file, arrays, words), size)
@@ -72,28 +77,57 @@ def load(path: Path) -> Archive:
     Raises ArchiveError if it is not as it was written, and FileNotFoundError if there is none.
     """
     with open(path, "rb") as file:
-        if not _whole(file):
-            raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
-        with zipfile.ZipFile(file) as members:
-            attributes = json.loads(members.read(ATTRIBUTES))
-            names = [name for name in members.namelist() if name != ATTRIBUTES]
-            arrays = {name.removesuffix(".npy"): _array(members, name) for name in names}
+        check_whole(file, path)
+        with parsing(path), zipfile.ZipFile(file) as members:
+            infos = {info.filename: info for info in members.infolist()}
+            size = sum(info.file_size for info in infos.values())
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos.values())
+            if packed or len(infos) < len(members.namelist()) or size > file.seek(0, io.SEEK_END):
+                raise ArchiveError(f"{path} holds arrays that are {PACKED}")
+            attributes = json.loads(members.read(infos.pop(ATTRIBUTES)))
+            if not isinstance(attributes, dict):
+                raise ValueError(f"{ATTRIBUTES} holds no dictionary")
+            arrays = {name.removesuffix(".npy"): _array(members, info) for name, info in infos.items()}
     return Archive(arrays, attributes)
 
 
-def _whole(file: BinaryIO) -> bool:
-    """Whether the last bytes are the digest of those before."""
+def check_whole(file: BinaryIO, path: Path) -> None:
+    """Raises ArchiveError unless the last bytes of the file are the digest of those before."""
     left = file.seek(0, io.SEEK_END) - DIGEST
     file.seek(0)
     digest = hashlib.sha256()
     while left > 0 and (part := file.read(min(left, PART))):
         digest.update(part)
         left -= len(part)
-    return left == 0 and file.read() == digest.hexdigest().encode()
+    if left != 0 or file.read() != digest.hexdigest().encode():
+        raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
 
 
-def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:
-    with members.open(name) as member:
+def sealed(content: bytes) -> bytes:
+    """The content and then its digest, such as `check_whole` looks for."""
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+@contextlib.contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Inside, whatever goes wrong is an ArchiveError: the file is whole, and holds something else."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise ArchiveError(f"{path} is whole, but not one of this program: {error!r}") from error
+
+
+def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Read only if it is as long as its header says: else the header could ask for any amount of memory."""
+    with members.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = header[version](member)
+        if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+            raise ValueError(f"{info.filename} is not as long as its header says")
+    with members.open(info) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 

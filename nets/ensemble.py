@@ -374,15 +374,15 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
 def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
     """On stderr; tasks have a field `speed`, in that unit, and those that `more` shows."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)  # a name is a name, whatever brackets it has
     shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
         TimeRemainingColumn(),
-        *map(TextColumn, more),
+        *(TextColumn(text, markup=False) for text in more),
         console=console,
         disable=not shown,
     )

@@ -6,7 +6,6 @@ them a device has to do is not known to the compiler: each block runs the same i
 
 import functools
 import itertools
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -81,18 +80,17 @@ def weights(team: Team) -> int:
 
 def start(team: Team, seed: int, n_nets: int, initial: Any) -> State:
     """Networks as they were drawn, or all as `initial` says."""
-    blocks = -(-n_nets // block_size(team))
-    blocks += -blocks % team.devices.size
+    blocks = _blocks(team, n_nets)
     index = mesh.placed(np.arange(blocks, dtype=np.uint32), team.devices)
     if initial is not None:
-        given = mesh.placed(_given(team, initial, n_nets, blocks), team.devices)
+        given = mesh.placed(_given(team, initial, n_nets), team.devices)
         return mesh.on_each(functools.partial(_start_given, team), team.devices, given, index)
     words = ensemble_words(seed)
     return mesh.on_each(lambda index: _start(team, words, index, _count(index)), team.devices, index)
 
 
-def _given(team: Team, initial: Any, n_nets: int, blocks: int) -> Any:
-    """Parameters of every network, in blocks; those that fill up the last ones are copies of the last."""
+def _given(team: Team, initial: Any, n_nets: int) -> Any:
+    """Parameters of every network, in blocks."""
     template = jax.eval_shape(lambda: nnx.state(team.network(jax.random.key(0))))
     plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
     if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
@@ -100,23 +98,43 @@ def _given(team: Team, initial: Any, n_nets: int, blocks: int) -> Any:
             "initial must hold the parameters of networks of this depth: nnx.state of an FCN, or such as "
             "TrainingRun.parameters"
         )
-    leaves, size = [np.asarray(leaf, team.dtype) for leaf in jax.tree.leaves(plain)], block_size(team)
+    leaves = [np.asarray(leaf, team.dtype) for leaf in jax.tree.leaves(plain)]
     shapes, found = [leaf.shape for leaf in jax.tree.leaves(template)], [leaf.shape for leaf in leaves]
-    member = np.minimum(np.arange(blocks * size), n_nets - 1)
     if found == shapes:
-        member, leaves = 0 * member, [leaf[None] for leaf in leaves]
+        leaves = [np.broadcast_to(leaf, (n_nets, *leaf.shape)) for leaf in leaves]
     elif found != [(n_nets, *shape) for shape in shapes]:
         raise ValueError(
             f"initial must have shapes {shapes}, or for {n_nets} networks one more axis in front; got {found}"
         )
-    leaves = [leaf[member].reshape(blocks, size, *leaf.shape[1:]) for leaf in leaves]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return _in_blocks(team, jax.tree.unflatten(jax.tree.structure(template), leaves), n_nets)
+
+
+def _blocks(team: Team, n_nets: int) -> int:
+    """How many there are: as many on each device."""
+    blocks = -(-n_nets // block_size(team))
+    return blocks + -blocks % team.devices.size
+
+
+def _in_blocks(team: Team, each: Any, n_nets: int) -> Any:
+    """Leaves (n_nets, …) in blocks; those that fill up the last ones are copies of the last network."""
+    blocks, size = _blocks(team, n_nets), block_size(team)
+    member = np.minimum(np.arange(blocks * size), n_nets - 1)
+    return jax.tree.map(lambda a: a[member].reshape(blocks, size, *a.shape[1:]), each)
+
+
+def members(state: Any, n_nets: int) -> Any:
+    """A state on the host by networks, leaves of shape (n_nets, …), whatever the blocks."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], state)
+
+
+def placed(team: Team, each: State, n_nets: int) -> State:
+    """The reverse: networks in blocks, on all devices."""
+    return mesh.placed(_in_blocks(team, each, n_nets), team.devices)
 
 
 def parameters(state: State, n_nets: int) -> dict[str, Any]:
     """Those of the networks, on the host: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}."""
-    whole = mesh.gathered(state.parameters)
-    return nnx.to_pure_dict(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], whole))
+    return nnx.to_pure_dict(members(mesh.gathered(state.parameters), n_nets))
 
 
 def advance(team: Team, state: State, first: int, count: int, data: Data) -> State:
@@ -170,11 +188,19 @@ def like(team: Team) -> State:
     return jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
 
 
-def program_text(team: Team, data: Data) -> str:
-    """The step as JAX writes it: activation, loss and optimizer with all their numbers."""
+def like_look(team: Team, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of what one network shows."""
+    return jax.eval_shape(functools.partial(_one_look, team), like(team), data)
+
+
+def traces(team: Team, data: Data) -> tuple[Any, ...]:
+    """The programs of one network as JAX writes them: how it starts, a step, and what is measured."""
     one = like(team)
-    text = str(jax.make_jaxpr(functools.partial(_step, team))(one, data["X"][:1], data["Y"][:1]))
-    return re.sub(r"0x[0-9a-f]+", "", text)
+    return (
+        jax.make_jaxpr(functools.partial(_one_state, team))(one.parameters),
+        jax.make_jaxpr(functools.partial(_step, team))(one, data["X"][:1], data["Y"][:1]),
+        jax.make_jaxpr(functools.partial(_one_look, team))(one, data),
+    )
 
 
 # --- one network ----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Ensembles that train: thousands of networks under one optimizer, measured layer by layer as they go."""
 
 import hashlib
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ import optax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian import Function
-from nets import checkpoints, learners, memory, mesh
+from nets import checkpoints, fingerprint, learners, memory, mesh
 from nets import snapshots as looks
 from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype, progress_bar
 from nets.learners import Data, Team
@@ -67,7 +67,8 @@ def train(
     the averages from then on.
 
     `checkpoint`: a folder, written to after every so many steps as `every` says, and at snapshots. Killed at
-    any moment, the same call goes on from it and ends with the same bits.
+    any moment, the same call goes on from it and ends with the same bits. Whatever decides the result is part
+    of what "the same call" means, also values that `act`, `loss` and `optimizer` have from elsewhere.
 
     Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
     bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default:
@@ -75,11 +76,13 @@ def train(
     None: if that is a terminal.
 
     Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
-    done, and ValueError where `checkpoint` holds another run.
+    done, ValueError where `checkpoint` holds another run or no folder can be written to, and
+    `nets.checkpoints.CheckpointError` where another run is using it or none of its files is whole.
     """
     given = dict(locals())
     shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
-    return _run(_prepared(**given), None if checkpoint is None else Path(checkpoint), every, shown)
+    job = _prepared(**given)
+    return _run(job, checkpoints.checked_folder(checkpoint), every, shown)
 
 
 class _Job(NamedTuple):
@@ -113,7 +116,7 @@ def _prepared(
     if optimizer is None:
         optimizer = optax.sgd(checked_number("learning_rate", learning_rate))
     elif not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
         )
     marks = _marks(snapshots, steps)
@@ -129,24 +132,26 @@ def _prepared(
     arrays = {"X": X, "Y": Y, "probe": probe, "test": test}
     arrays = {name: a.astype(dtype) for name, a in arrays.items()}
     plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
+    traces = learners.traces(team, arrays)
     identity = {
         **{name: str(value) for name, value in settings.items()},
         "widths": str(sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
         "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
         **{name: _digest(a) for name, a in (("data", (X, Y)), ("x_probe", probe), ("x_test", test))},
         "initial": _digest(initial),
-        "act, optimizer or loss": hashlib.sha256(learners.program_text(team, arrays).encode()).hexdigest(),
     }  # fmt: skip
+    if checkpoint is not None:
+        identity["act, optimizer or loss"] = fingerprint.digest(*traces)
     return _Job(team, arrays, plan, steps, marks, seed, initial, identity)
 
 
 def _data(data: Any) -> tuple[np.ndarray, np.ndarray]:
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
+        raise ArgumentTypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
     X = _inputs("the inputs of data", data[0], None)
     Y = np.asarray(arguments.real_array("the targets of data", data[1]), np.float64)
     if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size or not np.isfinite(Y).all():
-        raise ValueError(
+        raise ArgumentError(
             f"the targets of data must have shape ({len(X)},) or ({len(X)}, outputs) and be finite; "
             f"got shape {Y.shape}"
         )
@@ -157,7 +162,7 @@ def _inputs(name: str, value: Any, n0: int | None) -> np.ndarray:
     X = np.asarray(arguments.real_array(name, value), np.float64)
     allowed = f"(m, {'n0' if n0 is None else n0})"
     if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not np.isfinite(X).all():
-        raise ValueError(f"{name} must be of shape {allowed} and finite; got shape {X.shape}")
+        raise ArgumentError(f"{name} must be of shape {allowed} and finite; got shape {X.shape}")
     return X
 
 
@@ -165,10 +170,10 @@ def _marks(marks: Sequence[int] | None, steps: int) -> tuple[int, ...]:
     if marks is None:
         marks = [steps * quarter // 4 for quarter in range(5)]
     if not isinstance(marks, Sequence | np.ndarray) or isinstance(marks, str):
-        raise TypeError(f"snapshots must be a sequence of steps; got {arguments.shown(marks)}")
+        raise ArgumentTypeError(f"snapshots must be a sequence of steps; got {arguments.shown(marks)}")
     found = {0 if mark == 0 else arguments.positive_int("snapshots", mark, maximum=steps) for mark in marks}
     if not found:
-        raise ValueError("snapshots must hold at least one step; got none")
+        raise ArgumentError("snapshots must hold at least one step; got none")
     return tuple(sorted(found))
 
 
@@ -186,15 +191,15 @@ def _digest(tree: Any) -> str:
 def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> TrainingRun:
     team, n_nets = job.team, job.plan.n_nets
     seen: list[dict[str, np.ndarray]] = []
-    step = 0
-    found = checkpoints.latest(folder) if folder is not None else None
-    with progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+    step, earlier = 0, 0.0
+    with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+        found = checkpoints.of_run(folder, job.identity)
         if found is not None:
-            _check_identity(found, job, folder)
             for note in found.notes:
                 bar.console.print(note)
-            step, state, seen = found.step, *_restored(found, learners.like(team))
-            state = mesh.placed(state, team.devices)
+            step, earlier = found.step, float(found.attributes["seconds"])
+            state, seen = _restored(found, job)
+            state = learners.placed(team, state, n_nets)
         else:
             state = learners.start(team, job.seed, n_nets, job.initial)
         if not bar.disable:
@@ -211,7 +216,8 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             if folder is not None:
                 host = mesh.gathered(state)
                 if jax.process_index() == 0:
-                    checkpoints.write(folder, step, _flat(host, seen), {"identity": job.identity})
+                    about = {"identity": job.identity, "seconds": earlier + time.perf_counter() - began}
+                    checkpoints.write(folder, step, _flat(learners.members(host, n_nets), seen), about)
             alive, losses = (a.ravel()[:n_nets] for a in mesh.gathered((state.alive, state.loss)))
             bar.update(
                 task,
@@ -219,7 +225,7 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
                 speed=(step - first) / (time.perf_counter() - began),
                 note=_note(losses, alive),
             )
-        seconds = time.perf_counter() - began
+        seconds = earlier + time.perf_counter() - began
     parameters = learners.parameters(state, n_nets)
     return looks.statistics(job.snapshots, team.sizes, seen, parameters, seconds)
 
@@ -239,23 +245,19 @@ def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray
     return arrays
 
 
-def _restored(found: checkpoints.Checkpoint, like: Any) -> tuple[Any, list[dict[str, np.ndarray]]]:
-    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
-    seen: list[dict[str, np.ndarray]] = []
-    for i in itertools.count():
-        prefix = f"snapshot {i} "
-        part = {name.removeprefix(prefix): a for name, a in found.arrays.items() if name.startswith(prefix)}
-        if not part:
-            return jax.tree.unflatten(jax.tree.structure(like), leaves), seen
-        seen.append(part)
-    raise AssertionError
-
-
-def _check_identity(found: checkpoints.Checkpoint, job: _Job, folder: Path | None) -> None:
-    theirs = found.attributes.get("identity", {})
-    other = [name for name, value in job.identity.items() if theirs.get(name) != value]
-    if other:
-        raise ValueError(
-            f"checkpoint must be a folder of its own for this run; {folder} holds one that differs in "
-            f"{', '.join(other)}"
+def _restored(found: checkpoints.Checkpoint, job: _Job) -> tuple[Any, list[dict[str, np.ndarray]]]:
+    """State of every network, leaves of shape (n_nets, …), and what it showed at each snapshot so far."""
+    like, n_nets = learners.like(job.team), job.plan.n_nets
+    looks = learners.like_look(job.team, job.data)
+    done = range(sum(mark <= found.step for mark in job.snapshots))
+    expected = {f"state {i}": leaf for i, leaf in enumerate(jax.tree.leaves(like))}
+    expected |= {f"snapshot {i} {name}": leaf for i in done for name, leaf in looks.items()}
+    shapes = {name: ((n_nets, *leaf.shape), leaf.dtype) for name, leaf in expected.items()}
+    if shapes != {name: (array.shape, array.dtype) for name, array in found.arrays.items()}:
+        raise checkpoints.CheckpointError(
+            f"the checkpoint of step {found.step} is whole, and holds other arrays than this run's state: "
+            "remove it to start again from the beginning"
         )
+    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
+    seen = [{name: found.arrays[f"snapshot {i} {name}"] for name in looks} for i in done]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), seen
