@@ -24,6 +24,14 @@ from nets.fcn import Normal
 from nets.gram import GramMeasurement
 from nets.normals import standard_normal
 from nets.observables import NTKObservables, Observables
+from nets.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_progress,
+    checked_seed,
+    float_dtype,
+)
 
 METHODS = ("networks", "metric")
 
@@ -128,6 +136,7 @@ def measure(
     Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` does not hold
     one block of networks and the results; all before any network is drawn.
     """
+    progress = checked_progress(progress)
     job = prepare(
         act,
         cw,
@@ -173,7 +182,7 @@ def prepare(
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = checked_hidden(width, widths, depth)
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
     if written_out > MAX_WRITTEN_OUT:
@@ -201,11 +210,7 @@ def prepare(
         if own_K1 and x2 == 0:
             raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
         K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
-    if not np.max([cw, cb, np.max(K1), *rates.values()]) <= float(np.finfo(dtype).max):
-        raise ValueError(
-            f"cw, cb, the first kernel, lambda_w and lambda_b must be finite in {dtype}; "
-            f"got {cw}, {cb}, {np.max(K1)}, {lambda_w}, {lambda_b}"
-        )
+    check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
     program = blocks.Program(
         act,
         (x.shape[-1], *hidden, 1),
@@ -260,40 +265,6 @@ def _check_budget(program: blocks.Program, needed: int, results: int, budget: in
             f"for what is measured; got {budget:,}."
             + (' method="metric" draws no weights.' if program.method == "networks" else "")
         )
-
-
-def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
-    if widths is None:
-        return (arguments.positive_int("width", width),) * (depth - 1)
-    if width is not None:
-        shown = arguments.shown(widths)
-        raise ValueError(f"width must be None where widths is given; got {width} and {shown}")
-    return arguments.widths_of(widths, depth)
-
-
-def checked_number(name: str, value: object) -> float:
-    number = np.asarray(arguments.nonnegative(name, value))
-    if number.ndim:
-        raise ValueError(f"{name} must be one number; got shape {number.shape}")
-    return float(number)
-
-
-def checked_seed(seed: object) -> int:
-    if seed == 0:
-        return 0
-    return arguments.positive_int("seed", seed, maximum=2**32 - 1)
-
-
-def float_dtype(dtype: Any) -> np.dtype:
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = np.dtype(object)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be float32 or float64; got {arguments.shown(dtype)}")
-    if jax.dtypes.canonicalize_dtype(found) != found:
-        raise ValueError('dtype float64 needs jax.config.update("jax_enable_x64", True) first')
-    return found
 
 
 def _input(x: object, x2: object) -> np.ndarray:

@@ -13,8 +13,8 @@ from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
 from nets.blocks import GENERATOR
-from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype
 from nets.fcn import FCN
+from nets.settings import checked_hidden, checked_number, checked_seed, float_dtype
 
 MOST = 2**27
 """Numbers of one layer, of all inputs."""

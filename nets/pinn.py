@@ -20,8 +20,10 @@ from eft.activations import Activation, as_activation
 from eft.gaussian import Function
 from nets import burgers, checkpoints
 from nets.blocks import GENERATOR, ensemble_words
-from nets.ensemble import checked_number, checked_seed, float_dtype, progress_bar
+from nets.ensemble import progress_bar
 from nets.fcn import FCN
+from nets.observables import activate, value_and_slope
+from nets.settings import checked_number, checked_progress, checked_seed, float_dtype
 
 PART = 1000
 """Points whose derivatives are in the works at a time."""
@@ -57,7 +59,7 @@ def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
 def _derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """σ, σ′, σ″, forward over forward."""
     one = jnp.ones_like(z)
-    (s, ds), (_, dds) = jax.jvp(lambda z: jax.jvp(act, (z,), (one,)), (z,), (one,))
+    (s, ds), (_, dds) = jax.jvp(lambda z: value_and_slope(act, z), (z,), (one,))
     return s, ds, dds
 
 
@@ -162,7 +164,7 @@ def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.
 def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
     z = x @ layers[0]["kernel"] + layers[0]["bias"]
     for layer in layers[1:]:
-        z = act(z) @ layer["kernel"] + layer["bias"]
+        z = activate(act, z) @ layer["kernel"] + layer["bias"]
     return z[:, 0]
 
 
