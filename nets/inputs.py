@@ -17,7 +17,14 @@ from nets.blocks import GENERATOR, ensemble_words
 from nets.ensemble import MAX_NETS
 from nets.fcn import FCN
 from nets.observables import activate
-from nets.settings import check_representable, checked_hidden, checked_number, checked_seed, float_dtype
+from nets.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_seed,
+    float_dtype,
+    real_array,
+)
 
 MOST = 2**27
 """Numbers of one layer, of all inputs."""
@@ -65,9 +72,11 @@ def measure_inputs(
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = checked_hidden(width, widths, depth)
     dtype = float_dtype(dtype)
-    x = np.asarray(arguments.real_array("X", X), np.float64)
-    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise ValueError(f"X must be inputs of shape (m, n0), all finite; got shape {x.shape}")
+    x = real_array("X", X)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype(dtype)).all()
+    if x.ndim != 2 or not x.size or not finite:
+        raise ValueError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
     sizes = (x.shape[1], *hidden, 1)
     if len(x) * max(sizes) > MOST:
         raise ValueError(
@@ -79,7 +88,7 @@ def measure_inputs(
     check_representable(dtype, numbers)
     seed = checked_seed(seed)
     _check_memory(sizes, n_nets, len(x), dtype.itemsize, memory_budget)
-    program = _Program(act, sizes, bool(act.degree) and cb == 0, dtype)
+    program = _Program(act, sizes, bool(act.degree) and numbers["cb"] == 0, dtype)
     settings = {name: np.asarray(value, dtype) for name, value in numbers.items()}
     members = np.arange(n_nets, dtype=np.uint32)
     log_K = programs.call(_measured, program, ensemble_words(seed), settings, members, x.astype(dtype))

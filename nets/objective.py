@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
+from nets.settings import real_array
 
 
 class Samples(NamedTuple):
@@ -28,7 +29,7 @@ def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
     if n_out is not None:
         n_out = arguments.positive_int("n_out", n_out)
     X = checked_inputs("the inputs of data", data[0], None, dtype)
-    Y = np.asarray(arguments.real_array("the targets of data", data[1]), np.float64)
+    Y = real_array("the targets of data", data[1])
     integers = np.asarray(data[1]).dtype.kind in "iu"
     if n_out is not None and n_out > 1 and integers and Y.ndim == 1 and Y.size:
         return Samples(X, _labels(Y, len(X), n_out), n_out, True)
@@ -59,7 +60,7 @@ def _labels(Y: np.ndarray, count: int, n_out: int) -> np.ndarray:
 
 
 def checked_inputs(name: str, value: Any, n0: int | None, dtype: np.dtype) -> np.ndarray:
-    X = np.asarray(arguments.real_array(name, value), np.float64)
+    X = real_array(name, value)
     allowed = f"(m, {'n0' if n0 is None else n0})"
     with np.errstate(over="ignore"):
         cast = X.astype(dtype)

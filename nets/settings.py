@@ -19,23 +19,34 @@ MAX_SEED = 2**32 - 1
 
 def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
     if widths is None:
-        return (arguments.positive_int("width", width, maximum=MAX_WIDTH),) * (depth - 1)
-    if width is not None:
+        hidden = {"width": arguments.positive_int("width", width)}
+        count = depth - 1
+    elif width is not None:
         shown = arguments.shown(widths)
         raise ValueError(
             f"width must be None where widths is given; got {arguments.shown(width)} and {shown}"
         )
-    return tuple(
-        arguments.positive_int(f"widths[{i}]", n, maximum=MAX_WIDTH)
-        for i, n in enumerate(arguments.widths_of(widths, depth))
-    )
+    else:
+        hidden = {f"widths[{i}]": n for i, n in enumerate(arguments.widths_of(widths, depth))}
+        count = 1
+    for name, n in hidden.items():
+        if n > MAX_WIDTH:
+            raise ValueError(f"{name} must be ≤ {MAX_WIDTH:,}; got {n:,}")
+    return tuple(hidden.values()) * count
 
 
-def checked_number(name: str, value: object) -> float:
-    number = np.asarray(arguments.nonnegative(name, value))
-    if number.ndim:
-        raise ValueError(f"{name} must be one number; got shape {number.shape}")
-    return float(number)
+def real_array(name: str, value: Any) -> np.ndarray:
+    """The value on the host, with all its digits also where JAX's float64 is switched off."""
+    arguments.real_array(name, value)
+    return np.asarray(value, np.float64)
+
+
+def checked_number(name: str, value: Any) -> float:
+    """A finite number ≥ 0, with all its digits, likewise."""
+    shape = np.shape(arguments.nonnegative(name, value))
+    if shape:
+        raise ValueError(f"{name} must be one number; got shape {shape}")
+    return float(value)
 
 
 def check_representable(dtype: np.dtype, numbers: dict[str, float]) -> None:

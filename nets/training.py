@@ -113,6 +113,7 @@ class _Job(NamedTuple):
     snapshots: tuple[int, ...]
     seed: int
     initial: Any
+    first: np.ndarray  # Ĝ¹ at the probe inputs, exactly
     identity: dict[str, str]  # of each argument that decides the result, its digest
 
 
@@ -158,7 +159,13 @@ def _prepared(
     }  # fmt: skip
     given = {"K1": 1.0, "x2": 1.0, "rate": 1.0} | settings | rate
     given = {name: np.asarray(value, dtype) for name, value in given.items()}
-    return _Job(team, given, arrays, plan, steps, marks, seed, initial, identity)
+    return _Job(team, given, arrays, plan, steps, marks, seed, initial, _first_G(settings, probe), identity)
+
+
+def _first_G(settings: dict[str, float], probe: np.ndarray) -> np.ndarray:
+    """Ĝ¹ = C_b + C_W‖x‖²/n₀ at the probe inputs x, or K1 (‖x‖²/n₀)/x2."""
+    x2 = np.mean(np.asarray(probe, np.float64) ** 2, axis=1)
+    return settings["K1"] / settings["x2"] * x2 if "K1" in settings else settings["cb"] + settings["cw"] * x2
 
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
@@ -230,7 +237,7 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             )
         seconds = time.perf_counter() - began
     parameters = learners.parameters(state, n_nets)
-    return looks.statistics(job.snapshots, team.sizes, seen, parameters, seconds)
+    return looks.statistics(job.snapshots, team.sizes, seen, job.first, parameters, seconds)
 
 
 def _note(losses: np.ndarray, alive: np.ndarray) -> str:
