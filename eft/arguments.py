@@ -14,6 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+
+class ArgumentError(ValueError):
+    """An argument has a value that is not allowed: the caller's mistake, found before any work."""
+
+
+class ArgumentTypeError(TypeError):
+    """An argument is of a kind that is not allowed: likewise the caller's mistake."""
+
+
 MAX_DEPTH = 1_000_000
 """The deepest flow that is computed: minutes at most. Deeper ones are continued from `K1=K[-1]`."""
 
@@ -28,27 +37,29 @@ def positive_int(name: str, value: object, maximum: int | None = None) -> int:
     """The value as an int ≥ 1 (and ≤ maximum). Floats are refused, also whole ones."""
     allowed = "an integer ≥ 1" + ("" if maximum is None else f" and ≤ {maximum:,}")
     if isinstance(value, bool | np.bool_ | Tracer):
-        raise TypeError(f"{name} must be {allowed}, known before tracing; got {shown(value)}")
+        raise ArgumentTypeError(f"{name} must be {allowed}, known before tracing; got {shown(value)}")
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        kind = ValueError if isinstance(value, numbers.Real) else TypeError
+        kind = ArgumentError if isinstance(value, numbers.Real) else ArgumentTypeError
         raise kind(f"{name} must be {allowed}; got {shown(value)}") from None
     if number < 1 or (maximum is not None and number > maximum):
-        raise ValueError(f"{name} must be {allowed}; got {number:,}")
+        raise ArgumentError(f"{name} must be {allowed}; got {number:,}")
     return number
 
 
 def real_array(name: str, value: object) -> jax.Array:
     """The value as a real floating-point array; complex numbers, text and None are refused."""
     if isinstance(value, bool | str | bytes) or value is None:
-        raise TypeError(f"{name} must be a real number or an array of them; got {shown(value)}")
+        raise ArgumentTypeError(f"{name} must be a real number or an array of them; got {shown(value)}")
     try:
         array = jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} must be a real number or an array of them; got {shown(value)}") from None
+        raise ArgumentTypeError(
+            f"{name} must be a real number or an array of them; got {shown(value)}"
+        ) from None
     if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == jnp.bool_:
-        raise TypeError(f"{name} must be real; got {array.dtype}: {shown(value)}")
+        raise ArgumentTypeError(f"{name} must be real; got {array.dtype}: {shown(value)}")
     if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.result_type(float))
     return array
@@ -62,7 +73,7 @@ def _ranged(name: str, value: object, holds, allowed: str) -> jax.Array:
     if bad.any():
         first = np.asarray(array)[bad].flat[0]
         at = "" if array.ndim == 0 else f" at index {tuple(int(i) for i in np.argwhere(bad)[0])}"
-        raise ValueError(f"{name} must be {allowed}; got {first}{at}")
+        raise ArgumentError(f"{name} must be {allowed}; got {first}{at}")
     return array
 
 
@@ -79,9 +90,9 @@ def positive(name: str, value: object) -> jax.Array:
 def widths_of(widths: object, depth: int) -> tuple[int, ...]:
     """The hidden widths (n₁, …, n_{L−1}) as ints ≥ 1; one for each layer but the last."""
     if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray):
-        raise TypeError(f"widths must be a sequence of {depth - 1} integers ≥ 1; got {shown(widths)}")
+        raise ArgumentTypeError(f"widths must be a sequence of {depth - 1} integers ≥ 1; got {shown(widths)}")
     if len(widths) != depth - 1:
-        raise ValueError(
+        raise ArgumentError(
             f"widths must hold one integer for each hidden layer, (n_1, ..., n_(L-1)): "
             f"{depth - 1} at depth {depth}; got {len(widths)}: {shown(widths)}"
         )
@@ -94,7 +105,9 @@ def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
         shape = jnp.broadcast_shapes(*(a.shape for a in arrays.values()))
     except ValueError:
         shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
-        raise ValueError(f"the shapes of {', '.join(arrays)} must broadcast together; got {shapes}") from None
+        raise ArgumentError(
+            f"the shapes of {', '.join(arrays)} must broadcast together; got {shapes}"
+        ) from None
     dtype = jnp.result_type(*arrays.values())
     return [jnp.broadcast_to(a, shape).astype(dtype) for a in arrays.values()]
 
@@ -106,7 +119,9 @@ def kink_positions(kinks: object) -> tuple[float, ...]:
     try:
         positions = tuple(sorted({float(c) for c in kinks}))  # type: ignore[union-attr]
     except (TypeError, ValueError):
-        raise TypeError(f"kinks must be a sequence of finite real numbers; got {shown(kinks)}") from None
+        raise ArgumentTypeError(
+            f"kinks must be a sequence of finite real numbers; got {shown(kinks)}"
+        ) from None
     if not all(map(math.isfinite, positions)):
-        raise ValueError(f"kinks must be finite; got {shown(kinks)}")
+        raise ArgumentError(f"kinks must be finite; got {shown(kinks)}")
     return positions

@@ -4,11 +4,13 @@ The zip's comment, the last 64 bytes, is the SHA-256 of all bytes before it: no 
 passes. `numpy.load` opens the file too. The same content makes the same bytes.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -72,28 +74,57 @@ def load(path: Path) -> Archive:
     Raises ArchiveError if it is not as it was written, and FileNotFoundError if there is none.
     """
     with open(path, "rb") as file:
-        if not _whole(file):
-            raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
-        with zipfile.ZipFile(file) as members:
-            attributes = json.loads(members.read(ATTRIBUTES))
-            names = [name for name in members.namelist() if name != ATTRIBUTES]
-            arrays = {name.removesuffix(".npy"): _array(members, name) for name in names}
+        check_whole(file, path)
+        with parsing(path), zipfile.ZipFile(file) as members:
+            infos = {info.filename: info for info in members.infolist()}
+            size = sum(info.file_size for info in infos.values())
+            packed = any(info.compress_type != zipfile.ZIP_STORED for info in infos.values())
+            if packed or len(infos) < len(members.namelist()) or size > file.seek(0, io.SEEK_END):
+                raise ArchiveError(f"{path} holds compressed arrays, which this program does not write")
+            attributes = json.loads(members.read(infos.pop(ATTRIBUTES)))
+            if not isinstance(attributes, dict):
+                raise ValueError(f"{ATTRIBUTES} holds no dictionary")
+            arrays = {name.removesuffix(".npy"): _array(members, info) for name, info in infos.items()}
     return Archive(arrays, attributes)
 
 
-def _whole(file: BinaryIO) -> bool:
-    """Whether the last bytes are the digest of those before."""
+def check_whole(file: BinaryIO, path: Path) -> None:
+    """Raises ArchiveError unless the last bytes of the file are the digest of those before."""
     left = file.seek(0, io.SEEK_END) - DIGEST
     file.seek(0)
     digest = hashlib.sha256()
     while left > 0 and (part := file.read(min(left, PART))):
         digest.update(part)
         left -= len(part)
-    return left == 0 and file.read() == digest.hexdigest().encode()
+    if left != 0 or file.read() != digest.hexdigest().encode():
+        raise ArchiveError(f"{path} is damaged, or not one of this program: its digest does not match")
 
 
-def _array(members: zipfile.ZipFile, name: str) -> np.ndarray:
-    with members.open(name) as member:
+def sealed(content: bytes) -> bytes:
+    """The content and then its digest, such as `check_whole` looks for."""
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+@contextlib.contextmanager
+def parsing(path: Path) -> Iterator[None]:
+    """Inside, whatever goes wrong is an ArchiveError: the file is whole, and holds something else."""
+    try:
+        yield
+    except ArchiveError:
+        raise
+    except Exception as error:
+        raise ArchiveError(f"{path} is whole, but not one of this program: {error!r}") from error
+
+
+def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """Read only if it is as long as its header says: else the header could ask for any amount of memory."""
+    with members.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = header[version](member)
+        if member.tell() + math.prod(shape) * dtype.itemsize != info.file_size:
+            raise ValueError(f"{info.filename} is not as long as its header says")
+    with members.open(info) as member:
         return np.lib.format.read_array(member, allow_pickle=False)
 
 

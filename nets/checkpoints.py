@@ -1,14 +1,31 @@
-"""Checkpoints of long work: two generations, so that a damaged one is not the end."""
+"""Checkpoints of long work: two generations, so that a damaged one is not the end; one run a folder."""
 
-from collections.abc import Mapping
+import contextlib
+import errno
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from nets import archive
+from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
+from nets import archive, output
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 GENERATIONS = 2
+FORMAT = 2
+"""Version of what a checkpoint holds; one of another version is refused."""
+
+NAME, TEMPORARY = re.compile(r"step-(\d{12,})\.npz"), re.compile(r"\.step-\d{12,}\.npz\..*")
 
 
 class Checkpoint(NamedTuple):
@@ -21,7 +38,55 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointError(RuntimeError):
-    """There are checkpoints, and none is whole."""
+    """There are checkpoints that this run cannot go on from: none is whole, or another run is using them."""
+
+
+def checked_folder(value: Any) -> Path | None:
+    """The folder that `value` names, made if it is missing; None for None.
+
+    Raises ArgumentTypeError or ArgumentError where it is no folder that can be written to. Of several
+    processes only the first writes, and only that one looks.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, str | os.PathLike):
+        raise ArgumentTypeError(f"checkpoint must be the path of a folder; got {arguments.shown(value)}")
+    if not os.fspath(value):
+        raise ArgumentError(f"checkpoint must be the path of a folder; got {arguments.shown(value)}")
+    folder = Path(value)
+    if jax.process_index() == 0:
+        try:
+            output.check_folder(folder)
+        except (OSError, ValueError) as error:  # ValueError: a null character
+            raise ArgumentError(
+                f"checkpoint must be a folder that can be written to; got {str(folder)!r}: {error}"
+            ) from None
+    return folder
+
+
+@contextlib.contextmanager
+def held(folder: Path | None) -> Iterator[None]:
+    """Inside, no other run can use the folder; the lock goes with the process, however that ends.
+
+    Raises CheckpointError if another run has it.
+    """
+    if folder is None or fcntl is None or jax.process_index() > 0:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            os.close(handle)
+            raise CheckpointError(
+                f"another run is using the checkpoint folder {folder}: wait until it ends, or choose another"
+            ) from None
+        warnings.warn(f"{folder} cannot be locked ({error}): let no other run use it", stacklevel=2)
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def write(folder: Path, step: int, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
@@ -31,8 +96,11 @@ def write(folder: Path, step: int, arrays: Mapping[str, np.ndarray], attributes:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    archive.save(folder / f"step-{step:012d}.npz", arrays, attributes)
-    for leftover in [*_files(folder)[GENERATIONS:], *folder.glob(".step-*")]:
+    archive.save(folder / f"step-{step:012d}.npz", arrays, {**attributes, "format": FORMAT})
+    # those of later steps are ones that this run could not go on from: they do not count
+    older = [path for number, path in _numbered(folder) if number <= step][GENERATIONS:]
+    torn = [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]
+    for leftover in [*older, *torn]:
         leftover.unlink(missing_ok=True)
 
 
@@ -42,21 +110,53 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises CheckpointError if there are some and each is damaged.
     """
     notes = []
-    for path in _files(Path(folder)):
+    for step, path in _numbered(Path(folder)):
         try:
             arrays, attributes = archive.load(path)
         except archive.ArchiveError as error:
             notes.append(f"{error}; going on from the one before")
             continue
-        return Checkpoint(int(path.stem.removeprefix("step-")), arrays, attributes, tuple(notes))
+        return Checkpoint(step, arrays, attributes, tuple(notes))
     if notes:
         raise CheckpointError(
-            f"no checkpoint in {folder} is whole: {', '.join(p.name for p in _files(Path(folder)))}. "
+            f"no checkpoint in {folder} is whole: {', '.join(p.name for _, p in _numbered(Path(folder)))}. "
             "Remove them to start again from the beginning"
         )
     return None
 
 
-def _files(folder: Path) -> list[Path]:
-    """The newest first."""
-    return sorted(folder.glob("step-*.npz"), reverse=True)
+def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | None:
+    """The newest checkpoint of the run that `identity` tells from all others; None where there are none.
+
+    Raises ArgumentError if it is another run's or of another version of this program, and CheckpointError
+    as `latest`.
+    """
+    found = None if folder is None else latest(folder)
+    if found is None:
+        return None
+    if found.attributes.get("format") != FORMAT:
+        raise ArgumentError(
+            f"checkpoint must be a folder of its own for this run; {folder} holds one of another version of "
+            f"this program: its format is {found.attributes.get('format')}, and this one reads {FORMAT}"
+        )
+    theirs = found.attributes.get("identity")
+    theirs = theirs if isinstance(theirs, dict) else {}
+    other = [name for name, value in identity.items() if theirs.get(name) != value]
+    if other:
+        raise ArgumentError(
+            f"checkpoint must be a folder of its own for this run; {folder} holds one that differs in "
+            f"{', '.join(other)}"
+        )
+    return found
+
+
+def newest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint by its name; None where there are none."""
+    return next((step for step, _ in _numbered(Path(folder))), None)
+
+
+def _numbered(folder: Path) -> list[tuple[int, Path]]:
+    """Steps and files, the newest first. Files of other names are not looked at."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    found = [(int(match[1]), path) for path in paths if (match := NAME.fullmatch(path.name))]
+    return sorted(found, reverse=True)

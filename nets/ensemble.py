@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian import Function
 from nets import blocks, gram, measurement, memory, mesh
 from nets.fcn import Normal
@@ -156,10 +157,10 @@ def prepare(
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = checked_hidden(width, widths, depth)
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
+        raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
     if written_out > MAX_WRITTEN_OUT:
-        raise ValueError(
+        raise ArgumentError(
             f'depth must be ≤ {MAX_WRITTEN_OUT} for method="networks", and for any method widths may not '
             f"change more often than that; got {written_out:,}"
         )
@@ -175,13 +176,15 @@ def prepare(
     }
     if n_inputs:
         if own_K1:
-            raise ValueError(f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}")
+            raise ArgumentError(
+                f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             K1 = cb + cw * np.inner(x, x) / x.shape[1]
     else:
         x2 = checked_number("x2", x2) if given is None else float(np.mean(x**2))
         if own_K1 and x2 == 0:
-            raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
+            raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
         K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
     check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
     program = blocks.Program(
@@ -233,7 +236,7 @@ def _result_bytes(program: blocks.Program, n_nets: int) -> int:
 
 def _check_budget(program: blocks.Program, needed: int, results: int, budget: int) -> None:
     if needed + results > budget:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
             f"{blocks.block_size(program)} networks at a time on each device of this process and {results:,} "
             f"for what is measured; got {budget:,}."
@@ -246,28 +249,28 @@ def _input(x: object, x2: object) -> np.ndarray:
         return np.full(2, math.sqrt(checked_number("x2", x2)))
     array = real_array("x", x)
     if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
-        raise ValueError(
+        raise ArgumentError(
             "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
             f"finite; got shape {array.shape}: {arguments.shown(x)}"
         )
     if array.ndim == 2:
         if len(array) > gram.MAX_INPUTS:
-            raise ValueError(f"x must hold at most {gram.MAX_INPUTS} inputs; got shape {array.shape}")
+            raise ArgumentError(f"x must hold at most {gram.MAX_INPUTS} inputs; got shape {array.shape}")
         if x2 != 1.0:
-            raise ValueError(f"x2 must be left out where x holds several inputs; got {x2}")
+            raise ArgumentError(f"x2 must be left out where x holds several inputs; got {x2}")
         return array
     with np.errstate(over="ignore"):
         found = np.mean(array**2)
     if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
-        raise ValueError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
     return array
 
 
 def _check_ntk(ntk: object, method: str) -> None:
     if not isinstance(ntk, bool):
-        raise TypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
+        raise ArgumentTypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
     if ntk and method != "networks":
-        raise ValueError(f'ntk must be False unless method is "networks"; got method {method!r}')
+        raise ArgumentError(f'ntk must be False unless method is "networks"; got method {method!r}')
 
 
 # --- the run, and its statistics ----------------------------------------------------------------
@@ -321,15 +324,15 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
 def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
     """On stderr; tasks have a field `speed`, in that unit, and those that `more` shows."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)  # a name is a name, whatever brackets it has
     shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
         TimeRemainingColumn(),
-        *map(TextColumn, more),
+        *(TextColumn(text, markup=False) for text in more),
         console=console,
         disable=not shown,
     )

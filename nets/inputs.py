@@ -11,6 +11,7 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError
 from eft.gaussian import Function
 from nets import memory, programs
 from nets.blocks import GENERATOR, ensemble_words
@@ -76,10 +77,10 @@ def measure_inputs(
     with np.errstate(over="ignore"):
         finite = np.isfinite(x.astype(dtype)).all()
     if x.ndim != 2 or not x.size or not finite:
-        raise ValueError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
+        raise ArgumentError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
     sizes = (x.shape[1], *hidden, 1)
     if len(x) * max(sizes) > MOST:
-        raise ValueError(
+        raise ArgumentError(
             f"X must hold at most {MOST // max(sizes):,} inputs at width {max(sizes):,}; got {len(x):,}"
         )
     numbers = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}

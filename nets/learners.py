@@ -19,6 +19,7 @@ from flax import nnx
 from jax import lax
 
 from eft.activations import Activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from nets import memory, mesh, programs
 from nets.blocks import GENERATOR, ensemble_words
 from nets.fcn import FCN
@@ -102,11 +103,10 @@ def weights(team: Team) -> int:
 
 def start(team: Team, settings: Settings, seed: int, n_nets: int, initial: Any) -> State:
     """Networks as they were drawn, or all as `initial` says."""
-    blocks = -(-n_nets // block_size(team))
-    blocks += -blocks % team.devices.size
+    blocks = _blocks(team, n_nets)
     index = mesh.placed(np.arange(blocks, dtype=np.uint32), team.devices)
     if initial is not None:
-        given = mesh.placed(_given(team, initial, n_nets, blocks), team.devices)
+        given = mesh.placed(_given(team, initial, n_nets), team.devices)
         return mesh.on_each(functools.partial(programs.call, _start_given, team), team.devices, given, index)
     words = ensemble_words(seed)
     return mesh.on_each(
@@ -114,32 +114,52 @@ def start(team: Team, settings: Settings, seed: int, n_nets: int, initial: Any) 
     )
 
 
-def _given(team: Team, initial: Any, n_nets: int, blocks: int) -> Any:
-    """Parameters of every network, in blocks; those that fill up the last ones are copies of the last."""
+def _given(team: Team, initial: Any, n_nets: int) -> Any:
+    """Parameters of every network, in blocks."""
     template = like(team).parameters
     plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
     if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
-        raise ValueError(
+        raise ArgumentError(
             "initial must hold the parameters of networks of this depth: nnx.state of an FCN, or such as "
             "TrainingRun.parameters"
         )
-    leaves, size = [np.asarray(leaf, team.dtype) for leaf in jax.tree.leaves(plain)], block_size(team)
+    leaves = [np.asarray(leaf, team.dtype) for leaf in jax.tree.leaves(plain)]
     shapes, found = [leaf.shape for leaf in jax.tree.leaves(template)], [leaf.shape for leaf in leaves]
-    member = np.minimum(np.arange(blocks * size), n_nets - 1)
     if found == shapes:
-        member, leaves = 0 * member, [leaf[None] for leaf in leaves]
+        leaves = [np.broadcast_to(leaf, (n_nets, *leaf.shape)) for leaf in leaves]
     elif found != [(n_nets, *shape) for shape in shapes]:
-        raise ValueError(
+        raise ArgumentError(
             f"initial must have shapes {shapes}, or for {n_nets} networks one more axis in front; got {found}"
         )
-    leaves = [leaf[member].reshape(blocks, size, *leaf.shape[1:]) for leaf in leaves]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+    return _in_blocks(team, jax.tree.unflatten(jax.tree.structure(template), leaves), n_nets)
+
+
+def _blocks(team: Team, n_nets: int) -> int:
+    """How many there are: as many on each device."""
+    blocks = -(-n_nets // block_size(team))
+    return blocks + -blocks % team.devices.size
+
+
+def _in_blocks(team: Team, each: Any, n_nets: int) -> Any:
+    """Leaves (n_nets, …) in blocks; those that fill up the last ones are copies of the last network."""
+    blocks, size = _blocks(team, n_nets), block_size(team)
+    member = np.minimum(np.arange(blocks * size), n_nets - 1)
+    return jax.tree.map(lambda a: a[member].reshape(blocks, size, *a.shape[1:]), each)
+
+
+def members(state: Any, n_nets: int) -> Any:
+    """A state on the host by networks, leaves of shape (n_nets, …), whatever the blocks."""
+    return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], state)
+
+
+def placed(team: Team, each: State, n_nets: int) -> State:
+    """The reverse: networks in blocks, on all devices."""
+    return mesh.placed(_in_blocks(team, each, n_nets), team.devices)
 
 
 def parameters(state: State, n_nets: int) -> dict[str, Any]:
     """Those of the networks, on the host: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}."""
-    whole = mesh.gathered(state.parameters)
-    return nnx.to_pure_dict(jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], whole))
+    return nnx.to_pure_dict(members(mesh.gathered(state.parameters), n_nets))
 
 
 def advance(team: Team, settings: Settings, state: State, first: int, count: int, data: Data) -> State:
@@ -179,7 +199,7 @@ def planned(
     """
     least = n_nets * weights(team) * team.dtype.itemsize
     if least > budget:  # before sizes are traced that JAX cannot count any more
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {least:,} bytes for the weights of {n_nets:,} networks alone; "
             f"got {budget:,}"
         )
@@ -194,7 +214,7 @@ def planned(
     kept += STATISTICS * n_nets * max(layer, outputs)
     needed = memory.OVERHEAD + states + work * len(mesh.local_devices()) + kept
     if needed > budget:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes: {states:,} for {n_nets:,} networks and their "
             f"optimizer, {kept:,} for what is measured; got {budget:,}"
         )
@@ -207,7 +227,7 @@ def like(team: Team) -> State:
 
 
 def check_optimizer(team: Team) -> None:
-    """Raises TypeError where the optimizer asks for what a step does not have, or keeps no numbers."""
+    """Raises ArgumentTypeError if the optimizer asks for what a step does not have, or keeps no numbers."""
     parameters = jax.eval_shape(_drawn(team), _settings_like(team), jax.random.key(0))
     value = jax.ShapeDtypeStruct((), team.dtype)
     try:
@@ -216,13 +236,13 @@ def check_optimizer(team: Team) -> None:
             functools.partial(_change, team.optimizer, _squares), value, parameters, state, parameters
         )
     except Exception as error:
-        raise TypeError(
+        raise ArgumentTypeError(
             "optimizer must be one that starts from parameters, and whose update takes gradients, state, "
             "parameters and, by keyword, value, grad and value_fn at most; this one raised "
             f"{type(error).__name__}: {error}"
         ) from error
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(state)):
-        raise TypeError(
+        raise ArgumentTypeError(
             "optimizer must keep numbers as its state; this one keeps a random key, which all networks "
             "would share"
         )
@@ -230,16 +250,23 @@ def check_optimizer(team: Team) -> None:
 
 def _squares(tree: Any) -> jax.Array:
     """In place of a loss."""
-    return sum((jnp.sum(a * a) for a in jax.tree.leaves(tree)), jnp.zeros(()))
+    leaves = jax.tree.leaves(tree)
+    return sum((jnp.sum(a * a) for a in leaves), jnp.zeros((), leaves[0].dtype))
 
 
-def digest(team: Team, data: Data) -> tuple[str, bool]:
-    """Of the optimizer's start and a step of training; as `programs.digest`."""
-    one, samples = like(team), team.batch_size or len(data["X"])
+def like_look(team: Team, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of what one network shows."""
+    return jax.eval_shape(functools.partial(_one_look, team), like(team), _settings_like(team), data)
+
+
+def traces(team: Team, data: Data) -> tuple[Any, ...]:
+    """The programs of one network as JAX writes them: how it starts, a step, and what is measured."""
+    one, settings, samples = like(team), _settings_like(team), team.batch_size or len(data["X"])
     X, Y = (jax.ShapeDtypeStruct((samples, *data[name].shape[1:]), data[name].dtype) for name in "XY")
-    return programs.digest(
-        jax.make_jaxpr(lambda parameters: team.optimizer.init(parameters))(one.parameters),
-        jax.make_jaxpr(functools.partial(_step, team))(one, _settings_like(team), X, Y),
+    return (
+        jax.make_jaxpr(functools.partial(_one_state, team))(one.parameters),
+        jax.make_jaxpr(functools.partial(_step, team))(one, settings, X, Y),
+        jax.make_jaxpr(functools.partial(_one_look, team))(one, settings, data),
     )
 
 

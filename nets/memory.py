@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft import arguments
+from eft.arguments import ArgumentError
 from nets import mesh
 
 try:
@@ -57,7 +58,7 @@ def check(needed: int, what: str, given: Any = None) -> None:
     """Raises ValueError if that many bytes are more than the budget of the first device of this process."""
     allowed = budget(given, mesh.local_devices()[0])
     if needed > allowed:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {what}; got {allowed:,}"
             + (", the share that is used of the memory that there is" if given is None else "")
         )

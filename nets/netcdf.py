@@ -1,6 +1,9 @@
-"""Results as NetCDF: arrays with named axes, for xarray and others. Takes the extra "netcdf"."""
+"""Results as NetCDF: arrays with named axes, for xarray and others. Takes the extra "netcdf".
 
-import hashlib
+Each axis has a coordinate: layers count from 1, snapshots by their steps, all else from 0. The last 64 bytes
+are the SHA-256 of all bytes before them, which readers of HDF5 do not look at.
+"""
+
 import io
 import json
 from collections.abc import Mapping
@@ -9,51 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from eft.arguments import ArgumentError
+from nets import archive, fields
 from nets.archive import Archive, ArchiveError
 
-WORDS, DIGEST = "description", "sha256"
-
-AXES = {
-    "Measurement": {
-        "G": ("member", "layer"),
-        "log_G": ("member", "layer"),
-        "H": ("member", "layer"),
-        "B_hat": ("member", "layer"),
-        "F_hat": ("member", "layer"),
-        "Theta_hat": ("member", "layer"),
-        "widths": ("place",),
-    },
-    "GramMeasurement": {
-        "K": ("layer", "input", "input_2"),
-        "V": ("layer", "pair", "pair_2"),
-        "Theta": ("input", "input_2"),
-        "G": ("member", "layer", "input", "input_2"),
-        "Theta_hat": ("member", "input", "input_2"),
-        "widths": ("place",),
-    },
-    "InputMeasurement": {
-        "log_K": ("member", "layer", "input"),
-        "x2": ("input",),
-        "widths": ("place",),
-    },
-    "TrainingRun": {
-        "steps": ("snapshot",),
-        "n_overflowed": ("snapshot",),
-        "loss": ("snapshot", "member"),
-        "alive": ("snapshot", "member"),
-        "K_inputs": ("snapshot", "layer", "member"),
-        "outputs": ("snapshot", "test_input", "output"),
-        "outputs_variance": ("snapshot", "test_input", "output"),
-        "widths": ("place",),
-    },
-}
-"""Names of the axes of a field; of one that is not here those of its kind's estimates."""
-ESTIMATES = {
-    "Measurement": ("layer",),
-    "GramMeasurement": ("layer",),
-    "InputMeasurement": ("member", "layer", "input"),
-    "TrainingRun": ("snapshot", "layer", "input"),
-}
+WORDS, FIELD = "description", "field"
 
 
 def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]):
@@ -64,32 +27,36 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
     Raises ImportError, which says what to install, without xarray.
     """
     xarray = _xarray()
-    variables = {name.replace("/", "."): (_axes(kind, name, a.ndim), a) for name, a in arrays.items()}
-    plain = {
+    variables, sizes = {}, {}
+    for name, array in arrays.items():
+        field = fields.of(kind, name, array.ndim)
+        about = {"long_name": field.long_name, "units": field.units, FIELD: name}
+        variables[fields.flat(name)] = (field.axes, array, about)
+        sizes |= dict(zip(field.axes, array.shape, strict=True))
+    axes = {axis: _coordinate(axis, size, arrays) for axis, size in sizes.items()}
+    scalars = {
         name: value
         for name, value in words.get("arguments", {}).items()
-        if isinstance(value, str | int | float)
+        if isinstance(value, str | int | float) and name not in {*axes, *variables}
     }
-    taken = {axis for axes, _ in variables.values() for axis in axes} | set(variables)
-    scalars = {name: value for name, value in plain.items() if name not in taken}
-    return xarray.Dataset(variables, coords=scalars)
+    return xarray.Dataset(variables, coords={**axes, **scalars})
 
 
-def _axes(kind: str, name: str, ndim: int) -> tuple[str, ...]:
-    field, *parts = name.split("/")
-    if field == "parameters":
-        of = ".".join(parts)
-        return ("member", *(f"{of}.{place}" for place in range(1, ndim)))
-    return AXES[kind].get(field, ESTIMATES[kind])[:ndim] if ndim else ()
+def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple:
+    if axis == "snapshot":
+        return axis, arrays["steps"], {"long_name": "steps of training", "units": "1"}
+    if axis == "layer":
+        return axis, np.arange(1, size + 1), {"long_name": "layer of pre-activations, from 1", "units": "1"}
+    words = {"place": "layer, where 0 is the input"}.get(axis, f"{axis.replace('_', ' ')}, from 0")
+    return axis, np.arange(size), {"long_name": words, "units": "1"}
 
 
 def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:
-    """The file's bytes; the SHA-256 of all arrays and words is one of its attributes."""
+    """The file's bytes, the digest of the rest last."""
     found = dataset(kind, arrays, words)
-    text = json.dumps(words, sort_keys=True, allow_nan=False)
-    found.attrs = {WORDS: text, DIGEST: _digest(arrays, text)}
+    found.attrs = {WORDS: json.dumps(words, sort_keys=True, allow_nan=False)}
     encoding = {name: {"_FillValue": None} for name in found.variables}
-    return bytes(found.to_netcdf(engine="h5netcdf", encoding=encoding))
+    return archive.sealed(bytes(found.to_netcdf(engine="h5netcdf", encoding=encoding)))
 
 
 def load(path: Path) -> Archive:
@@ -97,26 +64,32 @@ def load(path: Path) -> Archive:
 
     Raises ArchiveError if the file is damaged or not one of this program.
     """
+    xarray = _xarray()
+    with open(path, "rb") as file:
+        archive.check_whole(file, path)
+        file.seek(0)
+        data = file.read()
+    with archive.parsing(path), xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
+        if sum(a.nbytes for a in found.variables.values()) > len(data) or any(map(_packed, found.values())):
+            raise ArchiveError(f"{path} holds compressed arrays, which this program does not write")
+        arrays = {str(a.attrs[FIELD]): a.values for a in found.data_vars.values()}
+        words = json.loads(found.attrs[WORDS])
+        if len(arrays) != len(found.data_vars) or not isinstance(words, dict):
+            raise ValueError("no description, or two arrays of one name")
+    return Archive(arrays, words)
+
+
+def _packed(variable: Any) -> bool:
+    """Whether it is stored in another way than as it is."""
+    return any(variable.encoding.get(way) for way in ("zlib", "szip", "bzip2", "blosc", "zstd", "chunksizes"))
+
+
+def check_installed() -> None:
+    """Raises ArgumentError, which says what to install, where no NetCDF can be written."""
     try:
-        with _xarray().open_dataset(io.BytesIO(Path(path).read_bytes()), engine="h5netcdf") as found:
-            text = found.attrs[WORDS]
-            arrays = {str(name).replace(".", "/"): a.values for name, a in found.data_vars.items()}
-            whole = _digest(arrays, text) == found.attrs[DIGEST]
-    except ImportError:
-        raise
-    except Exception as error:  # HDF5 has no one kind for a file that is not as it should be
-        raise ArchiveError(f"{path} is damaged, or not one of this program: {error}") from error
-    if not whole:
-        raise ArchiveError(f"{path} is damaged: its digest does not match")
-    return Archive(arrays, json.loads(text))
-
-
-def _digest(arrays: Mapping[str, np.ndarray], text: str) -> str:
-    digest = hashlib.sha256(text.encode())
-    for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name}{a.dtype.str}{a.shape}".encode() + a.tobytes())
-    return digest.hexdigest()
+        _xarray()
+    except ImportError as error:
+        raise ArgumentError(f"out must end in something else than .nc: {error}") from None
 
 
 def _xarray():

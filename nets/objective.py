@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.settings import real_array
 
 
@@ -25,7 +26,7 @@ def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
     Raises TypeError or ValueError if they are not, or not finite in `dtype`.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
-        raise TypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
+        raise ArgumentTypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
     if n_out is not None:
         n_out = arguments.positive_int("n_out", n_out)
     X = checked_inputs("the inputs of data", data[0], None, dtype)
@@ -36,13 +37,13 @@ def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
     with np.errstate(over="ignore"):
         finite = np.isfinite(Y.astype(dtype)).all()
     if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size or not finite:
-        raise ValueError(
+        raise ArgumentError(
             f"the targets of data must have shape ({len(X)},) or ({len(X)}, outputs) and be finite in "
             f"{dtype}; got shape {Y.shape}"
         )
     Y = Y.reshape(len(X), -1)
     if n_out not in (None, Y.shape[1]):
-        raise ValueError(
+        raise ArgumentError(
             f"n_out must be the number of targets of a sample, {Y.shape[1]}, or that of classes where "
             f"targets are integers of shape ({len(X)},); got {n_out}, and targets "
             f"{np.asarray(data[1]).dtype} of shape {np.shape(data[1])}"
@@ -52,7 +53,7 @@ def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
 
 def _labels(Y: np.ndarray, count: int, n_out: int) -> np.ndarray:
     if len(Y) != count or Y.min() < 0 or Y.max() >= n_out:
-        raise ValueError(
+        raise ArgumentError(
             f"the targets of data must be {count} integers from 0 to n_out − 1 = {n_out - 1}; got shape "
             f"{Y.shape} from {Y.min():.0f} to {Y.max():.0f}"
         )
@@ -65,14 +66,14 @@ def checked_inputs(name: str, value: Any, n0: int | None, dtype: np.dtype) -> np
     with np.errstate(over="ignore"):
         cast = X.astype(dtype)
     if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not np.isfinite(cast).all():
-        raise ValueError(f"{name} must be of shape {allowed} and finite in {dtype}; got shape {X.shape}")
+        raise ArgumentError(f"{name} must be of shape {allowed} and finite in {dtype}; got shape {X.shape}")
     return cast
 
 
 def check_loss(loss: Any, samples: Samples) -> None:
     """Raises TypeError or ValueError unless loss(outputs, targets) is a number for each sample or output."""
     if not callable(loss):
-        raise TypeError(
+        raise ArgumentTypeError(
             "loss must be a function of outputs and targets, such as optax.l2_loss; "
             f"got {arguments.shown(loss)}"
         )
@@ -85,12 +86,12 @@ def check_loss(loss: Any, samples: Samples) -> None:
     try:
         found = jax.eval_shape(loss, outputs, targets)
     except Exception as error:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"loss must take {given}; it raised {type(error).__name__}: {error}"
             + ("" if samples.labels else ". For labels give integers (N,), and n_out, the number of classes")
         ) from error
     if not isinstance(found, jax.ShapeDtypeStruct) or not jnp.issubdtype(found.dtype, jnp.floating):
-        raise TypeError(f"loss must return an array of real numbers; got {found}")
+        raise ArgumentTypeError(f"loss must return an array of real numbers; got {found}")
     if found.shape not in ((m, n), (m,), ()):
         shape = str(found.shape).replace(str(m), "N")
-        raise ValueError(f"loss must return shape (N, {n}), (N,) or (), of {given}; got {shape}")
+        raise ArgumentError(f"loss must return shape (N, {n}), (N,) or (), of {given}; got {shape}")

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO
 
 import jax
 
+from eft.arguments import ArgumentError
+
 
 def write(path: Path, content: str | bytes | Callable[[BinaryIO], None]) -> None:
     """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file.
@@ -54,14 +56,14 @@ def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str,
     `out` with one of the suffixes is that file; without a suffix it is a directory that gets one
     file of each, called `stem`. Missing directories are made. Of several processes only the first writes.
 
-    Raises ValueError if the suffix is another, or if the place cannot be written to.
+    Raises ArgumentError if the suffix is another, or if the place cannot be written to.
     """
     if out is None or jax.process_index() > 0:
         return {}
     if out.suffix in suffixes and not out.is_dir():
         found = {out.suffix: out}
     elif out.suffix and not out.is_dir():
-        raise ValueError(f"out must end in {', '.join(suffixes)}, or be a directory; got {out}")
+        raise ArgumentError(f"out must end in {', '.join(suffixes)}, or be a directory; got {out}")
     else:
         found = {suffix: out / f"{stem}{suffix}" for suffix in suffixes}
     for path in found.values():
@@ -71,13 +73,18 @@ def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str,
 
 def _check_writable(path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a directory")
-        with tempfile.NamedTemporaryFile(prefix=f".{path.name}.", dir=path.parent):
-            pass
-    except OSError as error:
-        raise ValueError(f"out must be a place that can be written to; got {path}: {error}") from None
+        check_folder(path.parent)
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise ArgumentError(f"out must be a place that can be written to; got {path}: {error}") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Make the folder if it is missing; OSError if it cannot be made or a file in it cannot be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=".eft.", dir=folder):
+        pass
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:

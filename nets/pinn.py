@@ -18,7 +18,7 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import burgers, checkpoints, memory, programs, schedule
+from nets import burgers, checkpoints, fingerprint, memory, programs, schedule
 from nets.blocks import GENERATOR, ensemble_words
 from nets.ensemble import progress_bar
 from nets.fcn import FCN
@@ -235,21 +235,21 @@ def train(
     members = np.arange(n_nets, dtype=np.uint32)
     state = programs.call(_start, (problem, sizes, dtype), words, members, given)
     shapes = [str(jax.tree.map(jnp.shape, state)), str(dtype)]
-    losses = jax.make_jaxpr(functools.partial(_losses_of, problem))(_first(state.parameters), points)
-    program = programs.digest(losses)[0]
-    about = [*rates.values(), batch, marks, steps, seed, nx, nt, *shapes, program]
-    identity = hashlib.sha256(repr(about).encode()).hexdigest()
-
-    folder, step, seen = None if checkpoint is None else Path(checkpoint), 0, []
-    found = checkpoints.latest(folder) if folder is not None else None
-    if found is not None:
-        if found.attributes.get("identity") != identity:
-            raise ValueError(f"checkpoint must be a folder of its own for this run; {folder} holds another")
-        leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(state)))]
-        state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in leaves])
-        step, seen = found.step, list(found.arrays["seen"])
-    began, from_step = time.perf_counter(), step
-    with progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+    about = [*rates.values(), batch, marks, steps, seed, nx, nt, *shapes]
+    identity = {"settings": hashlib.sha256(repr(about).encode()).hexdigest()}
+    if checkpoint is not None:
+        step_of = jax.make_jaxpr(functools.partial(_step, problem))(_first(state), given["rate"], points)
+        identity["activation"] = fingerprint.digest(step_of)
+    folder, step, seen, earlier = checkpoints.checked_folder(checkpoint), 0, [], 0.0
+    with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+        found = checkpoints.of_run(folder, identity)
+        if found is not None:
+            for note in found.notes:
+                bar.console.print(note)
+            leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(state)))]
+            state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in leaves])
+            step, seen, earlier = found.step, list(found.arrays["seen"]), float(found.attributes["seconds"])
+        began, from_step = time.perf_counter(), step
         task = bar.add_task("training", total=steps, completed=step, speed=0.0, note="")
         for end in schedule.stops(marks, steps, every):
             if end < step or (end == step and seen):
@@ -261,14 +261,15 @@ def train(
                 seen.append(_look(problem, state, points, x, t, exact)[0])
             if folder is not None:
                 arrays = {f"state {i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-                checkpoints.write(folder, step, {**arrays, "seen": np.array(seen)}, {"identity": identity})
+                attributes = {"identity": identity, "seconds": earlier + time.perf_counter() - began}
+                checkpoints.write(folder, step, {**arrays, "seen": np.array(seen)}, attributes)
             speed = (step - from_step) / (time.perf_counter() - began)
             note = f"error {np.median(seen[-1][2]):.3g}" if seen else ""
             bar.update(task, completed=step, speed=speed, note=note)
     fields = _look(problem, state, points, x, t, exact)[1]
     residual, edge, error, slope_error, alive = np.moveaxis(np.array(seen), 1, 0)
     parameters = {"layers": dict(enumerate(jax.tree.map(np.asarray, state.parameters)))}
-    seconds = time.perf_counter() - began
+    seconds = earlier + time.perf_counter() - began
     return PinnRun(
         np.array(marks), residual, edge, error, slope_error, alive > 0, fields, x, t, parameters, seconds
     )

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nets import archive, netcdf
-from nets.ensemble import Measurement
+from eft.arguments import ArgumentTypeError
+from nets import archive, fields, netcdf
 from nets.estimators import Estimate
-from nets.gram import GramMeasurement
-from nets.inputs import InputMeasurement
-from nets.snapshots import TrainingRun
+from nets.fields import KINDS
 
-KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
 PACKAGES = ("eft", "jax", "jaxlib", "flax", "optax", "numpy")
+
+FORMAT = 2
+"""Version of what a file holds; one of another version is refused."""
 
 
 class Saved(NamedTuple):
@@ -35,13 +35,14 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
     """
     kind = type(result).__name__
     if KINDS.get(kind) is not type(result):
-        raise TypeError(f"result must be one of {', '.join(KINDS)}; got {kind}")
+        raise ArgumentTypeError(f"result must be one of {', '.join(KINDS)}; got {kind}")
     arrays: dict[str, np.ndarray] = {}
     for name, value in result._asdict().items():
         _put(arrays, name, value)
+    if wrong := list(fields.complaints(kind, arrays)):
+        raise ArgumentTypeError(f"result must be a {kind} as it was measured; got one where {wrong[0]}")
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
-    numbers = [name for name, value in result._asdict().items() if isinstance(value, float)]
-    words = {"kind": kind, "numbers": numbers, "arguments": dict(arguments or {}), "versions": versions}
+    words = {"format": FORMAT, "kind": kind, "arguments": dict(arguments or {}), "versions": versions}
     if Path(path).suffix == ".nc":
         content = netcdf.content(kind, arrays, words)
         archive.put(Path(path), content, len(content))
@@ -55,19 +56,23 @@ def load(path: "str | Path") -> Saved:
     Raises nets.archive.ArchiveError if the file is damaged or holds something else.
     """
     arrays, words = (netcdf if Path(path).suffix == ".nc" else archive).load(Path(path))
-    kind = KINDS.get(words.get("kind", ""))
-    if kind is None:
+    name = words.get("kind")
+    if not isinstance(name, str) or name not in KINDS:
         raise archive.ArchiveError(f"{path} holds none of {', '.join(KINDS)}")
-    tree: dict[Any, Any] = {}
-    for name, array in arrays.items():
-        *parents, last = (int(part) if part.isdigit() else part for part in name.split("/"))
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = array
-    fields = {name: _estimate(tree.get(name)) for name in kind._fields}
-    fields |= {name: float(fields[name]) for name in words["numbers"]}
-    return Saved(kind(**fields), words["arguments"], words["versions"])
+    if words.get("format") != FORMAT:
+        raise archive.ArchiveError(
+            f"{path} is of another version of this program: its format is {words.get('format')}, and this "
+            f"one reads {FORMAT}"
+        )
+    given, versions = words.get("arguments"), words.get("versions")
+    if not isinstance(given, dict) or not isinstance(versions, dict):
+        raise archive.ArchiveError(f"{path} is whole, but lacks the arguments or the versions")
+    if wrong := list(fields.complaints(name, arrays)):
+        raise archive.ArchiveError(f"{path} is whole, but holds no {name}: {wrong[0]}")
+    with archive.parsing(Path(path)):
+        tree = _tree(arrays)
+        found = {field: _value(allowed, tree.get(field)) for field, allowed in fields.hints(name).items()}
+    return Saved(KINDS[name](**found), given, versions)
 
 
 def _put(arrays: dict[str, np.ndarray], name: str, value: Any) -> None:
@@ -80,5 +85,22 @@ def _put(arrays: dict[str, np.ndarray], name: str, value: Any) -> None:
         arrays[name] = np.asarray(value)
 
 
-def _estimate(value: Any) -> Any:
-    return Estimate(**value) if isinstance(value, dict) and set(value) == set(Estimate._fields) else value
+def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
+    """Dictionaries in one another, for names such as "parameters/layers/0/kernel"."""
+    tree: dict[Any, Any] = {}
+    for name, array in arrays.items():
+        *parents, last = (int(part) if part.isdigit() else part for part in name.split("/"))
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = array
+    return tree
+
+
+def _value(allowed: tuple[Any, ...], value: Any) -> Any:
+    """What a field holds, of what it is made from."""
+    if value is None:
+        return None
+    if Estimate in allowed:
+        return Estimate(**value)
+    return float(value) if float in allowed else value

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
 
 MAX_STEPS = 2**31 - 1
 """Steps are counted in int32 on the device."""
@@ -22,9 +23,9 @@ def checked_snapshots(snapshots: Any, steps: int, parts: int) -> tuple[int, ...]
     if snapshots is None:
         snapshots = [steps * part // parts for part in range(parts + 1)]
     if not isinstance(snapshots, Sequence | np.ndarray) or isinstance(snapshots, str | bytes):
-        raise TypeError(f"snapshots must be a sequence of steps; got {arguments.shown(snapshots)}")
+        raise ArgumentTypeError(f"snapshots must be a sequence of steps; got {arguments.shown(snapshots)}")
     if not 0 < len(snapshots) <= MAX_SNAPSHOTS:
-        raise ValueError(
+        raise ArgumentError(
             f"snapshots must hold at least one step and at most {MAX_SNAPSHOTS:,}; got {len(snapshots):,}"
         )
     return tuple(sorted({_step(step, steps) for step in snapshots}))

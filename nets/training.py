@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 import time
 import uuid
 from collections.abc import Sequence
@@ -16,8 +15,9 @@ import optax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian import Function
-from nets import checkpoints, learners, memory, mesh, objective, schedule
+from nets import checkpoints, fingerprint, learners, memory, mesh, objective, schedule
 from nets import snapshots as looks
 from nets.ensemble import MAX_NETS, progress_bar
 from nets.learners import Data, Team
@@ -84,7 +84,8 @@ def train(
     the averages from then on.
 
     `checkpoint`: a folder, written to after every so many steps as `every` says, and at snapshots. Killed at
-    any moment, the same call goes on from it and ends with the same bits.
+    any moment, the same call goes on from it and ends with the same bits. Whatever decides the result is part
+    of what "the same call" means, also values that `act`, `loss` and `optimizer` have from elsewhere.
 
     Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
     bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default:
@@ -92,14 +93,13 @@ def train(
     None: if that is a terminal.
 
     Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
-    done, and ValueError where `checkpoint` holds another run.
+    done, ValueError where `checkpoint` holds another run or no folder can be written to, and
+    `nets.checkpoints.CheckpointError` where another run is using it or none of its files is whole.
     """
     given = dict(locals())
-    shown, every = (
-        checked_progress(given.pop("progress")),
-        arguments.positive_int("every", given.pop("every")),
-    )
-    return _run(_prepared(**given), None if checkpoint is None else Path(checkpoint), every, shown)
+    shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
+    shown, job = checked_progress(shown), _prepared(**given)
+    return _run(job, checkpoints.checked_folder(checkpoint), every, shown)
 
 
 class _Job(NamedTuple):
@@ -146,8 +146,13 @@ def _prepared(
     )  # fmt: skip
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
     plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
-    digest, seen_through = learners.digest(team, arrays)
-    team = dataclasses.replace(team, digest=digest if seen_through else f"{digest} {uuid.uuid4()}")
+    try:
+        digest = fingerprint.digest(*learners.traces(team, arrays))
+    except ArgumentError:
+        if checkpoint is not None:
+            raise
+        digest = str(uuid.uuid4())  # what calls back to Python equals nothing
+    team = dataclasses.replace(team, digest=digest)
     identity = {
         **{name: str(value) for name, value in settings.items()},
         "learning rate of the default optimizer": str(rate),
@@ -175,7 +180,7 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
         )
     return optimizer, {}
@@ -201,15 +206,15 @@ def _digest(tree: Any) -> str:
 def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> TrainingRun:
     team, n_nets = job.team, job.plan.n_nets
     seen: list[dict[str, np.ndarray]] = []
-    step = 0
-    found = checkpoints.latest(folder) if folder is not None else None
-    with progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+    step, earlier = 0, 0.0
+    with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
+        found = checkpoints.of_run(folder, job.identity)
         if found is not None:
-            _check_identity(found, job, folder)
             for note in found.notes:
                 bar.console.print(note)
-            step, state, seen = found.step, *_restored(found, learners.like(team))
-            state = mesh.placed(state, team.devices)
+            step, earlier = found.step, float(found.attributes["seconds"])
+            state, seen = _restored(found, job)
+            state = learners.placed(team, state, n_nets)
         else:
             state = learners.start(team, job.settings, job.seed, n_nets, job.initial)
         if not bar.disable:
@@ -227,7 +232,8 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             if folder is not None:
                 host = mesh.gathered(state)
                 if jax.process_index() == 0:
-                    checkpoints.write(folder, step, _flat(host, seen), {"identity": job.identity})
+                    about = {"identity": job.identity, "seconds": earlier + time.perf_counter() - began}
+                    checkpoints.write(folder, step, _flat(learners.members(host, n_nets), seen), about)
             alive, losses = (a.ravel()[:n_nets] for a in mesh.gathered((state.alive, state.loss)))
             bar.update(
                 task,
@@ -235,7 +241,7 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
                 speed=(step - first) / (time.perf_counter() - began),
                 note=_note(losses, alive),
             )
-        seconds = time.perf_counter() - began
+        seconds = earlier + time.perf_counter() - began
     parameters = learners.parameters(state, n_nets)
     return looks.statistics(job.snapshots, team.sizes, seen, job.first, parameters, seconds)
 
@@ -255,23 +261,19 @@ def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray
     return arrays
 
 
-def _restored(found: checkpoints.Checkpoint, like: Any) -> tuple[Any, list[dict[str, np.ndarray]]]:
-    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
-    seen: list[dict[str, np.ndarray]] = []
-    for i in itertools.count():
-        prefix = f"snapshot {i} "
-        part = {name.removeprefix(prefix): a for name, a in found.arrays.items() if name.startswith(prefix)}
-        if not part:
-            return jax.tree.unflatten(jax.tree.structure(like), leaves), seen
-        seen.append(part)
-    raise AssertionError
-
-
-def _check_identity(found: checkpoints.Checkpoint, job: _Job, folder: Path | None) -> None:
-    theirs = found.attributes.get("identity", {})
-    other = [name for name, value in job.identity.items() if theirs.get(name) != value]
-    if other:
-        raise ValueError(
-            f"checkpoint must be a folder of its own for this run; {folder} holds one that differs in "
-            f"{', '.join(other)}"
+def _restored(found: checkpoints.Checkpoint, job: _Job) -> tuple[Any, list[dict[str, np.ndarray]]]:
+    """State of every network, leaves of shape (n_nets, …), and what it showed at each snapshot so far."""
+    like, n_nets = learners.like(job.team), job.plan.n_nets
+    looks = learners.like_look(job.team, job.data)
+    done = range(sum(mark <= found.step for mark in job.snapshots))
+    expected = {f"state {i}": leaf for i, leaf in enumerate(jax.tree.leaves(like))}
+    expected |= {f"snapshot {i} {name}": leaf for i in done for name, leaf in looks.items()}
+    shapes = {name: ((n_nets, *leaf.shape), leaf.dtype) for name, leaf in expected.items()}
+    if shapes != {name: (array.shape, array.dtype) for name, array in found.arrays.items()}:
+        raise checkpoints.CheckpointError(
+            f"the checkpoint of step {found.step} is whole, and holds other arrays than this run's state: "
+            "remove it to start again from the beginning"
         )
+    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
+    seen = [{name: found.arrays[f"snapshot {i} {name}"] for name in looks} for i in done]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves), seen

@@ -3,15 +3,20 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+from rich.table import Table
 
-from nets import cli, output
+import eft
+from eft.arguments import ArgumentError
+from nets import cli, ensemble, output, results
 from nets import compare as comparing
-from nets.cli.show import with_error
+from nets.cli.show import terminal, with_error
 from nets.estimators import Estimate
 
 QUICK = ["--depth", "4", "--width", "16", "--nets", "40", "--method", "metric"]
@@ -235,6 +240,161 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         output.write(path, "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+# --- functions of the user's, and text with brackets ------------------------------------------------
+
+MINE = "import jax.numpy as jnp\nimport beside_it\ndef half(z):\n    return jnp.tanh(z / beside_it.TWO)\n"
+
+
+@pytest.mark.parametrize("command", ["classify", "flow", "compare", "train", "phase"])
+def test_every_command_takes_a_function_of_a_file(capsys, tmp_path, monkeypatch, command):
+    """By the path of its file, from elsewhere; the file may import what lies beside it."""
+    (tmp_path / "an act.py").write_text(MINE)
+    (tmp_path / "beside_it.py").write_text("TWO = 2\n")
+    few = {
+        "compare": QUICK,
+        "train": ["--depth", "2", "--width", "4", "--nets", "2", "--steps", "2", "--samples", "4"],
+        "phase": ["--points", "3", "--out", str(tmp_path / "p.png")],
+    }
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    status, out, err = run(capsys, command, "--act", "../an act.py:half", *few.get(command, []))
+    assert status == 0, err
+    assert command == "phase" or "half" in out
+    monkeypatch.delitem(sys.modules, "beside_it")
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        ("./none.py:f", "FileNotFoundError"),
+        ("./f.py:none", "has no attribute 'none'"),
+        ("./f:g", "act must be a name, module:name or file.py:name"),
+        ("./broken.py:f", "SyntaxError"),
+        ("./raises.py:f", "ZeroDivisionError: division by zero"),
+        ("./leaves.py:f", "SystemExit: 0"),
+        ("./f.py:x", "act must be"),
+        ("no.such.module:f", "No module named"),
+    ],
+)
+def test_functions_that_cannot_be_had(capsys, tmp_path, monkeypatch, act, words):
+    monkeypatch.chdir(tmp_path)
+    contents = {"f": "x = 3", "broken": "def", "raises": "1 / 0", "leaves": "raise SystemExit(0)"}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.py").write_text(content)
+    path = list(sys.path)
+    status, _, err = run(capsys, "flow", "--act", act)
+    assert status == 2 and words in err and err.count("\n") == 1 and "Traceback" not in err
+    assert sys.path == path
+
+
+@pytest.mark.parametrize("name", ["[", "[/]", "run[bold]", "[red]x[/red]", "a:smile:b", "[/bold]"])
+def test_brackets_in_paths_are_brackets(capsys, tmp_path, name):
+    """In what is written, what is kept and what is wrong with it."""
+    folder = tmp_path / name
+    few = ["--depth", "2", "--width", "4", "--nets", "2", "--steps", "2", "--samples", "4"]
+    given = ["--checkpoint", str(folder / "kept"), "--out", str(folder / "out.csv")]
+    status, out, err = run(capsys, "train", *few, *given)
+    assert status == 0, err
+    assert f"written: {folder / 'out.csv'}" in out
+    newest = max((folder / "kept").glob("step-*"))
+    newest.write_bytes(b"damaged")
+    assert run(capsys, "train", *few, *given)[0] == 0
+    status, _, err = run(capsys, "train", *few, *given, "--seed", "1")
+    assert status == 2 and str(folder / "kept") in err
+    status, _, err = run(capsys, "flow", "--out", str(folder / "out.xyz"))
+    assert status == 2 and str(folder / "out.xyz") in err
+
+
+def test_brackets_in_names_and_notes_are_brackets(capsys):
+    """On a progress bar and in a table."""
+    with ensemble.progress_bar(True, "steps/s", "{task.fields[note]}") as bar:
+        bar.console.print("step-1.npz in [/] is damaged")
+        bar.add_task("[/]", total=1, completed=1, speed=1.0, note="[/bold]")
+    assert "in [/] is damaged" in capsys.readouterr().err
+    act = eft.Activation(jnp.tanh, name="f[/]")
+    console = terminal()
+    console.print(Table(title=act.name))
+    assert "f[/]" in capsys.readouterr().out
+
+
+# --- errors in the middle and at the end -----------------------------------------------------------
+
+TRAIN = ("train", "--depth", "2", "--width", "4", "--nets", "2", "--steps", "2", "--samples", "4")
+
+
+def test_an_error_in_the_middle_is_no_bad_argument(capsys, monkeypatch):
+    """A ValueError of ours or of a library, once the arguments have been checked. The control: of a check."""
+
+    def fails(*_, **__):
+        raise ValueError("array must not contain infs or NaNs")
+
+    monkeypatch.setattr(comparing, "run", fails)
+    with pytest.raises(ValueError, match="infs or NaNs"):
+        run(capsys, "compare", *QUICK)
+
+    def refuses(*_, **__):
+        raise ArgumentError("cw must be something else")
+
+    monkeypatch.setattr(comparing, "run", refuses)
+    status, _, err = run(capsys, "compare", *QUICK)
+    assert status == 2 and err == "eft: cw must be something else\n"
+
+
+def test_what_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch):
+    """Without the extra "netcdf"."""
+    monkeypatch.setitem(sys.modules, "h5netcdf", None)
+    monkeypatch.setattr("nets.cli.train.train_ensemble", lambda *_, **__: pytest.fail("work was begun"))
+    status, _, err = run(capsys, *TRAIN, "--out", str(tmp_path / "run.nc"))
+    assert status == 2 and "pip install 'eft[netcdf]'" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_an_error_at_the_end_keeps_the_results(capsys, tmp_path, monkeypatch, kind):
+    """The figure fails: all else is written. The control: nothing fails."""
+
+    def fails(*_):
+        raise kind("no figure")
+
+    monkeypatch.setattr("nets.cli.train.figures.png", fails)
+    if kind is RuntimeError:
+        with pytest.raises(RuntimeError, match="no figure"):
+            run(capsys, *TRAIN, "--out", str(tmp_path))
+    else:
+        assert run(capsys, *TRAIN, "--out", str(tmp_path))[0] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"train.json", "train.csv", "train.npz"}
+    assert results.load(tmp_path / "train.npz").arguments["steps"] == 2
+    monkeypatch.undo()
+    assert run(capsys, *TRAIN, "--out", str(tmp_path))[0] == 0
+
+
+def test_what_the_disk_refuses_at_the_end_goes_elsewhere(capsys, tmp_path, monkeypatch):
+    real, refused = output.write, tmp_path / "run.npz"
+
+    def write(path, content):
+        if path == refused:
+            raise OSError(28, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(output, "write", write)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    status, out, err = run(capsys, *TRAIN, "--out", str(refused))
+    assert status == 1 and "run.npz was not written" in err
+    kept = Path(out.split("written: ")[1].strip())
+    assert kept.parent != tmp_path and kept.name == "run.npz"
+    assert results.load(kept).arguments["steps"] == 2
+
+
+def test_a_resumed_run_tells_its_whole_time(capsys, tmp_path):
+    given = (*TRAIN, "--checkpoint", str(tmp_path))
+    seconds = []
+    for _ in range(2):
+        status, out, _ = run(capsys, *given)
+        assert status == 0
+        seconds.append(float(re.search(r"2 steps in ([\d.]+) s", out)[1]))
+    assert seconds[1] >= seconds[0] > 0
 
 
 # --- several processes ----------------------------------------------------------------------------

@@ -49,10 +49,10 @@ def test_named_axes(tmp_path):
         results.save(run, tmp_path / f"{cw}.nc", {"act": "tanh", "cw": cw, "seed": 0})
     one, other = (xarray.open_dataset(tmp_path / f"{cw}.nc", engine="h5netcdf") for cw in (1.0, 1.2))
     both = xarray.concat([one, other], "cw")
-    assert both["K.mean"].sizes == {"cw": 2, "layer": 3}
+    assert both["K_mean"].sizes == {"cw": 2, "layer": 3}
     assert both["G"].sizes == {"cw": 2, "member": 20, "layer": 3}
     assert both.cw.values.tolist() == [1.0, 1.2] and both.act == "tanh"
-    np.testing.assert_array_equal(both["K.mean"].sel(cw=1.2), run.K.mean)
+    np.testing.assert_array_equal(both["K_mean"].sel(cw=1.2), run.K.mean)
 
 
 @pytest.mark.parametrize("damage", ["cut", "text"])

@@ -205,9 +205,9 @@ def test_same_bits_in_two_processes(reference):
 
 
 def test_killed_and_resumed(reference, tmp_path):
-    """Killed twice wherever it happened to be, with a checkpoint spoilt in between."""
-    for waits in (1, 5):
-        process = launch(JOB, tmp_path, 70)
+    """Killed twice wherever it happened to be, a checkpoint spoilt in between; on 1, 2, 1 and 3 devices."""
+    for waits, devices in ((1, 1), (5, 2)):
+        process = launch(JOB, tmp_path, 70, devices=devices)
         deadline = time.monotonic() + 120
         while (
             len(list(tmp_path.glob("step-*.npz"))) < 2 or max(map(step_of, tmp_path.glob("step-*"))) < waits
@@ -222,7 +222,7 @@ def test_killed_and_resumed(reference, tmp_path):
             archive.load(newest)
         assert "going on from the one before" in checkpoints.latest(tmp_path).notes[0]
     assert finished(launch(JOB, tmp_path, 70))[1] == reference
-    assert finished(launch(JOB, tmp_path, 70))[1] == reference  # all done: read back
+    assert finished(launch(JOB, tmp_path, 70, devices=3))[1] == reference  # all done: read back
 
 
 def step_of(path):

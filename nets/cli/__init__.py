@@ -1,20 +1,19 @@
 """The command `eft`: the theory as a table, and theory beside experiment."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
 import jax
 import tyro
-from rich.console import Console
-from rich.text import Text
 
+from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.archive import ArchiveError
 from nets.checkpoints import CheckpointError
 from nets.cli import processes
 from nets.cli.classify import classify
 from nets.cli.compare import compare
 from nets.cli.flow import flow
-from nets.cli.options import BadArgument, checking
 from nets.cli.phase import phase
 from nets.cli.train import train
 
@@ -30,16 +29,20 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     jax.config.update("jax_enable_x64", True)
     commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}
+    args = sys.argv[1:] if args is None else args
     try:
-        with checking():
-            args, count = processes.split(sys.argv[1:] if args is None else args)
+        args, count = processes.split(args)
         if count > 1:
             return processes.launch(args, count)
         processes.join()
-        return tyro.extras.subcommand_cli_from_dict(commands, prog="eft", description=DESCRIPTION, args=args)
-    except (BadArgument, ArchiveError, CheckpointError, OSError) as error:
+        with processes.terminated_with_a_word(args):
+            return tyro.extras.subcommand_cli_from_dict(
+                commands, prog="eft", description=DESCRIPTION, args=args
+            )
+    except (ArgumentError, ArgumentTypeError, ArchiveError, CheckpointError, OSError) as error:
         if jax.process_index() == 0:
-            Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"eft: {error}", style="red"))
-        return 2 if isinstance(error, BadArgument) else 1
+            processes.complain(" ".join(str(error).split()))
+        return 2 if isinstance(error, ArgumentError | ArgumentTypeError) else 1
     except KeyboardInterrupt:
-        return 130
+        processes.complain(f"interrupted{processes.kept(args)}")
+        return processes.BY_SIGNAL + signal.SIGINT

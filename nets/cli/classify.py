@@ -9,30 +9,28 @@ from rich.console import Console
 from rich.table import Table
 
 import eft
+from eft.arguments import ArgumentError
 from nets import output
-from nets.cli.options import SUFFIXES, activation_of, checking
-from nets.cli.show import say, terminal
+from nets.cli.options import SUFFIXES, activation_of
+from nets.cli.show import terminal, write_files
 
 
 def classify(
     act: Annotated[
         str | None,
-        tyro.conf.arg(help='one activation: "tanh", "mrepu:p=2", or your own as "module:function"'),
+        tyro.conf.arg(help='"tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'),
     ] = None,
     all: Annotated[bool, tyro.conf.arg(help="the whole catalogue; so too without --act")] = False,
     out: Annotated[Path | None, tyro.conf.arg(help="a .json or .csv file, or a directory for both")] = None,
 ) -> int:
     """Where activations are critical, to which universality class they belong, and how to initialize them."""
     console = terminal(width=220)
-    with checking():
-        if all and act is not None:
-            raise ValueError(f"all must be left out where act is given; got act {act!r}")
-        files = output.targets(out, "classify", SUFFIXES[:2])
-        acts = (
-            [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
-        )
-        with console.status("classifying"):
-            found = [eft.classify(each) for each in acts]
+    if all and act is not None:
+        raise ArgumentError(f"all must be left out where act is given; got act {act!r}")
+    files = output.targets(out, "classify", SUFFIXES[:2])
+    acts = [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
+    with console.status("classifying"):
+        found = [eft.classify(each) for each in acts]
     table = Table(title="universality classes", title_style="bold", title_justify="left")
     for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
         table.add_column(name, no_wrap=True)
@@ -46,14 +44,15 @@ def classify(
     if act is not None:
         _print_reasons(console, found[0])
     rows = [_class_row(u) for u in found]
-    if ".json" in files:
-        output.write(files[".json"], output.json_text({"activations": rows}))
-    if ".csv" in files:
-        output.write(
-            files[".csv"], output.csv_text([{**row, "notes": "; ".join(row["notes"])} for row in rows])
-        )
-    say(console, files)
-    return 0
+    flat = [{**row, "notes": "; ".join(row["notes"])} for row in rows]
+    return write_files(
+        console,
+        files,
+        {
+            ".json": lambda path: output.write(path, output.json_text({"activations": rows})),
+            ".csv": lambda path: output.write(path, output.csv_text(flat)),
+        },
+    )
 
 
 def _print_reasons(console: Console, found: eft.Universality) -> None:

@@ -7,16 +7,20 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from eft.arguments import ArgumentError
 from nets import compare as comparing
 from nets import figures, output
-from nets.cli.options import K1, SUFFIXES, Depth, Out, checking
-from nets.cli.show import few, number, say, score, terminal, with_error
+from nets.cli.options import K1, SUFFIXES, Depth, Out, activation_of
+from nets.cli.show import few, number, score, terminal, with_error, write_files
 from nets.compare import Case, Comparison
 from nets.estimators import Estimate
 
 
 def compare(
-    act: Annotated[str | None, tyro.conf.arg(help='the activation: "tanh" (default), or "mrepu:p=2"')] = None,
+    act: Annotated[
+        str | None,
+        tyro.conf.arg(help='"tanh" (default), "mrepu:p=2", or a function of yours as "module:name"'),
+    ] = None,
     cw: Annotated[float | None, tyro.conf.arg(help="C_W, by default 1")] = None,
     cb: Annotated[float | None, tyro.conf.arg(help="C_b, by default 0")] = None,
     x2: Annotated[float | None, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀, by default 1")] = None,
@@ -44,24 +48,23 @@ def compare(
     console = terminal()
     given = {"act": act, "cw": cw, "cb": cb, "x2": x2, "K1": k1}
     given = {name: value for name, value in given.items() if value is not None}
-    with checking():
-        files = output.targets(out, "compare", SUFFIXES)
-        if preset is None:
-            cases = (Case(**{"act": "tanh", "cw": 1.0, **given}),)
-        elif given:
-            raise ValueError(f"{', '.join(given)} must be left out where preset is given; got {given}")
-        else:
-            cases = comparing.PRESETS[preset]
-        if widths and preset is not None:
-            raise ValueError("widths must be left out where preset is given")
-        cases = [case._replace(width=n) for case in cases for n in widths or (width,)]
-        with console.status("compiling"):
-            prepared = [
-                comparing.prepare(
-                    case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order)
-                )
-                for i, case in enumerate(cases)
-            ]
+    files = output.targets(out, "compare", SUFFIXES)
+    if preset is None:
+        cases = (Case(**{"cw": 1.0, **given, "act": activation_of(act or "tanh")}),)
+    elif given:
+        raise ArgumentError(f"{', '.join(given)} must be left out where preset is given; got {given}")
+    else:
+        cases = comparing.PRESETS[preset]
+    if widths and preset is not None:
+        raise ArgumentError("widths must be left out where preset is given")
+    cases = [case._replace(width=n) for case in cases for n in widths or (width,)]
+    with console.status("compiling"):
+        prepared = [
+            comparing.prepare(
+                case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order)
+            )
+            for i, case in enumerate(cases)
+        ]
     compared = []
     for each in prepared:
         compared.append((each.case, comparing.run(each)))
@@ -69,15 +72,16 @@ def compare(
             _print_comparison(console, *compared[-1])
     if widths:
         _print_widths(console, compared)
-    if ".json" in files:
-        output.write(files[".json"], output.json_text(comparing.json_value(compared)))
-    if ".csv" in files:
-        output.write(files[".csv"], output.csv_text(comparing.csv_rows(compared)))
-    if ".png" in files:
-        figure = figures.width_figure(compared) if widths else figures.comparison_figure(compared)
-        output.write(files[".png"], figures.png(figure))
-    say(console, files)
-    return 0
+    figure = figures.width_figure if widths else figures.comparison_figure
+    return write_files(
+        console,
+        files,
+        {
+            ".json": lambda path: output.write(path, output.json_text(comparing.json_value(compared))),
+            ".csv": lambda path: output.write(path, output.csv_text(comparing.csv_rows(compared))),
+            ".png": lambda path: output.write(path, figures.png(figure(compared))),
+        },
+    )
 
 
 def _cells(c: Comparison, i: int) -> tuple:

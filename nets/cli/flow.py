@@ -9,8 +9,8 @@ from rich.table import Table
 import eft
 from eft import arguments
 from nets import figures, output
-from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, checking
-from nets.cli.show import few, number, say, terminal
+from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, activation_of
+from nets.cli.show import few, number, terminal, write_files
 from nets.compare import Case
 
 
@@ -26,11 +26,10 @@ def flow(
 ) -> int:
     """Kernel, susceptibilities and four-point vertex of every layer, from theory."""
     console = terminal()
-    with checking():
-        files = output.targets(out, "flow", SUFFIXES)
-        case = Case(act, cw, depth, cb=cb, x2=x2, K1=k1)
-        n = None if width is None else arguments.positive_int("width", width)
-        found = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
+    files = output.targets(out, "flow", SUFFIXES)
+    case = Case(activation_of(act), cw, depth, cb=cb, x2=x2, K1=k1)
+    n = None if width is None else arguments.positive_int("width", width)
+    found = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
     rows = _flow_rows(found, case, n)
     table = Table(title=case.title, title_style="bold", title_justify="left")
     shown = ["K", *(["K + G1/n"] if n else []), "chi_parallel", "chi_perp", "V", "G1", "log_K"]
@@ -47,14 +46,15 @@ def flow(
     if not rows[-1]["valid"]:
         first = next(row["layer"] for row in rows if not row["valid"])
         console.print(f"from layer {first} on K is out of the float range, or not resolved", style="red")
-    if ".json" in files:
-        output.write(files[".json"], output.json_text({"title": case.title, "layers": rows}))
-    if ".csv" in files:
-        output.write(files[".csv"], output.csv_text(rows))
-    if ".png" in files:
-        output.write(files[".png"], figures.png(figures.flow_figure(case.title, found)))
-    say(console, files)
-    return 0
+    return write_files(
+        console,
+        files,
+        {
+            ".json": lambda path: output.write(path, output.json_text({"title": case.title, "layers": rows})),
+            ".csv": lambda path: output.write(path, output.csv_text(rows)),
+            ".png": lambda path: output.write(path, figures.png(figures.flow_figure(case.title, found))),
+        },
+    )
 
 
 def _flow_rows(found: eft.KernelFlow, case: Case, n: int | None) -> list[dict]:

@@ -1,14 +1,16 @@
-"""The options that commands share, and the check of what was typed."""
+"""The options that commands share."""
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 import eft
 from eft.activations import as_activation
+from eft.arguments import ArgumentError
 from nets import compare as comparing
 
 SUFFIXES = (".json", ".csv", ".png")
@@ -16,7 +18,10 @@ Out = Annotated[
     Path | None,
     tyro.conf.arg(help="a .json, .csv or .png file, or a directory for one of each; made if missing"),
 ]
-Act = Annotated[str, tyro.conf.arg(help='the activation: "tanh", or with parameters "mrepu:p=2"')]
+Act = Annotated[
+    str,
+    tyro.conf.arg(help='"tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'),
+]
 CW = Annotated[float, tyro.conf.arg(help="C_W, the variance of the weights times their fan-in")]
 CB = Annotated[float, tyro.conf.arg(help="C_b, the variance of the biases")]
 X2 = Annotated[float, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀")]
@@ -24,35 +29,37 @@ K1 = Annotated[float | None, tyro.conf.arg(name="K1", help="the first kernel, in
 Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output's included")]
 
 
-class BadArgument(Exception):
-    """What the user typed cannot be done; the message is one line."""
-
-
-class checking:
-    """Inside, a ValueError or TypeError is the user's: it comes from the check of an argument."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if isinstance(error, ValueError | TypeError):
-            raise BadArgument(" ".join(str(error).split())) from error
-
-
 def activation_of(text: str) -> eft.Activation:
-    """The activation of a name, or the function that "module:function" imports."""
-    module, colon, name = text.partition(":")
-    if not colon or "=" in name or module in eft.activation_names():
+    """The activation of a name, or the function that "module:name" or "file.py:name" imports.
+
+    Raises ArgumentError or ArgumentTypeError for any other text.
+    """
+    place, colon, name = text.rpartition(":")
+    if not colon or "=" in name or text.partition(":")[0] in eft.activation_names():
         return comparing.parse_activation(text)
-    sys.path.insert(0, "")
+    folder = str(Path(place).parent) if place.endswith(".py") else ""
+    sys.path.insert(0, folder)
     try:
-        function = importlib.import_module(module)
+        function = _imported(place)
         for part in name.split("."):
             function = getattr(function, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"act must be a name, or module:function; {text!r} cannot be imported: {error}"
-        ) from None
+    except (Exception, SystemExit) as error:  # whatever the user's file does
+        raise ArgumentError(
+            "act must be a name, module:name or file.py:name; "
+            f"{text!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
     finally:
-        sys.path.remove("")
+        sys.path.remove(folder)
     return as_activation(function)  # type: ignore[arg-type]
+
+
+def _imported(place: str) -> Any:
+    """A module by its name, or by the path of its file."""
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    path = Path(place).absolute()
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None  # it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -11,8 +11,8 @@ from eft import arguments
 from eft.figures import phase_figure
 from eft.phases import PHASES
 from nets import figures, output
-from nets.cli.options import K1, X2, Act, activation_of, checking
-from nets.cli.show import say, terminal
+from nets.cli.options import K1, X2, Act, activation_of
+from nets.cli.show import terminal, write_files
 
 
 def phase(
@@ -28,25 +28,22 @@ def phase(
 ) -> int:
     """The phase diagram in the plane of C_W and C_b, as a figure."""
     console = terminal()
-    with checking():
-        files = output.targets(out, "phase", (".png",))
-        points = arguments.positive_int("points", points, maximum=2000)
-        found = activation_of(act)
-        with console.status("computing"):
-            critical = eft.critical_point(found)
-            about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
-            axes = [
-                np.linspace(*(given or (0.0, most)), points)
-                for given, most in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
-            ]
-            diagram = eft.phase_diagram(found, axes[0], axes[1], x2=x2, K1=k1)
-            curve = eft.critical_curve(found)
+    files = output.targets(out, "phase", (".png",))
+    points = arguments.positive_int("points", points, maximum=2000)
+    found = activation_of(act)
+    with console.status("computing"):
+        critical = eft.critical_point(found)
+        about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
+        axes = [
+            np.linspace(*(given or (0.0, most)), points)
+            for given, most in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
+        ]
+        diagram = eft.phase_diagram(found, axes[0], axes[1], x2=x2, K1=k1)
+        curve = eft.critical_curve(found)
     start = f"$x^2/n_0 = {x2:g}$" if k1 is None else f"$K^1 = {k1:g}$"
     picture = phase_figure(diagram, curve, critical, f"{found.name}, from {start}")
-    output.write(files[".png"], figures.png(picture))
     for number, name in enumerate(PHASES):
         share = float((diagram.phase == number).mean())
         if share:
             console.print(f"{name}: {100 * share:.1f} % of the plane shown")
-    say(console, files)
-    return 0
+    return write_files(console, files, {".png": lambda path: output.write(path, figures.png(picture))})

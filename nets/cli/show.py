@@ -1,12 +1,16 @@
-"""How numbers are shown in a terminal."""
+"""What commands show in a terminal, and the files that they write."""
 
 import math
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 from rich.console import Console
 from rich.text import Text
 
+from nets.cli.processes import complain
 from nets.estimators import Estimate
 
 LONGEST = 40
@@ -14,16 +18,43 @@ LONGEST = 40
 
 
 def terminal(width: int = 140) -> Console:
-    """A console; where nobody reads it live, at least that wide. Only the first process speaks."""
-    console = Console(highlight=False, quiet=jax.process_index() > 0)
+    """A console; where nobody reads it live, at least that wide. Only the first process speaks.
+
+    Text is shown as it is: names and paths may have brackets and colons.
+    """
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    console = Console(**plain, quiet=jax.process_index() > 0)
     if not console.is_terminal:
-        console = Console(highlight=False, quiet=console.quiet, width=max(console.width, width))
+        console = Console(**plain, quiet=console.quiet, width=max(console.width, width))
     return console
 
 
-def say(console: Console, files: dict[str, Path]) -> None:
-    if files:
-        console.print("written: " + ", ".join(map(str, files.values())))
+def write_files(
+    console: Console, files: Mapping[str, Path], writers: Mapping[str, Callable[[Path], None]]
+) -> int:
+    """Write the files that were asked for, in the order of `writers`; returns the exit status.
+
+    An error of one does not stop the others. What the disk refuses goes to a temporary folder.
+    """
+    done, errors = [], []
+    for suffix, path in ((suffix, files[suffix]) for suffix in writers if suffix in files):
+        try:
+            writers[suffix](path)
+        except OSError as error:
+            complain(str(error))
+            errors.append(error)
+            path = Path(tempfile.mkdtemp(prefix="eft-")) / path.name
+            writers[suffix](path)
+        except Exception as error:
+            errors.append(error)
+            continue
+        done.append(path)
+    if done:
+        console.print("written: " + ", ".join(map(str, done)), soft_wrap=True)
+    for error in errors:
+        if not isinstance(error, OSError):
+            raise error
+    return 1 if errors else 0
 
 
 def few(rows: list) -> list:

@@ -1,5 +1,6 @@
 """`eft train`: an ensemble in training, measured layer by layer."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
@@ -9,9 +10,9 @@ import tyro
 from rich.table import Table
 
 import eft
-from nets import figures, output, results, targets
-from nets.cli.options import CB, CW, K1, X2, Depth, Out, activation_of, checking
-from nets.cli.show import number, say, terminal, with_error
+from nets import figures, netcdf, output, results, targets
+from nets.cli.options import CB, CW, K1, X2, Act, Depth, Out, activation_of
+from nets.cli.show import number, terminal, with_error, write_files
 from nets.estimators import Estimate
 from nets.snapshots import TrainingRun
 from nets.training import train as train_ensemble
@@ -22,9 +23,7 @@ MORE = (".nc",)
 
 
 def train(
-    act: Annotated[
-        str, tyro.conf.arg(help='the activation: "tanh", "mrepu:p=2" or "module:function"')
-    ] = "tanh",
+    act: Act = "tanh",
     cw: CW = 1.0,
     depth: Depth = 6,
     width: Annotated[int, tyro.conf.arg(help="of every hidden layer")] = 64,
@@ -52,15 +51,16 @@ def train(
 ) -> int:
     """Train an ensemble and measure kernel, susceptibility, vertex and loss at snapshots."""
     console = terminal()
-    with checking():
-        files = output.targets(out, "train", SUFFIXES + MORE if out and out.suffix in MORE else SUFFIXES)
-        activation = activation_of(act)
-        data = targets.samples(target, samples, n0, seed)
-        rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
-        run = train_ensemble(
-            activation, cw, depth, width, nets, data, optimizer=rule, steps=steps, snapshots=snapshots,
-            batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint,
-        )  # fmt: skip
+    files = output.targets(out, "train", SUFFIXES + MORE if out and out.suffix in MORE else SUFFIXES)
+    if ".nc" in files:
+        netcdf.check_installed()
+    activation = activation_of(act)
+    data = targets.samples(target, samples, n0, seed)
+    rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
+    run = train_ensemble(
+        activation, cw, depth, width, nets, data, optimizer=rule, steps=steps, snapshots=snapshots,
+        batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint,
+    )  # fmt: skip
     title = f"{activation.name}: C_W = {cw:g}, C_b = {cb:g}, n = {width}, {nets:,} networks learn {target}"
     rows = _rows(run)
     console.print(_table(title, run))
@@ -72,19 +72,26 @@ def train(
         "target": target, "samples": samples, "n0": n0, "optimizer": optimizer,
         "learning_rate": learning_rate, "steps": steps, "batch_size": batch_size, "seed": seed,
     }  # fmt: skip
-    if ".json" in files:
-        output.write(files[".json"], output.json_text({"arguments": arguments, "layers": rows}))
-    if ".csv" in files:
-        output.write(files[".csv"], output.csv_text(rows))
-    if ".png" in files:
+
+    def figure(path: Path) -> None:
         x2_of = jnp.asarray(np.mean(data[0][:16] ** 2, axis=1))
         start = {"x2": x2_of, "K1": None if k1 is None else k1 * x2_of / x2}
         flow = eft.kernel_flow(activation, cw, depth, cb=cb, x2=start["x2"], K1=start["K1"])
-        output.write(files[".png"], figures.png(figures.training_figure(title, run, flow)))
-    for suffix in {".npz", ".nc"} & set(files):
-        results.save(run, files[suffix], arguments)
-    say(console, files)
-    return 0
+        output.write(path, figures.png(figures.training_figure(title, run, flow)))
+
+    saved = {suffix: lambda path: results.save(run, path, arguments) for suffix in (".npz", ".nc")}
+    return write_files(
+        console,
+        files,
+        {
+            **saved,
+            ".json": lambda path: output.write(
+                path, output.json_text({"arguments": arguments, "layers": rows})
+            ),
+            ".csv": lambda path: output.write(path, output.csv_text(rows)),
+            ".png": figure,
+        },
+    )
 
 
 def _rows(run: TrainingRun) -> list[dict]:
