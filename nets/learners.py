@@ -283,7 +283,8 @@ def _one_start(team: Team, settings: Settings, key: jax.Array) -> State:
 
 
 def _one_state(team: Team, parameters: Any) -> State:
-    optimizer = jax.tree.map(jnp.asarray, team.optimizer.init(parameters))
+    with programs.usual_promotion():
+        optimizer = jax.tree.map(jnp.asarray, team.optimizer.init(parameters))
     return State(parameters, optimizer, jnp.zeros((), team.dtype), jnp.asarray(True))
 
 
@@ -310,7 +311,8 @@ def _change(optimizer: optax.GradientTransformation, loss_of: Callable, loss, sl
     asked = inspect.signature(optimizer.update).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
         more = {parameter.name: more[parameter.name] for parameter in asked if parameter.name in more}
-    return optimizer.update(slope, state, parameters, **more)
+    with programs.usual_promotion():
+        return optimizer.update(slope, state, parameters, **more)
 
 
 def _one_look(team: Team, one: State, settings: Settings, data: Data) -> dict[str, jax.Array]:

@@ -61,7 +61,7 @@ def layer_ntks(
     for z_l, layer, rate in zip(z, net.layers[1:], rates[1:], strict=False):
         s, s1 = value_and_slope(net.act, z_l)
         n, W = len(s), layer.kernel[...]
-        sent, fresh = s1[:, None] * Theta * s1, rate + lambda_w * jnp.mean(s * s)
+        sent, fresh = s1[:, None] * Theta * s1[None], rate + lambda_w * jnp.mean(s * s)
         back = jnp.matmul(W.T, jnp.matmul(sent, W, precision="highest"), precision="highest")
         Theta = fresh * jnp.eye(W.shape[1], dtype=x.dtype) + back
         seen.append(

@@ -52,13 +52,13 @@ def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
     `layers`: kernels and biases, [{"kernel": (n₀, n₁), "bias": (n₁,)}, …]; `points`: (m, 2), x and t.
     """
     first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
     z_x, z_t = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
     z_xx = jnp.zeros_like(z)
     for layer in others:
         s, ds, dds = _derivatives(act, z)
         passed = jnp.stack([s, ds * z_x, ds * z_t, dds * z_x**2 + ds * z_xx]) @ layer["kernel"]
-        z, z_x, z_t, z_xx = passed[0] + layer["bias"], *passed[1:]
+        z, z_x, z_t, z_xx = passed[0] + layer["bias"][None], *passed[1:]
     return Jet(z[:, 0], z_x[:, 0], z_t[:, 0], z_xx[:, 0])
 
 
@@ -130,13 +130,13 @@ def residual(act: Activation, layers: Any, points: Any, viscosity: float = burge
     The equation is linear in u_t and u_xx, so that what it needs of them goes through the layers as one.
     """
     first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
     z_x, w = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
     for layer in others:
         s, ds, dds = _derivatives(act, z)
         passed = s, ds * z_x, ds * w - viscosity * dds * z_x**2
         z, z_x, w = (a @ layer["kernel"] for a in passed)
-        z = z + layer["bias"]
+        z = z + layer["bias"][None]
     return (w + z * z_x)[:, 0]
 
 
@@ -157,7 +157,7 @@ def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.
     rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last weigh nothing
 
     def of_part(i, found):
-        inside, weight = interior[rows[i] % whole], (rows[i] < whole) / whole
+        inside, weight = interior[rows[i] % whole], jnp.where(rows[i] < whole, 1 / whole, 0.0)
 
         def loss(layers):
             return jnp.sum(weight.astype(inside.dtype) * residual(act, layers, inside, viscosity) ** 2)
@@ -171,9 +171,9 @@ def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.
 
 
 def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
-    z = x @ layers[0]["kernel"] + layers[0]["bias"]
+    z = x @ layers[0]["kernel"] + layers[0]["bias"][None]
     for layer in layers[1:]:
-        z = activate(act, z) @ layer["kernel"] + layer["bias"]
+        z = activate(act, z) @ layer["kernel"] + layer["bias"][None]
     return z[:, 0]
 
 
@@ -331,7 +331,8 @@ def _advance(problem: _Problem, state: _State, words, rate, first, count, points
 def _step(problem: _Problem, one: _State, rate, points: Points) -> _State:
     """One step of one network; as it was, if anything comes out that is not finite."""
     gradient = slope(problem.act, one.parameters, points, part=problem.part)
-    change, optimizer = ADAM.update(gradient, one.optimizer, one.parameters)
+    with programs.usual_promotion():
+        change, optimizer = ADAM.update(gradient, one.optimizer, one.parameters)
     after = jax.tree.map(lambda a, b: a + rate * b, one.parameters, change)
     alive = one.alive & jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
     new = _State(after, optimizer, alive)

@@ -1,8 +1,9 @@
 """Compiled programs that are kept, a bounded number of them."""
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
@@ -23,6 +24,13 @@ def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...]
     with _LOCK:  # devices ask at the same time, and are to get one
         program = _program(body, about, shapes, donated)
     return program(*arrays)
+
+
+@contextlib.contextmanager
+def usual_promotion() -> Iterator[None]:
+    """For code of others that counts on it, such as optimizers, whatever this process has told JAX."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @functools.lru_cache(maxsize=KEPT)
