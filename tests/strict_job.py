@@ -19,7 +19,7 @@ import eft  # noqa: E402
 import nets  # noqa: E402
 from nets import pinn  # noqa: E402
 
-ACTIVATIONS = ("tanh", "relu", "mrepu")
+ACTIVATIONS = ("tanh", "mrepu")
 
 
 def main() -> None:
