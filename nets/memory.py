@@ -70,7 +70,7 @@ def check(needed: int, what: str, given: Any = None) -> None:
 def available(root: Path = Path("/")) -> int:
     """Bytes: of the machine, or fewer where control groups or limits of the process (ulimit) say so."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(0, min(machine, *_group_limits(root), *_process_limits()))
+    return max(0, min([machine, *_group_limits(root), *_process_limits()]))
 
 
 def _group_limits(root: Path) -> Iterator[int]:

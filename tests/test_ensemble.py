@@ -225,7 +225,7 @@ def test_the_block_depends_on_the_architecture_and_the_kind_of_device_alone():
 
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_the_first_layer_is_known_to_all_digits(method):
-    """K¹ = C_b + C_W x2 and Θ¹ do not fluctuate: exactly what theory has, whatever the networks' precision."""
+    """K¹ = C_b + C_W x2 and Θ¹ do not fluctuate: exactly what theory has, though networks are float32."""
     m = measure("tanh", 1.1, cb=0.3, x2=1.7, n_nets=5, method=method, **SMALL)
     assert (m.K.mean[0], m.K.stderr[0]) == (0.3 + 1.1 * 1.7, 0)
     assert eft.kernel_flow("tanh", 1.1, 4, cb=0.3, x2=1.7).K[0] == m.K.mean[0]

@@ -202,7 +202,7 @@ KERNELS = {  # of ensembles: draws, the variance
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("N", [20, 50, 100])
 def test_the_interval_of_a_positive_variance_covers_at_few_samples(name, N):
-    """Within what the docstring says and four binomial errors; mean ± stderr does not where tails are heavy."""
+    """As the docstring says, within four binomial errors; mean ± stderr does not where tails are heavy."""
     draw, expected = KERNELS[name]
     x = draw(RNG(N), (N, 800))
     naive = estimators.variance(x)

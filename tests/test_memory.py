@@ -46,7 +46,7 @@ def test_ulimit():
     room = 6 * 2**30
     done = subprocess.run(
         [sys.executable, "-c", text], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)),  # noqa: PLW1509
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert 0 <= int(done.stdout) < room
