@@ -26,7 +26,7 @@ def factor(G: jax.Array) -> tuple[jax.Array, jax.Array]:
     def column(k, carry):
         F, rest, pivots = carry  # r_α/G_αα; −∞ of the pivots so far
         p = jnp.argmax(rest)
-        c = G[:, p] - jnp.sum(F * F[p], -1)
+        c = G[:, p] - jnp.sum(F * F[p][None], -1)
         seen = (jnp.abs(c) > rounding * jnp.sqrt(unit * unit[p])) & (rest > -jnp.inf)
         kept = ((rest > rounding) | seen) & (rest[p] > rounding)
         f = jnp.where(kept, c / jnp.sqrt(jnp.where(kept[p], rest[p] * unit[p], 1)), 0)

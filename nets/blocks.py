@@ -13,7 +13,7 @@ from eft.activations import Activation
 from nets import metric
 from nets.fcn import FCN, Normal
 from nets.ntk import empirical_ntk, layer_ntks
-from nets.observables import GramObservables, NTKObservables, Observables, observe, overlap
+from nets.observables import GramObservables, NTKObservables, Observables, activate, observe, overlap
 
 CALL = 32
 """Blocks in one call of the program, at most: what progress is counted in."""
@@ -96,7 +96,7 @@ def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> S
     settings = {"cw": cw, "cb": cb if program.biased else 0.0}
     drawn = {"rngs": key, "normal": program.normal, "dtype": program.dtype}
     net = FCN(n0, hidden, n_out, act=program.act, **settings, **drawn)
-    G = [K1, *(cb + cw * overlap(program.act(z)) for z in net.preactivations(x)[:-1])]
+    G = [K1, *(cb + cw * overlap(activate(program.act, z)) for z in net.preactivations(x)[:-1])]
     return GramObservables(jnp.stack(G), empirical_ntk(net, x, lambda_w, lambda_b) if program.ntk else None)
 
 
@@ -168,5 +168,5 @@ def _shapes(program: Program) -> tuple:
 
 
 def ensemble_words(seed: int) -> np.ndarray:
-    """The key that member i folds i into, as its two words."""
-    return np.asarray(jax.random.key_data(jax.random.key(seed, impl=GENERATOR)))
+    """The key that member i folds i into, as its two words: `seed` in 64 bits."""
+    return np.array([seed >> 32, seed & (2**32 - 1)], np.uint32)

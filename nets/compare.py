@@ -18,9 +18,6 @@ from nets import ensemble, estimators
 from nets.ensemble import Measurement
 from nets.estimators import Estimate, z_score
 
-ROUNDING = 4e-6
-"""Relative rounding of a kernel in float32 arithmetic: what counts as equal where nothing fluctuates."""
-
 
 class ChiSquared(NamedTuple):
     """All layers at once: χ² = dᵀ C⁻¹ d, d = measured − theory, C the covariance between layers."""
@@ -85,7 +82,7 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
     G = measured.G
 
     def score(estimate: Estimate, expected: np.ndarray) -> np.ndarray:
-        return np.where(good, z_score(estimate, expected, ROUNDING), np.nan)
+        return np.where(good, z_score(estimate, expected), np.nan)
 
     def chi2(estimate: Estimate, expected: np.ndarray, deviations) -> ChiSquared:
         used = good & (estimate.stderr > 0) & np.isfinite(estimate.stderr)
@@ -124,7 +121,7 @@ def _spread(log_G: np.ndarray) -> np.ndarray:
     kept = np.where(np.isfinite(log_G), log_G, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nan_to_num(np.nanstd(kept, axis=0))
+        return np.nan_to_num(np.nanstd(kept - np.nanmax(kept, axis=0), axis=0))
 
 
 def chi_squared(difference: np.ndarray, deviations: np.ndarray) -> ChiSquared:

@@ -1,6 +1,5 @@
 """Ensembles of networks at initialization: thousands of them drawn, and measured layer by layer."""
 
-import functools
 import itertools
 import math
 import time
@@ -16,14 +15,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian import Function
-from nets import blocks, estimators, gram, memory, mesh
-from nets import ntk as ntks
-from nets.estimators import Estimate
+from nets import blocks, gram, measurement, memory, mesh
 from nets.fcn import Normal
 from nets.gram import GramMeasurement
+from nets.measurement import Measurement
 from nets.normals import standard_normal
 from nets.observables import NTKObservables, Observables
+from nets.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_progress,
+    checked_seed,
+    float_dtype,
+    real_array,
+)
 
 METHODS = ("networks", "metric")
 
@@ -32,33 +40,6 @@ MAX_NETS = 2**31
 MAX_WRITTEN_OUT = 500
 """Layers (networks), or runs of layers of one width (metric), that a program may have: each adds
 about 0.2 s to its compilation."""
-
-
-class Measurement(NamedTuple):
-    """An ensemble, measured. Estimates have shape (depth,); index 0 is layer 1."""
-
-    K: Estimate  # E[Ĝ^l], from the metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²; Ĝ¹ = K¹ exactly
-    V: Estimate  # n_{l−1} Var(Ĝ^l); 0 ± 0 at layer 1
-    K_z: Estimate  # E[z_i²], from the pre-activations
-    V_z: Estimate  # n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j; for one neuron n_{l−1}(E[z⁴]/3 − E[z²]²)
-    chi_parallel: Estimate  # E[(C_W/n_l) Σ zσσ′/K̂^l]
-    chi_perp: Estimate  # E[(C_W/n_l) Σ σ′²]
-    n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
-    n_overflowed: np.ndarray  # (depth,) networks left out: a number was not finite, here or before
-    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
-    G: np.ndarray  # (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed
-    log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; of "metric" for homogeneous σ and C_b = 0: in range always
-    seconds: float  # wall-clock time of the drawing, compilation not counted
-    # with `ntk=True`, Θ̂_ij^l between neurons of a layer; else None
-    Theta: Estimate | None = None  # E[Θ̂_ii^l], from the means given the layers before
-    A: Estimate | None = None  # n_{l−1} Cov(Θ̂_ii^l, Θ̂_jj^l), i ≠ j here and below; 0 ± 0 at layer 1
-    B: Estimate | None = None  # n_{l−1} E[(Θ̂_ij^l)²]
-    D: Estimate | None = None  # n_{l−1} Cov(z_i², Θ̂_jj^l)
-    F: Estimate | None = None  # n_{l−1} E[z_i z_j Θ̂_ij^l]
-    H: np.ndarray | None = None  # (n_nets, depth) H^l of every network, float64
-    B_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[(Θ̂_ij^l)² | layer l−1], i ≠ j, likewise
-    F_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[z_i z_j Θ̂_ij^l | layer l−1], likewise
-    Theta_hat: np.ndarray | None = None  # (n_nets, depth) (1/n_l) Σ_i Θ̂_ii^l, likewise
 
 
 def measure(
@@ -128,6 +109,7 @@ def measure(
     Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` does not hold
     one block of networks and the results; all before any network is drawn.
     """
+    progress = checked_progress(progress)
     job = prepare(
         act,
         cw,
@@ -161,6 +143,7 @@ class Job(NamedTuple):
     values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
     plan: memory.Plan
     seed: int
+    first: tuple[Any, float]  # K¹, of several inputs (n_D, n_D), and Θ̂_ii¹, exactly
 
 
 def prepare(
@@ -173,17 +156,17 @@ def prepare(
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = checked_hidden(width, widths, depth)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
     if written_out > MAX_WRITTEN_OUT:
-        raise ValueError(
+        raise ArgumentError(
             f'depth must be ≤ {MAX_WRITTEN_OUT} for method="networks", and for any method widths may not '
             f"change more often than that; got {written_out:,}"
         )
     dtype = float_dtype(dtype)
     cw, cb = checked_number("cw", cw), checked_number("cb", cb)
-    x = _input(x, x2)
+    given, x = x, _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
     _check_ntk(ntk, method)
@@ -193,19 +176,17 @@ def prepare(
     }
     if n_inputs:
         if own_K1:
-            raise ValueError(f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}")
+            raise ArgumentError(
+                f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             K1 = cb + cw * np.inner(x, x) / x.shape[1]
     else:
-        x2 = float(np.mean(x**2))
+        x2 = checked_number("x2", x2) if given is None else float(np.mean(x**2))
         if own_K1 and x2 == 0:
-            raise ValueError("x must not be 0 where K1 is given: no weights could give it that variance")
+            raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
         K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
-    if not np.max([cw, cb, np.max(K1), *rates.values()]) <= float(np.finfo(dtype).max):
-        raise ValueError(
-            f"cw, cb, the first kernel, lambda_w and lambda_b must be finite in {dtype}; "
-            f"got {cw}, {cb}, {np.max(K1)}, {lambda_w}, {lambda_b}"
-        )
+    check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
     program = blocks.Program(
         act,
         (x.shape[-1], *hidden, 1),
@@ -225,7 +206,8 @@ def prepare(
     if n_inputs or ntk:
         values |= rates
     values = {name: np.asarray(value, dtype) for name, value in values.items()}
-    return Job(program, values, plan, seed)
+    Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
+    return Job(program, values, plan, seed, (K1, Theta))
 
 
 def _planned(program: blocks.Program, n_nets: int, budget: int) -> memory.Plan:
@@ -254,7 +236,7 @@ def _result_bytes(program: blocks.Program, n_nets: int) -> int:
 
 def _check_budget(program: blocks.Program, needed: int, results: int, budget: int) -> None:
     if needed + results > budget:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
             f"{blocks.block_size(program)} networks at a time on each device of this process and {results:,} "
             f"for what is measured; got {budget:,}."
@@ -262,66 +244,33 @@ def _check_budget(program: blocks.Program, needed: int, results: int, budget: in
         )
 
 
-def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
-    if widths is None:
-        return (arguments.positive_int("width", width),) * (depth - 1)
-    if width is not None:
-        shown = arguments.shown(widths)
-        raise ValueError(f"width must be None where widths is given; got {width} and {shown}")
-    return arguments.widths_of(widths, depth)
-
-
-def checked_number(name: str, value: object) -> float:
-    number = np.asarray(arguments.nonnegative(name, value))
-    if number.ndim:
-        raise ValueError(f"{name} must be one number; got shape {number.shape}")
-    return float(number)
-
-
-def checked_seed(seed: object) -> int:
-    if seed == 0:
-        return 0
-    return arguments.positive_int("seed", seed, maximum=2**32 - 1)
-
-
-def float_dtype(dtype: Any) -> np.dtype:
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = np.dtype(object)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise ValueError(f"dtype must be float32 or float64; got {arguments.shown(dtype)}")
-    if jax.dtypes.canonicalize_dtype(found) != found:
-        raise ValueError('dtype float64 needs jax.config.update("jax_enable_x64", True) first')
-    return found
-
-
 def _input(x: object, x2: object) -> np.ndarray:
     if x is None:
         return np.full(2, math.sqrt(checked_number("x2", x2)))
-    array = np.asarray(arguments.real_array("x", x), np.float64)
+    array = real_array("x", x)
     if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
-        raise ValueError(
+        raise ArgumentError(
             "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
             f"finite; got shape {array.shape}: {arguments.shown(x)}"
         )
     if array.ndim == 2:
         if len(array) > gram.MAX_INPUTS:
-            raise ValueError(f"x must hold at most {gram.MAX_INPUTS} inputs; got shape {array.shape}")
+            raise ArgumentError(f"x must hold at most {gram.MAX_INPUTS} inputs; got shape {array.shape}")
         if x2 != 1.0:
-            raise ValueError(f"x2 must be left out where x holds several inputs; got {x2}")
+            raise ArgumentError(f"x2 must be left out where x holds several inputs; got {x2}")
         return array
-    found = np.mean(array**2)
+    with np.errstate(over="ignore"):
+        found = np.mean(array**2)
     if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
-        raise ValueError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
     return array
 
 
 def _check_ntk(ntk: object, method: str) -> None:
     if not isinstance(ntk, bool):
-        raise TypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
+        raise ArgumentTypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
     if ntk and method != "networks":
-        raise ValueError(f'ntk must be False unless method is "networks"; got method {method!r}')
+        raise ArgumentError(f'ntk must be False unless method is "networks"; got method {method!r}')
 
 
 # --- the run, and its statistics ----------------------------------------------------------------
@@ -330,12 +279,13 @@ def _check_ntk(ntk: object, method: str) -> None:
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
     (seen, tangent), seconds = _draw(job, progress)
-    return _statistics(job.program, seen._asdict(), tangent, seconds)
+    return measurement.statistics(job.program, seen._asdict(), tangent, job.first, seconds)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
     """Draw the networks of a prepared job with several inputs, and measure them."""
-    return gram.statistics(job.program, *_draw(job, progress))
+    seen, seconds = _draw(job, progress)
+    return gram.statistics(job.program, seen, job.first[0], seconds)
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
@@ -386,51 +336,3 @@ def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
         console=console,
         disable=not shown,
     )
-
-
-def _statistics(
-    program: blocks.Program, seen: dict[str, np.ndarray], tangent: NTKObservables | None, seconds: float
-) -> Measurement:
-    """From the observables of every network, arrays of shape (n_nets, depth)."""
-    sizes = np.array(program.sizes)
-    numbers = (a for name, a in seen.items() if name != "log_G")
-    whole = functools.reduce(np.logical_and, map(np.isfinite, (*numbers, *(tangent or ()))))
-    whole = np.logical_and.accumulate(whole, axis=1)
-    with np.errstate(over="ignore"):
-        G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]
-    rows = []
-    for layer, (n_in, n) in enumerate(itertools.pairwise(program.sizes)):
-        used = whole[:, layer]
-        K = seen["K"][used, layer]
-        noise = _noise(K, seen["shape"][used, layer], n)
-        rows.append(
-            (
-                estimators.mean(G[used, layer]),
-                estimators.scaled(estimators.variance(G[used, layer]), n_in),
-                estimators.mean(K),
-                estimators.scaled(estimators.variance(K, noise), n_in),
-                estimators.mean(seen["chi_parallel"][used, layer]),
-                estimators.mean(seen["chi_perp"][used, layer]),
-            )
-        )
-    estimates = [Estimate(*map(np.array, zip(*column, strict=True))) for column in zip(*rows, strict=True)]
-    return Measurement(
-        *estimates,
-        n_nets=whole.sum(axis=0),
-        n_overflowed=(~whole).sum(axis=0),
-        widths=sizes,
-        G=G,
-        log_G=seen["log_G"],
-        seconds=seconds,
-        **({} if tangent is None else ntks.statistics(sizes, G, tangent, whole)),
-    )
-
-
-def _noise(K: np.ndarray, shape: np.ndarray, n: int) -> np.ndarray:
-    """An unbiased estimate of Var(K̂ | Ĝ) for each network: K̂² less one of Ĝ².
-
-    Of Ĝ²: P = Σ_{i≠j} z_i²z_j²/(n(n−1)), which takes no more than the neurons' independence, and for
-    n = 1 the Gaussian's z⁴/3.
-    """
-    fourth = K**2 * shape
-    return K**2 - fourth / 3 if n == 1 else (fourth - K**2) / (n - 1)

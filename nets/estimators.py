@@ -7,9 +7,16 @@ delete-one jackknife, in closed form, so in O(N). The same e_i give the covarian
 estimates, Σ e_i e_iᵀ.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+
+ROUNDING = 4e-6
+"""Relative rounding of a kernel in float32 arithmetic: what counts as equal where nothing fluctuates."""
+
+MAX_LOG = 300.0
+"""Of numbers whose squares can still be added up."""
 
 
 class Estimate(NamedTuple):
@@ -91,6 +98,74 @@ def variance_interval(
     return float(np.exp(log_variance[0] - high * error[0])), float(np.exp(log_variance[0] - low * error[0]))
 
 
+DRAWS, LARGEST_DRAW = 2_000_000, 10_000
+"""Lognormal numbers that are drawn for the quantiles of t, at 1000 to 4000 ensembles of so many at most."""
+
+
+def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Intervals for the variances of the columns of positive samples (N, …), of shape (2, …): low, high.
+
+        log s² − t_{(1+level)/2} σ … log s² − t_{(1−level)/2} σ,   σ the jackknife error of log s²
+
+    with the quantiles of t = (log s² − log Var)/σ in ensembles of N lognormal numbers whose logarithms spread
+    as those of the samples do. A kernel is a product of many layers' factors, and close to lognormal. The
+    95 % interval covers 94 to 95.5 % from 50 such samples on, whatever their spread, and 91 % at least of
+    20; the 68 % interval 64 to 71 %. Equal samples have the interval 0 … 0, fewer than 4, 0 … ∞.
+
+    Raises ValueError if a sample is negative or not finite, or level not between 0 and 1.
+    """
+    x = np.asarray(samples, np.float64)
+    if not (np.isfinite(x) & (x >= 0)).all():
+        raise ValueError("samples must be finite and ≥ 0")
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1; got {level}")
+    N, columns = len(x), x.reshape(len(x), math.prod(x.shape[1:]))
+    if N < 4:
+        return np.stack([np.zeros(x.shape[1:]), np.full(x.shape[1:], np.inf)])
+    varies = (columns != columns[0]).any(axis=0)
+    spread = np.array([_spread(column) for column in columns.T])
+    interval = np.zeros((2, columns.shape[1]))
+    if varies.any():
+        t = _lognormal_t(N, spread[varies], [(1 + level) / 2, (1 - level) / 2])
+        log_variance, error = _log_variance_jackknife(columns[:, varies])
+        with np.errstate(over="ignore"):
+            interval[:, varies] = np.exp(log_variance - t * error)
+    return interval.reshape(2, *x.shape[1:])
+
+
+def _spread(x: np.ndarray) -> float:
+    """The standard deviation of log x; nan where fewer than two are above 0."""
+    kept = x[x > 0]
+    return float(np.std(np.log(kept), ddof=1)) if len(kept) > 1 else math.nan
+
+
+def _lognormal_t(N: int, spread: np.ndarray, probabilities: list[float]) -> np.ndarray:
+    """Quantiles of (log s² − log Var)/σ of N numbers e^{su}, u ~ N(0, 1): (probabilities, spreads)."""
+    rng, size = np.random.default_rng(0), min(N, LARGEST_DRAW)
+    ensembles = int(np.clip(DRAWS // size, 1000, 4000))
+    t = np.empty((ensembles, len(spread)))
+    for i in range(0, ensembles, 100):
+        u = rng.standard_normal((size, len(t[i : i + 100])))
+        for j, s in enumerate(spread):
+            # of e^{su} − 1, which has the same variance and keeps its digits where s is small
+            log_s2, error = _log_variance_jackknife(np.expm1(np.minimum(s * u, MAX_LOG)))
+            t[i : i + 100, j] = (log_s2 - (2 * s**2 + np.log(-np.expm1(-(s**2))))) / error
+    return np.quantile(t, probabilities, axis=0)
+
+
+def _log_variance_jackknife(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log s² of each column, and √((N−1)/N Σ (L_i − L̄)²), L_i = log s² without sample i."""
+    N = len(x)
+    scale = np.abs(x).max(axis=0)
+    d2 = (x / scale - (x / scale).mean(axis=0)) ** 2
+    total = d2.sum(axis=0)
+    # s_i² (N − 2) = Σd² − d_i² N/(N − 1): not below the rounding of Σd²
+    L = np.log1p(-np.minimum(d2 / total * N / (N - 1), 1 - np.finfo(float).eps))
+    return np.log(total / (N - 1)) + 2 * np.log(scale), np.sqrt(
+        (N - 1) / N * ((L - L.mean(axis=0)) ** 2).sum(axis=0)
+    )
+
+
 def _log_variance(x: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log s² and its jackknife error, of samples that each count so often."""
     N = counts.sum(axis=1)
@@ -147,7 +222,7 @@ def scaled(estimate: Estimate, factor: float | np.ndarray) -> Estimate:
     return Estimate(factor * estimate.mean, np.abs(factor) * estimate.stderr)
 
 
-def z_score(estimate: Estimate, expected: np.ndarray | float, rounding: float = 0.0) -> np.ndarray:
+def z_score(estimate: Estimate, expected: np.ndarray | float, rounding: float = ROUNDING) -> np.ndarray:
     """(estimate − expected)/stderr.
 
     Where the error is exactly 0: 0 if the two agree within `rounding`, relative, else ±inf. Where

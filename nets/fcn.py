@@ -11,6 +11,7 @@ from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
 from nets.normals import standard_normal
+from nets.observables import activate
 
 Normal = Callable[[jax.Array, Sequence[int]], jax.Array]
 """(key, shape) → numbers of mean 0 and variance 1."""
@@ -18,7 +19,7 @@ Normal = Callable[[jax.Array, Sequence[int]], jax.Array]
 
 def _initializer(normal: Normal, variance: jax.Array):
     def initialize(key, shape, dtype, out_sharding=None):
-        return (jnp.sqrt(variance) * normal(key, shape)).astype(dtype)
+        return jnp.sqrt(variance).astype(dtype) * normal(key, shape).astype(dtype)
 
     return initialize
 
@@ -81,7 +82,7 @@ class FCN(nnx.Module):
         """z¹, …, z^L for inputs x of shape (…, n₀); z^l has shape (…, n_l)."""
         z = [self.layers[0](x)]
         for layer in self.layers[1:]:
-            z.append(layer(self.act(z[-1])))
+            z.append(layer(activate(self.act, z[-1])))
         return z
 
     def __call__(self, x: jax.Array) -> jax.Array:

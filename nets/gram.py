@@ -30,14 +30,16 @@ class GramMeasurement(NamedTuple):
     seconds: float  # wall-clock time of the drawing, compilation not counted
 
 
-def statistics(program: Program, seen: GramObservables, seconds: float) -> GramMeasurement:
+def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds: float) -> GramMeasurement:
     """From the observables of every network: G of shape (n_nets, depth, n_D, n_D), Theta or None.
 
         K_αβ^l = mean of Ĝ_αβ^l,   V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l)
 
-    A network whose Ĝ^l is not finite is left out from layer l on, one whose Θ̂ is not, from layer L.
+    A network whose Ĝ^l is not finite is left out from layer l on, one whose Θ̂ is not, from layer L. Ĝ¹ = K1
+    does not fluctuate; what the networks' arithmetic rounded is put right.
     """
     G = np.asarray(seen.G)
+    G[:, 0] = K1
     whole = np.array(np.isfinite(G).all(axis=(2, 3)))
     if seen.Theta is not None:
         whole[:, -1] &= np.isfinite(seen.Theta).all(axis=(1, 2))

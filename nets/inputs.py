@@ -1,6 +1,6 @@
 """A few networks at many inputs: how the kernel varies from input to input where the weights stay."""
 
-import functools
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +11,21 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError
 from eft.gaussian import Function
-from nets.blocks import GENERATOR
-from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype
+from nets import memory, programs
+from nets.blocks import GENERATOR, ensemble_words
+from nets.ensemble import MAX_NETS
 from nets.fcn import FCN
+from nets.observables import activate
+from nets.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_seed,
+    float_dtype,
+    real_array,
+)
 
 MOST = 2**27
 """Numbers of one layer, of all inputs."""
@@ -42,6 +53,7 @@ def measure_inputs(
     K1: float | None = None,
     widths: Sequence[int] | None = None,
     dtype: Any = jnp.float32,
+    memory_budget: int | None = None,
 ) -> InputMeasurement:
     """K̂^l(x) = (1/n_l) Σ_i z_i^l(x)² of every layer, for `n_nets` networks at each of the inputs X, (m, n₀).
 
@@ -52,45 +64,70 @@ def measure_inputs(
     z = e^s ẑ, W σ(z) = e^{ps} W σ(ẑ), so that log K̂ is right where K̂ itself leaves the float range. Else
     it is inf or nan from the layer on where a number is not finite.
 
-    Raises TypeError or ValueError for a bad argument.
+    Compiled once for all C_W, C_b, K¹, x2 and seeds. Raises TypeError or ValueError for a bad argument, and
+    ValueError if `memory_budget` (bytes; default: half of what the device has) does not hold a network and
+    the results, before any network is drawn.
     """
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
-    n_nets = arguments.positive_int("n_nets", n_nets, maximum=2**31)
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = checked_hidden(width, widths, depth)
     dtype = float_dtype(dtype)
-    x = np.asarray(arguments.real_array("X", X), np.float64)
-    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-        raise ValueError(f"X must be inputs of shape (m, n0), all finite; got shape {x.shape}")
+    x = real_array("X", X)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype(dtype)).all()
+    if x.ndim != 2 or not x.size or not finite:
+        raise ArgumentError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
     sizes = (x.shape[1], *hidden, 1)
     if len(x) * max(sizes) > MOST:
-        raise ValueError(
+        raise ArgumentError(
             f"X must hold at most {MOST // max(sizes):,} inputs at width {max(sizes):,}; got {len(x):,}"
         )
-    settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
+    numbers = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
     if K1 is not None:
-        settings |= {"K1": checked_number("K1", K1), "x2": float(arguments.positive("x2", x2))}
-    run = functools.partial(_measured, act, sizes, tuple(settings.items()), dtype)
-    log_K = run(jax.random.key(checked_seed(seed), impl=GENERATOR), np.arange(n_nets), x.astype(dtype))
+        numbers |= {"K1": checked_number("K1", K1), "x2": checked_number("x2", arguments.positive("x2", x2))}
+    check_representable(dtype, numbers)
+    seed = checked_seed(seed)
+    _check_memory(sizes, n_nets, len(x), dtype.itemsize, memory_budget)
+    program = _Program(act, sizes, bool(act.degree) and numbers["cb"] == 0, dtype)
+    settings = {name: np.asarray(value, dtype) for name, value in numbers.items()}
+    members = np.arange(n_nets, dtype=np.uint32)
+    log_K = programs.call(_measured, program, ensemble_words(seed), settings, members, x.astype(dtype))
     return InputMeasurement(np.asarray(log_K, np.float64), np.mean(x**2, axis=1), np.array(sizes))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _measured(act, sizes, settings, dtype, key, members, x) -> jax.Array:
-    n0, *hidden, n_out = sizes
-    p = act.degree if act.degree and dict(settings)["cb"] == 0 else None
+def _check_memory(sizes: tuple[int, ...], n_nets: int, inputs: int, itemsize: int, budget: Any) -> None:
+    """A network and its widest layers; results on the device and in float64; the networks' numbers."""
+    weights = sum(n_in * n for n_in, n in itertools.pairwise(sizes))
+    network = (2 * weights + 4 * inputs * max(sizes)) * itemsize
+    results = n_nets * (inputs * (len(sizes) - 1) * (itemsize + 8) + 4)
+    memory.check(memory.OVERHEAD + network + results, f"{n_nets:,} networks at {inputs:,} inputs", budget)
+
+
+class _Program(NamedTuple):
+    """What the program is compiled for; hashable."""
+
+    act: Activation
+    sizes: tuple[int, ...]
+    homogeneous: bool
+    dtype: np.dtype
+
+
+def _measured(program: _Program, words, settings: Any, members: jax.Array, x: jax.Array) -> jax.Array:
+    act, (n0, *hidden, n_out), homogeneous, dtype = program
+    key, p = jax.random.wrap_key_data(words, impl=GENERATOR), act.degree or 0
 
     def network(member):
         drawn = {"rngs": jax.random.fold_in(key, member), "dtype": dtype}
-        net = FCN(n0, hidden, n_out, act=act, **dict(settings), **drawn)
+        net = FCN(n0, hidden, n_out, act=act, **settings, **drawn)
         z, s, log_K = x, jnp.zeros(len(x), dtype), []
         for i, layer in enumerate(net.layers):
-            z = layer(act(z) if i else z)
+            z = layer(activate(act, z) if i else z)
             K = jnp.mean(z * z, -1)
             log_K.append(2 * s + jnp.log(K))
-            if p:
+            if homogeneous:
                 s = p * (s + jnp.log(K) / 2)
-                z = z / jnp.where(K > 0, jnp.sqrt(K), 1.0)[:, None]
+                z = z / jnp.where(K > 0, jnp.sqrt(K), 1)[:, None]
         return jnp.stack(log_K)
 
     return lax.map(network, members)

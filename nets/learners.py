@@ -4,7 +4,9 @@ Networks lie in blocks; a block is vmapped, blocks follow one another, and devic
 them a device has to do is not known to the compiler: each block runs the same instructions wherever it is.
 """
 
+import dataclasses
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -17,7 +19,8 @@ from flax import nnx
 from jax import lax
 
 from eft.activations import Activation
-from nets import memory, mesh
+from eft.arguments import ArgumentError, ArgumentTypeError
+from nets import memory, mesh, programs
 from nets.blocks import GENERATOR, ensemble_words
 from nets.fcn import FCN
 from nets.observables import observe
@@ -29,6 +32,10 @@ STATISTICS = 7 * 8
 """Bytes for each number of which mean and variance are taken."""
 
 
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+"""(outputs, targets) → numbers, of which the mean is taken."""
+
+
 class State(NamedTuple):
     """Networks in training; leaves of shape (blocks, networks of a block, …)."""
 
@@ -38,29 +45,45 @@ class State(NamedTuple):
     alive: jax.Array  # bool: everything was finite so far
 
 
-class Team(NamedTuple):
-    """One architecture under one optimizer: what the programs are compiled for; hashable."""
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """One architecture under one optimizer: what the programs are compiled for.
 
-    act: Activation
+    Two teams are equal, and share their programs, if they compute the same: functions are known by
+    `digest` alone, since each call may come with new ones that do what older ones did.
+    """
+
+    act: Activation = dataclasses.field(compare=False)
     sizes: tuple[int, ...]  # n₀, …, n_L
-    settings: tuple[tuple[str, Any], ...]  # cw, cb, and K1, x2 if the first layer has a kernel of its own
-    optimizer: optax.GradientTransformation
-    loss: Callable[[jax.Array, jax.Array], jax.Array]
+    own_K1: bool  # the first layer has a kernel of its own, and no bias
+    optimizer: optax.GradientTransformation = dataclasses.field(compare=False)
+    loss: Loss = dataclasses.field(compare=False)
+    labels: bool  # targets are integers, one a sample
     batch_size: int | None
     dtype: np.dtype
     devices: jax.sharding.Mesh
+    digest: str = ""
 
-    def network(self, key: jax.Array) -> FCN:
+    def network(self, key: jax.Array, settings: "Settings") -> FCN:
         n0, *hidden, n_out = self.sizes
-        return FCN(n0, hidden, n_out, act=self.act, rngs=key, dtype=self.dtype, **dict(self.settings))
+        given = {name: settings[name] for name in ("cw", "cb", *(("K1", "x2") if self.own_K1 else ()))}
+        return FCN(n0, hidden, n_out, act=self.act, rngs=key, dtype=self.dtype, **given)
 
     def module(self, parameters: Any) -> FCN:
-        return nnx.merge(_graph(self), parameters)
+        return nnx.merge(self._graph, parameters)
+
+    @functools.cached_property
+    def _graph(self):
+        key, settings = jax.random.key(0), _settings_like(self)
+        return nnx.split(nnx.eval_shape(lambda: self.network(key, settings)))[0]
 
 
-@functools.lru_cache(maxsize=64)
-def _graph(team: Team):
-    return nnx.split(nnx.eval_shape(lambda: team.network(jax.random.key(0))))[0]
+Settings = Mapping[str, Any]
+"""C_W, C_b, K¹ and x2, of the team's dtype; `rate`, by which what the optimizer says is multiplied."""
+
+
+def _settings_like(team: Team) -> Settings:
+    return {name: np.ones((), team.dtype) for name in ("cw", "cb", "K1", "x2", "rate")}
 
 
 Data = Mapping[str, Any]
@@ -78,23 +101,25 @@ def weights(team: Team) -> int:
     return sum(n_in * n for n_in, n in itertools.pairwise(team.sizes))
 
 
-def start(team: Team, seed: int, n_nets: int, initial: Any) -> State:
+def start(team: Team, settings: Settings, seed: int, n_nets: int, initial: Any) -> State:
     """Networks as they were drawn, or all as `initial` says."""
     blocks = _blocks(team, n_nets)
     index = mesh.placed(np.arange(blocks, dtype=np.uint32), team.devices)
     if initial is not None:
         given = mesh.placed(_given(team, initial, n_nets), team.devices)
-        return mesh.on_each(functools.partial(_start_given, team), team.devices, given, index)
+        return mesh.on_each(functools.partial(programs.call, _start_given, team), team.devices, given, index)
     words = ensemble_words(seed)
-    return mesh.on_each(lambda index: _start(team, words, index, _count(index)), team.devices, index)
+    return mesh.on_each(
+        lambda index: programs.call(_start, team, settings, words, index, _count(index)), team.devices, index
+    )
 
 
 def _given(team: Team, initial: Any, n_nets: int) -> Any:
     """Parameters of every network, in blocks."""
-    template = jax.eval_shape(lambda: nnx.state(team.network(jax.random.key(0))))
+    template = like(team).parameters
     plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
     if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
-        raise ValueError(
+        raise ArgumentError(
             "initial must hold the parameters of networks of this depth: nnx.state of an FCN, or such as "
             "TrainingRun.parameters"
         )
@@ -103,7 +128,7 @@ def _given(team: Team, initial: Any, n_nets: int) -> Any:
     if found == shapes:
         leaves = [np.broadcast_to(leaf, (n_nets, *leaf.shape)) for leaf in leaves]
     elif found != [(n_nets, *shape) for shape in shapes]:
-        raise ValueError(
+        raise ArgumentError(
             f"initial must have shapes {shapes}, or for {n_nets} networks one more axis in front; got {found}"
         )
     return _in_blocks(team, jax.tree.unflatten(jax.tree.structure(template), leaves), n_nets)
@@ -137,17 +162,23 @@ def parameters(state: State, n_nets: int) -> dict[str, Any]:
     return nnx.to_pure_dict(members(mesh.gathered(state.parameters), n_nets))
 
 
-def advance(team: Team, state: State, first: int, count: int, data: Data) -> State:
+def advance(team: Team, settings: Settings, state: State, first: int, count: int, data: Data) -> State:
     """The networks `count` steps later, the first of which is step `first`."""
     span = np.int32(first), np.int32(count)
     return mesh.on_each(
-        lambda part: _advance(team, part, _count(part.loss), *span, data), team.devices, state
+        lambda part: programs.call(
+            _advance, team, part, settings, _count(part.loss), *span, data, donated=(0,)
+        ),
+        team.devices,
+        state,
     )
 
 
-def look(team: Team, state: State, n_nets: int, data: Data) -> dict[str, np.ndarray]:
+def look(team: Team, settings: Settings, state: State, n_nets: int, data: Data) -> dict[str, np.ndarray]:
     """What every network shows, (n_nets, …) each."""
-    seen = mesh.on_each(lambda part: _look(team, part, _count(part.loss), data), team.devices, state)
+    seen = mesh.on_each(
+        lambda part: programs.call(_look, team, part, settings, _count(part.loss), data), team.devices, state
+    )
     seen = mesh.gathered(seen)
     return {name: a.reshape(-1, *a.shape[2:])[:n_nets] for name, a in seen.items()}
 
@@ -164,8 +195,15 @@ def planned(
 ) -> memory.Plan:
     """What the networks, their optimizer and what is measured take, in this process.
 
-    Raises ValueError if that is more than the budget.
+    Raises ValueError if that is more than the budget, and TypeError for an optimizer that cannot run.
     """
+    least = n_nets * weights(team) * team.dtype.itemsize
+    if least > budget:  # before sizes are traced that JAX cannot count any more
+        raise ArgumentError(
+            f"memory_budget must be at least {least:,} bytes for the weights of {n_nets:,} networks alone; "
+            f"got {budget:,}"
+        )
+    check_optimizer(team)
     one = like(team)
     bytes_of = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(one))
     size, samples = block_size(team), team.batch_size or len(data["X"])
@@ -176,7 +214,7 @@ def planned(
     kept += STATISTICS * n_nets * max(layer, outputs)
     needed = memory.OVERHEAD + states + work * len(mesh.local_devices()) + kept
     if needed > budget:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes: {states:,} for {n_nets:,} networks and their "
             f"optimizer, {kept:,} for what is measured; got {budget:,}"
         )
@@ -185,59 +223,104 @@ def planned(
 
 def like(team: Team) -> State:
     """The shapes of one network's state."""
-    return jax.eval_shape(functools.partial(_one_start, team), jax.random.key(0))
+    return jax.eval_shape(functools.partial(_one_start, team), _settings_like(team), jax.random.key(0))
+
+
+def check_optimizer(team: Team) -> None:
+    """Raises ArgumentTypeError if the optimizer asks for what a step does not have, or keeps no numbers."""
+    parameters = jax.eval_shape(_drawn(team), _settings_like(team), jax.random.key(0))
+    value = jax.ShapeDtypeStruct((), team.dtype)
+    try:
+        state = jax.eval_shape(team.optimizer.init, parameters)
+        jax.eval_shape(
+            functools.partial(_change, team.optimizer, _squares), value, parameters, state, parameters
+        )
+    except Exception as error:
+        raise ArgumentTypeError(
+            "optimizer must be one that starts from parameters, and whose update takes gradients, state, "
+            "parameters and, by keyword, value, grad and value_fn at most; this one raised "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.extended) for leaf in jax.tree.leaves(state)):
+        raise ArgumentTypeError(
+            "optimizer must keep numbers as its state; this one keeps a random key, which all networks "
+            "would share"
+        )
+
+
+def _squares(tree: Any) -> jax.Array:
+    """In place of a loss."""
+    leaves = jax.tree.leaves(tree)
+    return sum((jnp.sum(a * a) for a in leaves), jnp.zeros((), leaves[0].dtype))
 
 
 def like_look(team: Team, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of what one network shows."""
-    return jax.eval_shape(functools.partial(_one_look, team), like(team), data)
+    return jax.eval_shape(functools.partial(_one_look, team), like(team), _settings_like(team), data)
 
 
 def traces(team: Team, data: Data) -> tuple[Any, ...]:
     """The programs of one network as JAX writes them: how it starts, a step, and what is measured."""
-    one = like(team)
+    one, settings, samples = like(team), _settings_like(team), team.batch_size or len(data["X"])
+    X, Y = (jax.ShapeDtypeStruct((samples, *data[name].shape[1:]), data[name].dtype) for name in "XY")
     return (
         jax.make_jaxpr(functools.partial(_one_state, team))(one.parameters),
-        jax.make_jaxpr(functools.partial(_step, team))(one, data["X"][:1], data["Y"][:1]),
-        jax.make_jaxpr(functools.partial(_one_look, team))(one, data),
+        jax.make_jaxpr(functools.partial(_step, team))(one, settings, X, Y),
+        jax.make_jaxpr(functools.partial(_one_look, team))(one, settings, data),
     )
 
 
 # --- one network ----------------------------------------------------------------------------------
 
 
-def _one_start(team: Team, key: jax.Array) -> State:
-    return _one_state(team, nnx.state(team.network(key)))
+def _drawn(team: Team) -> Callable[[Settings, jax.Array], Any]:
+    """Parameters from settings and a key."""
+    return lambda settings, key: nnx.state(team.network(key, settings))
+
+
+def _one_start(team: Team, settings: Settings, key: jax.Array) -> State:
+    return _one_state(team, _drawn(team)(settings, key))
 
 
 def _one_state(team: Team, parameters: Any) -> State:
-    return State(parameters, team.optimizer.init(parameters), jnp.zeros((), team.dtype), jnp.asarray(True))
+    with programs.usual_promotion():
+        optimizer = jax.tree.map(jnp.asarray, team.optimizer.init(parameters))
+    return State(parameters, optimizer, jnp.zeros((), team.dtype), jnp.asarray(True))
 
 
-def _mean_loss(team: Team, parameters: Any, X: jax.Array, Y: jax.Array) -> jax.Array:
-    return jnp.mean(team.loss(team.module(parameters)(X), Y))
+def _mean_loss(team: Team, X: jax.Array, Y: jax.Array, parameters: Any) -> jax.Array:
+    return jnp.mean(team.loss(team.module(parameters)(X), Y)).astype(team.dtype)
 
 
-def _step(team: Team, one: State, X: jax.Array, Y: jax.Array) -> State:
+def _step(team: Team, one: State, settings: Settings, X: jax.Array, Y: jax.Array) -> State:
     """One step of one network; as it was, if anything comes out that is not finite."""
-    loss, slope = jax.value_and_grad(functools.partial(_mean_loss, team))(one.parameters, X, Y)
-    change, optimizer = team.optimizer.update(slope, one.optimizer, one.parameters)
+    loss_of = functools.partial(_mean_loss, team, X, Y)
+    loss, slope = jax.value_and_grad(loss_of)(one.parameters)
+    change, optimizer = _change(team.optimizer, loss_of, loss, slope, one.optimizer, one.parameters)
+    change = jax.tree.map(lambda a: settings["rate"] * a.astype(team.dtype), change)
     after = optax.apply_updates(one.parameters, change)
     whole = jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
     alive = one.alive & jnp.isfinite(loss) & whole
     new = State(after, optimizer, loss, alive)
-    return jax.tree.map(functools.partial(jnp.where, alive), new, one._replace(alive=alive))
+    return jax.tree.map(lambda a, b: jnp.where(alive, a.astype(b.dtype), b), new, one._replace(alive=alive))
 
 
-def _one_look(team: Team, one: State, data: Data) -> dict[str, jax.Array]:
+def _change(optimizer: optax.GradientTransformation, loss_of: Callable, loss, slope, state, parameters):
+    """What the optimizer adds to the parameters, and its next state; it gets of the loss what it asks for."""
+    more = {"value": loss, "grad": slope, "value_fn": loss_of}
+    asked = inspect.signature(optimizer.update).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
+        more = {parameter.name: more[parameter.name] for parameter in asked if parameter.name in more}
+    with programs.usual_promotion():
+        return optimizer.update(slope, state, parameters, **more)
+
+
+def _one_look(team: Team, one: State, settings: Settings, data: Data) -> dict[str, jax.Array]:
     """Layers at the probe, outputs at the test inputs, the loss over all data."""
-    settings = dict(team.settings)
-    cw, cb = (jnp.asarray(settings[name], team.dtype) for name in ("cw", "cb"))
+    cw, cb = settings["cw"], settings["cb"]
     net, x = team.module(one.parameters), data["probe"]
     x2 = jnp.mean(x * x, -1)
-    G = cb + cw * x2
-    if "K1" in settings:
-        G = jnp.asarray(settings["K1"] / settings["x2"], team.dtype) * x2
+    G = settings["K1"] / settings["x2"] * x2 if team.own_K1 else cb + cw * x2
     layers = []
     for z in net.preactivations(x):
         seen, G = observe(team.act, z, G, jnp.log(G), cw, cb)
@@ -246,7 +329,7 @@ def _one_look(team: Team, one: State, data: Data) -> dict[str, jax.Array]:
     return {
         **{name: found[name] for name in ("G", "K", "chi_parallel", "chi_perp")},
         "outputs": net(data["test"]),
-        "loss": _mean_loss(team, one.parameters, data["X"], data["Y"]),
+        "loss": _mean_loss(team, data["X"], data["Y"], one.parameters),
         "alive": one.alive,
     }
 
@@ -254,33 +337,30 @@ def _one_look(team: Team, one: State, data: Data) -> dict[str, jax.Array]:
 # --- all networks ---------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _start(team: Team, words, index, count) -> State:
+def _start(team: Team, settings: Settings, words, index, count) -> State:
     size = block_size(team)
     key = jax.random.wrap_key_data(words, impl=GENERATOR)
 
     def block(i):
         member = index[i] * np.uint32(size) + jnp.arange(size, dtype=jnp.uint32)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, member)
-        return jax.vmap(functools.partial(_one_start, team))(keys)
+        return jax.vmap(functools.partial(_one_start, team, settings))(keys)
 
     return _each_block(block, len(index), count)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _start_given(team: Team, given, index) -> State:
     one = functools.partial(_one_state, team)
     return _each_block(lambda i: jax.vmap(one)(_at(given, i)), len(index), len(index))
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _advance(team: Team, state: State, blocks, first, count, data: Data) -> State:
+def _advance(team: Team, state: State, settings: Settings, blocks, first, count, data: Data) -> State:
     X, Y = data["X"], data["Y"]
 
     def step(t, block):
         rows = _rows(team, len(X), first + t)
         batch = (X, Y) if rows is None else (X[rows], Y[rows])
-        return jax.vmap(lambda one: _step(team, one, *batch))(block)
+        return jax.vmap(lambda one: _step(team, one, settings, *batch))(block)
 
     def block(i, state):
         one = _at(state, i)
@@ -300,9 +380,8 @@ def _rows(team: Team, samples: int, step: jax.Array) -> jax.Array | None:
     return lax.dynamic_slice_in_dim(order, step % batches * team.batch_size, team.batch_size)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _look(team: Team, state: State, count, data: Data) -> dict[str, jax.Array]:
-    look = jax.vmap(lambda one: _one_look(team, one, data))
+def _look(team: Team, state: State, settings: Settings, count, data: Data) -> dict[str, jax.Array]:
+    look = jax.vmap(lambda one: _one_look(team, one, settings, data))
     return _each_block(lambda i: look(_at(state, i)), len(state.loss), count)
 
 

@@ -1,12 +1,21 @@
 """The memory of an ensemble: how much it may take, how much it needs, and how it is cut to fit."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from eft import arguments
+from eft.arguments import ArgumentError
+from nets import mesh
+
+try:
+    import resource
+except ImportError:  # not on Windows
+    resource = None
 
 SHARE = 0.5
-"""Of what the device has, and for the CPU of what the machine has: the budget unless told otherwise."""
+"""Of what the device has, and for the CPU of what this process may have: the budget unless told otherwise."""
 
 
 OVERHEAD = 3 * 2**23
@@ -42,7 +51,70 @@ def budget(given: Any, device: Any) -> int:
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(SHARE * stats["bytes_limit"])
-    return int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return int(SHARE * available())
+
+
+def check(needed: int, what: str, given: Any = None) -> None:
+    """Raises ValueError if that many bytes are more than the budget of the first device of this process."""
+    allowed = budget(given, mesh.local_devices()[0])
+    if needed > allowed:
+        raise ArgumentError(
+            f"memory_budget must be at least {needed:,} bytes for {what}; got {allowed:,}"
+            + (", the share that is used of the memory that there is" if given is None else "")
+        )
+
+
+# --- what the machine lets this process have ------------------------------------------------------
+
+
+def available(root: Path = Path("/")) -> int:
+    """Bytes: of the machine, or fewer where control groups or limits of the process (ulimit) say so."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(0, min([machine, *_group_limits(root), *_process_limits()]))
+
+
+def _group_limits(root: Path) -> Iterator[int]:
+    """Of each control group that this process is in, and of those around it; versions 1 and 2."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            folder, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            folder, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        # In a container the path may be that of the host; the group itself is then the folder's root.
+        parts = Path(path.lstrip("/")).parts
+        for depth in range(len(parts) + 1):
+            try:
+                text = folder.joinpath(*parts[:depth], name).read_text().strip()
+            except OSError:
+                continue
+            if text.isdigit():  # no limit: "max"
+                yield int(text)
+
+
+def _process_limits() -> Iterator[int]:
+    """What `ulimit -v` and `ulimit -d` leave beside what is mapped already."""
+    if resource is None:
+        return
+    for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY:
+            yield soft - _mapped(data=limit == resource.RLIMIT_DATA)
+
+
+def _mapped(data: bool) -> int:
+    """Bytes of this process's address space, or of the private and writable part of it."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()
+    except OSError:
+        return 0
+    return int(pages[5 if data else 0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def in_flight(of_each: int, fixed: int, most: int, budget: int) -> int:

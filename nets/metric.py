@@ -15,7 +15,7 @@ from jax import lax
 from eft.activations import Activation
 from eft.factor import factor
 from nets.normals import standard_normal
-from nets.observables import GramObservables, Observables, observe, overlap
+from nets.observables import GramObservables, Observables, activate, observe, overlap
 
 
 def sample(
@@ -60,7 +60,7 @@ def sample_gram(
     def layer(key, n, G):
         u = standard_normal(key, (len(K1), n)).astype(K1.dtype)
         z = jnp.matmul(factor(G)[0], u, precision="highest")
-        return cb + cw * overlap(act.fn(z)), G
+        return cb + cw * overlap(activate(act, z)), G
 
     return GramObservables(_layers(key, widths, K1, layer), None)
 

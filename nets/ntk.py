@@ -9,7 +9,7 @@ import numpy as np
 from nets import estimators
 from nets.estimators import Estimate
 from nets.fcn import FCN
-from nets.observables import NTKObservables, overlap
+from nets.observables import NTKObservables, overlap, value_and_slope
 
 
 def empirical_ntk(
@@ -30,7 +30,7 @@ def empirical_ntk(
         raise ValueError(f"net must have one output; got {net.layers[-1].out_features}")
     s, slopes = [x], []
     for z in net.preactivations(x)[:-1]:
-        value, slope = jax.jvp(net.act.fn, (z,), (jnp.ones_like(z),))
+        value, slope = value_and_slope(net.act, z)
         s.append(value)
         slopes.append(slope)
     delta = jnp.ones((len(x), 1), x.dtype)
@@ -59,9 +59,9 @@ def layer_ntks(
     z = net.preactivations(x)
     Theta = mean * jnp.eye(z[0].shape[-1], dtype=x.dtype)
     for z_l, layer, rate in zip(z, net.layers[1:], rates[1:], strict=False):
-        s, s1 = jax.jvp(net.act.fn, (z_l,), (jnp.ones_like(z_l),))
+        s, s1 = value_and_slope(net.act, z_l)
         n, W = len(s), layer.kernel[...]
-        sent, fresh = s1[:, None] * Theta * s1, rate + lambda_w * jnp.mean(s * s)
+        sent, fresh = s1[:, None] * Theta * s1[None], rate + lambda_w * jnp.mean(s * s)
         back = jnp.matmul(W.T, jnp.matmul(sent, W, precision="highest"), precision="highest")
         Theta = fresh * jnp.eye(W.shape[1], dtype=x.dtype) + back
         seen.append(

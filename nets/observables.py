@@ -1,5 +1,6 @@
 """What is read off the pre-activations of one layer of one network."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -19,12 +20,22 @@ class Observables(NamedTuple):
     chi_perp: jax.Array  # χ̂⊥ = (C_W/n_l) Σ σ′²
 
 
+def activate(act: Activation, z: jax.Array) -> jax.Array:
+    """σ(z) in z's precision, whatever that of the numbers inside σ is."""
+    return act.fn(z).astype(z.dtype)
+
+
+def value_and_slope(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """σ(z) and σ′(z), likewise."""
+    return jax.jvp(functools.partial(activate, act), (z,), (jnp.ones_like(z),))
+
+
 def observe(
     act: Activation, z: jax.Array, G: jax.Array, log_G: jax.Array, cw: jax.Array, cb: jax.Array
 ) -> tuple[Observables, jax.Array]:
     """The observables of pre-activations z (last axis: neurons) that were drawn with the metric G,
     and the next metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²."""
-    s, s1 = jax.jvp(act.fn, (z,), (jnp.ones_like(z),))
+    s, s1 = value_and_slope(act, z)
     z2 = z * z
     K = jnp.mean(z2, -1)
     scale = jnp.where(K == 0, 1, K)

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,18 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.gaussian import Function
-from nets import burgers, checkpoints, fingerprint
+from nets import burgers, checkpoints, fingerprint, memory, programs, schedule
 from nets.blocks import GENERATOR, ensemble_words
-from nets.ensemble import checked_number, checked_seed, float_dtype, progress_bar
+from nets.ensemble import progress_bar
 from nets.fcn import FCN
+from nets.observables import activate, value_and_slope
+from nets.settings import (
+    check_representable,
+    checked_number,
+    checked_progress,
+    checked_seed,
+    float_dtype,
+)
 
 PART = 1000
 """Points whose derivatives are in the works at a time."""
@@ -43,20 +52,20 @@ def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
     `layers`: kernels and biases, [{"kernel": (n₀, n₁), "bias": (n₁,)}, …]; `points`: (m, 2), x and t.
     """
     first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
     z_x, z_t = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
     z_xx = jnp.zeros_like(z)
     for layer in others:
         s, ds, dds = _derivatives(act, z)
         passed = jnp.stack([s, ds * z_x, ds * z_t, dds * z_x**2 + ds * z_xx]) @ layer["kernel"]
-        z, z_x, z_t, z_xx = passed[0] + layer["bias"], *passed[1:]
+        z, z_x, z_t, z_xx = passed[0] + layer["bias"][None], *passed[1:]
     return Jet(z[:, 0], z_x[:, 0], z_t[:, 0], z_xx[:, 0])
 
 
 def _derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """σ, σ′, σ″, forward over forward."""
     one = jnp.ones_like(z)
-    (s, ds), (_, dds) = jax.jvp(lambda z: jax.jvp(act, (z,), (one,)), (z,), (one,))
+    (s, ds), (_, dds) = jax.jvp(lambda z: value_and_slope(act, z), (z,), (one,))
     return s, ds, dds
 
 
@@ -105,9 +114,12 @@ class _Problem(NamedTuple):
     """What the programs are compiled for; hashable."""
 
     act: Activation
-    optimizer: optax.GradientTransformation
     batch_size: int
     part: int
+
+
+ADAM = optax.adam(1.0)
+"""Its change is multiplied by the learning rate."""
 
 
 def residual(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY) -> jax.Array:
@@ -118,13 +130,13 @@ def residual(act: Activation, layers: Any, points: Any, viscosity: float = burge
     The equation is linear in u_t and u_xx, so that what it needs of them goes through the layers as one.
     """
     first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"]
+    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
     z_x, w = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
     for layer in others:
         s, ds, dds = _derivatives(act, z)
         passed = s, ds * z_x, ds * w - viscosity * dds * z_x**2
         z, z_x, w = (a @ layer["kernel"] for a in passed)
-        z = z + layer["bias"]
+        z = z + layer["bias"][None]
     return (w + z * z_x)[:, 0]
 
 
@@ -145,7 +157,7 @@ def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.
     rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last weigh nothing
 
     def of_part(i, found):
-        inside, weight = interior[rows[i] % whole], (rows[i] < whole) / whole
+        inside, weight = interior[rows[i] % whole], jnp.where(rows[i] < whole, 1 / whole, 0.0)
 
         def loss(layers):
             return jnp.sum(weight.astype(inside.dtype) * residual(act, layers, inside, viscosity) ** 2)
@@ -159,9 +171,9 @@ def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.
 
 
 def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
-    z = x @ layers[0]["kernel"] + layers[0]["bias"]
+    z = x @ layers[0]["kernel"] + layers[0]["bias"][None]
     for layer in layers[1:]:
-        z = act(z) @ layer["kernel"] + layer["bias"]
+        z = activate(act, z) @ layer["kernel"] + layer["bias"][None]
     return z[:, 0]
 
 
@@ -201,26 +213,32 @@ def train(
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=4096)
     hidden = arguments.positive_int("hidden", hidden, maximum=100)
     width = arguments.positive_int("width", width)
-    steps, every = arguments.positive_int("steps", steps), arguments.positive_int("every", every)
-    interior = arguments.positive_int("interior", interior)
+    steps, every = schedule.checked_steps(steps), arguments.positive_int("every", every)
+    interior = arguments.positive_int("interior", interior, maximum=2**31 - 1)
+    boundary = arguments.positive_int("boundary", boundary, maximum=2**31 - 1)
     batch = interior if batch_size is None else arguments.positive_int("batch_size", batch_size, interior)
-    cw, rate = checked_number("cw", cw), checked_number("learning_rate", learning_rate)
-    variance = cw / 2 if first is None else checked_number("first", first)
-    marks = _marks(snapshots, steps)
-    seed, dtype = checked_seed(seed), float_dtype(dtype)
-    points = draw_points(interior, arguments.positive_int("boundary", boundary), seed)
+    cw = checked_number("cw", arguments.positive("cw", cw))
+    rates = {"cw": cw, "rate": checked_number("learning_rate", learning_rate)}
+    rates["first"] = cw / 2 if first is None else checked_number("first", first)
+    marks = schedule.checked_snapshots(snapshots, steps, parts=10)
+    seed, dtype, progress = checked_seed(seed), float_dtype(dtype), checked_progress(progress)
+    check_representable(dtype, rates)
+    nx, nt = _checked_grid(grid)
+    sizes = (2, *[width] * hidden, 1)
+    problem = _Problem(as_activation(act), batch, max(100, PART // n_nets))
+    _check_memory(problem, sizes, n_nets, interior + boundary, nx * nt, dtype)
+    points = draw_points(interior, boundary, seed)
     points = Points(*(a.astype(dtype) for a in points))
-    nx, nt = (arguments.positive_int("grid", n) for n in grid)
     x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
     exact = burgers.solution(x[:, None], t)
-    problem = _Problem(as_activation(act), optax.adam(rate), batch, max(100, PART // n_nets))
-    words = ensemble_words(seed)
-    state = _start(problem, words, n_nets, hidden, width, cw, np.float64(variance), dtype)
+    words, given = ensemble_words(seed), {name: np.asarray(value, dtype) for name, value in rates.items()}
+    members = np.arange(n_nets, dtype=np.uint32)
+    state = programs.call(_start, (problem, sizes, dtype), words, members, given)
     shapes = [str(jax.tree.map(jnp.shape, state)), str(dtype)]
-    about = [cw, variance, rate, batch, marks, steps, seed, x.size, t.size, *shapes]
+    about = [*rates.values(), batch, marks, steps, seed, nx, nt, *shapes]
     identity = {"settings": hashlib.sha256(repr(about).encode()).hexdigest()}
     if checkpoint is not None:
-        step_of = jax.make_jaxpr(functools.partial(_step, problem))(_first(state), points)
+        step_of = jax.make_jaxpr(functools.partial(_step, problem))(_first(state), given["rate"], points)
         identity["activation"] = fingerprint.digest(step_of)
     folder, step, seen, earlier = checkpoints.checked_folder(checkpoint), 0, [], 0.0
     with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
@@ -233,10 +251,11 @@ def train(
             step, seen, earlier = found.step, list(found.arrays["seen"]), float(found.attributes["seconds"])
         began, from_step = time.perf_counter(), step
         task = bar.add_task("training", total=steps, completed=step, speed=0.0, note="")
-        for end in sorted({*marks, steps, *range(0, steps, every)}):
+        for end in schedule.stops(marks, steps, every):
             if end < step or (end == step and seen):
                 continue
-            state = _advance(problem, state, words, np.int32(step), np.int32(end - step), points)
+            span = np.int32(step), np.int32(end - step)
+            state = programs.call(_advance, problem, state, words, given["rate"], *span, points)
             step = end
             if end in marks:
                 seen.append(_look(problem, state, points, x, t, exact)[0])
@@ -256,12 +275,21 @@ def train(
     )
 
 
-def _marks(snapshots: Sequence[int] | None, steps: int) -> tuple[int, ...]:
-    marks = [steps * tenth // 10 for tenth in range(11)] if snapshots is None else snapshots
-    found = {0 if m == 0 else arguments.positive_int("snapshots", m, maximum=steps) for m in marks}
-    if not found:
-        raise ValueError("snapshots must hold at least one step; got none")
-    return tuple(sorted(found))
+def _checked_grid(grid: Any) -> tuple[int, int]:
+    if not isinstance(grid, Sequence | np.ndarray) or isinstance(grid, str) or len(grid) != 2:
+        raise TypeError(f"grid must be two integers ≥ 2, nx and nt; got {arguments.shown(grid)}")
+    nx, nt = (arguments.positive_int("grid", n, maximum=2**20) for n in grid)
+    return nx, nt
+
+
+def _check_memory(
+    problem: _Problem, sizes: tuple[int, ...], n_nets: int, points: int, grid: int, dtype: np.dtype
+) -> None:
+    """Parameters, Adam's moments and what comes next, twice; layers of a part, and of the grid; points."""
+    weights = sum(n_in * n for n_in, n in itertools.pairwise(sizes))
+    steps = n_nets * (10 * weights + 12 * min(points, problem.part) * sum(sizes))
+    numbers = steps + grid * (5 * max(sizes) + 4 * n_nets) + 8 * points
+    memory.check(memory.OVERHEAD + numbers * dtype.itemsize, "these networks, points and grid")
 
 
 def _first(tree: Any) -> Any:
@@ -272,22 +300,21 @@ def _losses_of(problem: _Problem, layers: Any, points: Points):
     return losses(problem.act, layers, points)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3, 4, 5, 7))
-def _start(problem: _Problem, words, n_nets: int, hidden: int, width: int, cw: float, first, dtype) -> _State:
+def _start(about, words, members: jax.Array, given: Any) -> _State:
+    problem, (n0, *hidden, n_out), dtype = about
     key = jax.random.wrap_key_data(words, impl=GENERATOR)
 
     def one(key):
-        net = FCN(2, [width] * hidden, 1, act=problem.act, cw=cw, rngs=key, dtype=dtype)
+        net = FCN(n0, hidden, n_out, act=problem.act, cw=given["cw"], rngs=key, dtype=dtype)
         layers = nnx.to_pure_dict(nnx.state(net))["layers"]
-        layers = [layers[i] for i in range(hidden + 1)]
-        layers[0]["kernel"] = (layers[0]["kernel"] * jnp.sqrt(first / (cw / 2))).astype(dtype)
-        return _State(layers, problem.optimizer.init(layers), jnp.asarray(True))
+        layers = [layers[i] for i in range(len(layers))]
+        layers[0]["kernel"] = layers[0]["kernel"] * jnp.sqrt(given["first"] / (given["cw"] / 2))
+        return _State(layers, ADAM.init(layers), jnp.asarray(True))
 
-    return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(n_nets, dtype=jnp.uint32)))
+    return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(key, members))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _advance(problem: _Problem, state: _State, words, first, count, points: Points) -> _State:
+def _advance(problem: _Problem, state: _State, words, rate, first, count, points: Points) -> _State:
     key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=GENERATOR), np.uint32(2**32 - 1))
     whole = len(points.interior)
 
@@ -296,22 +323,22 @@ def _advance(problem: _Problem, state: _State, words, first, count, points: Poin
         if problem.batch_size < whole:
             rows = jax.random.randint(jax.random.fold_in(key, first + i), (problem.batch_size,), 0, whole)
             batch = points._replace(interior=points.interior[rows])
-        return jax.vmap(lambda one: _step(problem, one, batch))(state)
+        return jax.vmap(lambda one: _step(problem, one, rate, batch))(state)
 
     return lax.fori_loop(0, count, step, state)
 
 
-def _step(problem: _Problem, one: _State, points: Points) -> _State:
+def _step(problem: _Problem, one: _State, rate, points: Points) -> _State:
     """One step of one network; as it was, if anything comes out that is not finite."""
     gradient = slope(problem.act, one.parameters, points, part=problem.part)
-    change, optimizer = problem.optimizer.update(gradient, one.optimizer, one.parameters)
-    after = optax.apply_updates(one.parameters, change)
+    with programs.usual_promotion():
+        change, optimizer = ADAM.update(gradient, one.optimizer, one.parameters)
+    after = jax.tree.map(lambda a, b: a + rate * b, one.parameters, change)
     alive = one.alive & jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
     new = _State(after, optimizer, alive)
-    return jax.tree.map(functools.partial(jnp.where, alive), new, one._replace(alive=alive))
+    return jax.tree.map(lambda a, b: jnp.where(alive, a.astype(b.dtype), b), new, one._replace(alive=alive))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _shown(problem: _Problem, state: _State, points: Points, grid):
     def one(layers):
         found = jet(problem.act, layers, grid)
@@ -323,7 +350,9 @@ def _shown(problem: _Problem, state: _State, points: Points, grid):
 def _look(problem: _Problem, state: _State, points: Points, x, t, exact) -> tuple[np.ndarray, np.ndarray]:
     """(residual, boundary, error, slope error, alive) of every network, (5, n_nets), and u on the grid."""
     grid = np.stack(np.meshgrid(x, t, indexing="ij"), -1).reshape(-1, 2).astype(points.interior.dtype)
-    residual, edge, u, u_x = (np.asarray(a, np.float64) for a in _shown(problem, state, points, grid))
+    residual, edge, u, u_x = (
+        np.asarray(a, np.float64) for a in programs.call(_shown, problem, state, points, grid)
+    )
     errors = [
         np.linalg.norm(found - true.ravel(), axis=1) / np.linalg.norm(true)
         for found, true in ((u, exact.u), (u_x, exact.u_x))

@@ -36,10 +36,15 @@ def statistics(
     marks: tuple[int, ...],
     sizes: tuple[int, ...],
     seen: list[dict[str, np.ndarray]],
+    first: np.ndarray,
     parameters: Any,
     seconds: float,
 ) -> TrainingRun:
-    """From what every network showed at each snapshot, arrays of shape (n_nets, …)."""
+    """From what every network showed at each snapshot, arrays of shape (n_nets, …).
+
+    `first`: Ĝ¹ at the probe inputs, which does not fluctuate; what the networks' arithmetic rounded is put
+    right.
+    """
     alive = np.array([_whole(each) for each in seen])
     n_in = np.array(sizes[:-1])[:, None]
 
@@ -49,6 +54,7 @@ def statistics(
         ]
         return Estimate(*map(np.array, zip(*found, strict=True)))
 
+    seen = [{**each, "G": _put_first(each["G"], first)} for each in seen]
     V = stacked(estimators.variance, "G")
     return TrainingRun(
         steps=np.array(marks),
@@ -67,6 +73,12 @@ def statistics(
         parameters=parameters,
         seconds=seconds,
     )
+
+
+def _put_first(G: np.ndarray, first: np.ndarray) -> np.ndarray:
+    G = np.array(G, np.float64)
+    G[:, 0] = first
+    return G
 
 
 def _whole(each: dict[str, np.ndarray]) -> np.ndarray:

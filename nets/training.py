@@ -1,8 +1,10 @@
 """Ensembles that train: thousands of networks under one optimizer, measured layer by layer as they go."""
 
+import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +17,18 @@ from eft import arguments
 from eft.activations import Activation, as_activation
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian import Function
-from nets import checkpoints, fingerprint, learners, memory, mesh
+from nets import checkpoints, fingerprint, learners, memory, mesh, objective, schedule
 from nets import snapshots as looks
-from nets.ensemble import checked_hidden, checked_number, checked_seed, float_dtype, progress_bar
+from nets.ensemble import MAX_NETS, progress_bar
 from nets.learners import Data, Team
+from nets.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_progress,
+    checked_seed,
+    float_dtype,
+)
 from nets.snapshots import TrainingRun
 
 
@@ -35,7 +45,8 @@ def train(
     steps: int = 1000,
     snapshots: Sequence[int] | None = None,
     batch_size: int | None = None,
-    loss: Callable[[jax.Array, jax.Array], jax.Array] = optax.l2_loss,
+    loss: learners.Loss = optax.l2_loss,
+    n_out: int | None = None,
     x_probe: Any = None,
     x_test: Any = None,
     seed: int = 0,
@@ -52,16 +63,22 @@ def train(
 ) -> TrainingRun:
     """Train `n_nets` networks, each from a draw of its own, and measure all layers at the snapshots.
 
-        θ ← θ + optimizer(∇_θ L),   L = mean over samples and outputs of loss(z^L(x), y)
+        θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples, and over outputs if it has them
 
     `act`, `cw`, `cb`, `depth`, `width`, `widths`, `seed`, `dtype`: as for `measure`; member i has the same
     initial weights as there. `K1`, `x2`: as for `FCN`. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
-    `optimizer`: any of optax; default: gradient descent at `learning_rate`. `loss`: elementwise, (output,
-    target) → number; default: half the square. `batch_size`: samples a step, drawn without return in each
-    pass, the same for all networks; default: all. `snapshots`: steps after which to measure; default: 0 and
-    quarters of `steps`. `x_probe`: inputs (m, n₀) at which layers are measured, default the first 16 of the
-    data; `x_test`: inputs at which outputs are, default the data's. `initial`: parameters to start
-    from in place of a draw, as `TrainingRun.parameters` has them, or of one network for all.
+    `optimizer`: any of optax, those included that use the loss or search along a line, such as
+    `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: outputs (N, n_L) and targets
+    (N, n_L) → numbers (N, n_L) or (N,); default: half the square. `n_out`: n_L; needed where targets are
+    classes, integers (N,) from 0 to n_L − 1, which the loss then gets as they are: it is what
+    `optax.softmax_cross_entropy_with_integer_labels` takes. `batch_size`: samples a step, drawn without
+    return in each pass, the same for all networks; default: all. `snapshots`: steps after which to measure;
+    default: 0 and quarters of `steps`. `x_probe`: inputs (m, n₀) at which layers are measured, default the
+    first 16 of the data; `x_test`: inputs at which outputs are, default the data's. `initial`: parameters to
+    start from in place of a draw, as `TrainingRun.parameters` has them, or of one network for all.
+
+    The programs are compiled once for all C_W, C_b, K¹, x2, seeds and learning rates, and for all functions
+    and optimizers that do the same.
 
     A network whose loss or parameters are no longer finite is frozen as it last was, counted, and left out of
     the averages from then on.
@@ -81,7 +98,7 @@ def train(
     """
     given = dict(locals())
     shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
-    job = _prepared(**given)
+    shown, job = checked_progress(shown), _prepared(**given)
     return _run(job, checkpoints.checked_folder(checkpoint), every, shown)
 
 
@@ -89,92 +106,90 @@ class _Job(NamedTuple):
     """A training run whose arguments have been checked."""
 
     team: Team
+    settings: learners.Settings
     data: Data
     plan: memory.Plan
     steps: int
     snapshots: tuple[int, ...]
     seed: int
     initial: Any
+    first: np.ndarray  # Ĝ¹ at the probe inputs, exactly
     identity: dict[str, str]  # of each argument that decides the result, its digest
 
 
 def _prepared(
     act, cw, depth, width, n_nets, data, optimizer, learning_rate, steps, snapshots, batch_size, loss,
-    x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, checkpoint,
-    memory_budget,
+    n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, checkpoint, memory_budget,
 ) -> _Job:  # fmt: skip
     depth = arguments.positive_int("depth", depth, maximum=500)
-    n_nets = arguments.positive_int("n_nets", n_nets, maximum=2**31)
-    steps = arguments.positive_int("steps", steps)
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
+    steps = schedule.checked_steps(steps)
     hidden = checked_hidden(width, widths, depth)
     dtype = float_dtype(dtype)
-    X, Y = _data(data)
-    probe = X[:16] if x_probe is None else _inputs("x_probe", x_probe, X.shape[1])
-    test = X if x_test is None else _inputs("x_test", x_test, X.shape[1])
+    samples = objective.checked_samples(data, n_out, dtype)
+    n0, X = samples.X.shape[1], samples.X
+    probe = X[:16] if x_probe is None else objective.checked_inputs("x_probe", x_probe, n0, dtype)
+    test = X if x_test is None else objective.checked_inputs("x_test", x_test, n0, dtype)
     if batch_size is not None:
         batch_size = arguments.positive_int("batch_size", batch_size, maximum=len(X))
+    optimizer, rate = _optimizer(optimizer, learning_rate)
+    marks = schedule.checked_snapshots(snapshots, steps, parts=4)
+    settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
+    settings |= _first_kernel(K1, x2)
+    check_representable(dtype, settings | rate)
+    budget = memory.budget(memory_budget, mesh.local_devices()[0])
+    seed = checked_seed(seed)
+    objective.check_loss(loss, samples)
+    team = Team(
+        as_activation(act), (n0, *hidden, samples.n_out), K1 is not None, optimizer,
+        loss, samples.labels, batch_size, dtype, mesh.mesh(),
+    )  # fmt: skip
+    arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
+    plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
+    try:
+        digest = fingerprint.digest(*learners.traces(team, arrays))
+    except ArgumentError:
+        if checkpoint is not None:
+            raise
+        digest = str(uuid.uuid4())  # what calls back to Python equals nothing
+    team = dataclasses.replace(team, digest=digest)
+    identity = {
+        **{name: str(value) for name, value in settings.items()},
+        "learning rate of the default optimizer": str(rate),
+        "widths": str(team.sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
+        "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
+        **{name: _digest(a) for name, a in (("data", (X, samples.Y)), ("x_probe", probe), ("x_test", test))},
+        "initial": _digest(initial),
+        "act, optimizer or loss": digest,
+    }  # fmt: skip
+    given = {"K1": 1.0, "x2": 1.0, "rate": 1.0} | settings | rate
+    given = {name: np.asarray(value, dtype) for name, value in given.items()}
+    return _Job(team, given, arrays, plan, steps, marks, seed, initial, _first_G(settings, probe), identity)
+
+
+def _first_G(settings: dict[str, float], probe: np.ndarray) -> np.ndarray:
+    """Ĝ¹ = C_b + C_W‖x‖²/n₀ at the probe inputs x, or K1 (‖x‖²/n₀)/x2."""
+    x2 = np.mean(np.asarray(probe, np.float64) ** 2, axis=1)
+    return settings["K1"] / settings["x2"] * x2 if "K1" in settings else settings["cb"] + settings["cw"] * x2
+
+
+def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
+    """One of optax, and with the default one by what its change is multiplied."""
     if optimizer is None:
-        optimizer = optax.sgd(checked_number("learning_rate", learning_rate))
-    elif not isinstance(optimizer, optax.GradientTransformation):
+        return optax.sgd(1.0), {"rate": checked_number("learning_rate", learning_rate)}
+    if isinstance(optimizer, optax.MultiSteps):
+        optimizer = optimizer.gradient_transformation()
+    if not isinstance(optimizer, optax.GradientTransformation):
         raise ArgumentTypeError(
             f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
         )
-    marks = _marks(snapshots, steps)
-    settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
-    if K1 is not None:
-        settings |= {"K1": checked_number("K1", K1), "x2": float(arguments.positive("x2", x2))}
-    budget = memory.budget(memory_budget, mesh.local_devices()[0])
-    seed = checked_seed(seed)
-    sizes = (X.shape[1], *hidden, Y.shape[1])
-    team = Team(
-        as_activation(act), sizes, tuple(settings.items()), optimizer, loss, batch_size, dtype, mesh.mesh()
-    )
-    arrays = {"X": X, "Y": Y, "probe": probe, "test": test}
-    arrays = {name: a.astype(dtype) for name, a in arrays.items()}
-    plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
-    traces = learners.traces(team, arrays)
-    identity = {
-        **{name: str(value) for name, value in settings.items()},
-        "widths": str(sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
-        "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
-        **{name: _digest(a) for name, a in (("data", (X, Y)), ("x_probe", probe), ("x_test", test))},
-        "initial": _digest(initial),
-    }  # fmt: skip
-    if checkpoint is not None:
-        identity["act, optimizer or loss"] = fingerprint.digest(*traces)
-    return _Job(team, arrays, plan, steps, marks, seed, initial, identity)
+    return optimizer, {}
 
 
-def _data(data: Any) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(data, tuple | list) or len(data) != 2:
-        raise ArgumentTypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
-    X = _inputs("the inputs of data", data[0], None)
-    Y = np.asarray(arguments.real_array("the targets of data", data[1]), np.float64)
-    if Y.ndim not in (1, 2) or len(Y) != len(X) or not Y.size or not np.isfinite(Y).all():
-        raise ArgumentError(
-            f"the targets of data must have shape ({len(X)},) or ({len(X)}, outputs) and be finite; "
-            f"got shape {Y.shape}"
-        )
-    return X, Y.reshape(len(X), -1)
-
-
-def _inputs(name: str, value: Any, n0: int | None) -> np.ndarray:
-    X = np.asarray(arguments.real_array(name, value), np.float64)
-    allowed = f"(m, {'n0' if n0 is None else n0})"
-    if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not np.isfinite(X).all():
-        raise ArgumentError(f"{name} must be of shape {allowed} and finite; got shape {X.shape}")
-    return X
-
-
-def _marks(marks: Sequence[int] | None, steps: int) -> tuple[int, ...]:
-    if marks is None:
-        marks = [steps * quarter // 4 for quarter in range(5)]
-    if not isinstance(marks, Sequence | np.ndarray) or isinstance(marks, str):
-        raise ArgumentTypeError(f"snapshots must be a sequence of steps; got {arguments.shown(marks)}")
-    found = {0 if mark == 0 else arguments.positive_int("snapshots", mark, maximum=steps) for mark in marks}
-    if not found:
-        raise ArgumentError("snapshots must hold at least one step; got none")
-    return tuple(sorted(found))
+def _first_kernel(K1: Any, x2: Any) -> dict[str, float]:
+    if K1 is None:
+        return {}
+    return {"K1": checked_number("K1", K1), "x2": checked_number("x2", arguments.positive("x2", x2))}
 
 
 def _digest(tree: Any) -> str:
@@ -201,18 +216,19 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             state, seen = _restored(found, job)
             state = learners.placed(team, state, n_nets)
         else:
-            state = learners.start(team, job.seed, n_nets, job.initial)
+            state = learners.start(team, job.settings, job.seed, n_nets, job.initial)
         if not bar.disable:
             bar.console.print(job.plan)
         task = bar.add_task("training", total=job.steps, completed=step, speed=0.0, note="")
         began, first = time.perf_counter(), step
-        ends = sorted({*job.snapshots, job.steps, *range(0, job.steps, every)})
-        for end in [e for e in ends if e > step or (e == 0 and not seen)]:
+        for end in schedule.stops(job.snapshots, job.steps, every):
+            if end < step or (end == step and (end or seen)):
+                continue
             if end > step:
-                state = learners.advance(team, state, step, end - step, job.data)
+                state = learners.advance(team, job.settings, state, step, end - step, job.data)
                 step = end
             if end in job.snapshots:
-                seen.append(learners.look(team, state, n_nets, job.data))
+                seen.append(learners.look(team, job.settings, state, n_nets, job.data))
             if folder is not None:
                 host = mesh.gathered(state)
                 if jax.process_index() == 0:
@@ -227,7 +243,7 @@ def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> T
             )
         seconds = earlier + time.perf_counter() - began
     parameters = learners.parameters(state, n_nets)
-    return looks.statistics(job.snapshots, team.sizes, seen, parameters, seconds)
+    return looks.statistics(job.snapshots, team.sizes, seen, job.first, parameters, seconds)
 
 
 def _note(losses: np.ndarray, alive: np.ndarray) -> str:

@@ -221,3 +221,31 @@ def test_the_block_depends_on_the_architecture_and_the_kind_of_device_alone():
 
     assert sizes(accelerator=False) == {16: 8, 256: 8, 512: 2, 1024: 1}
     assert sizes(accelerator=True) == {16: 512, 256: 512, 512: 128, 1024: 32}
+
+
+@pytest.mark.parametrize("method", ["networks", "metric"])
+def test_the_first_layer_is_known_to_all_digits(method):
+    """K¹ = C_b + C_W x2 and Θ¹ do not fluctuate: exactly what theory has, though networks are float32."""
+    m = measure("tanh", 1.1, cb=0.3, x2=1.7, n_nets=5, method=method, **SMALL)
+    assert (m.K.mean[0], m.K.stderr[0]) == (0.3 + 1.1 * 1.7, 0)
+    assert eft.kernel_flow("tanh", 1.1, 4, cb=0.3, x2=1.7).K[0] == m.K.mean[0]
+    assert np.float32(m.K.mean[0]) != m.K.mean[0]  # a number that float32 does not have
+    x = np.array([[0.1, 0.7], [1.3, -0.4]])
+    gram = measure("tanh", 1.1, cb=0.3, x=x, n_nets=5, method=method, **SMALL)
+    np.testing.assert_array_equal(gram.K.mean[0], 0.3 + 1.1 * x @ x.T / 2)
+    if method == "networks":
+        tangent = measure("tanh", 1.1, cb=0.3, n_nets=5, ntk=True, lambda_b=0.2, lambda_w=0.9, **SMALL)
+        assert tangent.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.Theta.stderr[0] == 0
+
+
+def test_an_interval_of_the_vertex():
+    """Of 20 networks; the control: 1000 have a narrower one. Where networks overflowed there is none."""
+    few, many = (measure("relu", 2.0, n_nets=n, method="metric", **SMALL).V_interval() for n in (20, 1000))
+    product = np.cumprod([1, *(1 + 5 / 16,) * 3])
+    exact = 4 * (product - 1) * np.array([2, 16, 16, 16])
+    for low, high in (few, many):
+        assert ((low <= exact) & (exact <= high)).all()
+        assert low[0] == high[0] == 0
+    assert ((many[1] - many[0])[1:] < (few[1] - few[0])[1:]).all()
+    lost = measure(eft.activation("repu", p=2), 2.0, 9, 8, 50, method="metric")
+    assert (np.isnan(lost.V_interval()[0]) == (lost.n_overflowed > 0)).all()

@@ -185,3 +185,52 @@ def test_z_score(mean, stderr, expected, z):
 def test_z_scores_of_gaussian_data_are_standard_normal():
     z = z_score(estimators.mean(samples("gaussian", 200)), 2.0)
     assert stats.kstest(z, stats.t(199).cdf).pvalue > 1e-3
+
+
+# --- few samples -----------------------------------------------------------------------------------
+
+KERNELS = {  # of ensembles: draws, the variance
+    "relu": (lambda rng, shape: np.exp(0.9 * rng.normal(size=shape)), (np.exp(0.81) - 1) * np.exp(0.81)),
+    "relu, gamma": (
+        lambda rng, shape: rng.gamma(4.0, 0.25, shape) * rng.gamma(4.0, 0.25, shape),
+        1.25**2 - 1,
+    ),
+    "tanh": (lambda rng, shape: 1 + 0.2 * rng.normal(size=shape).clip(-4.5), 0.04),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("N", [20, 50, 100])
+def test_the_interval_of_a_positive_variance_covers_at_few_samples(name, N):
+    """As the docstring says, within four binomial errors; mean ± stderr does not where tails are heavy."""
+    draw, expected = KERNELS[name]
+    x = draw(RNG(N), (N, 200))
+    naive = estimators.variance(draw(RNG(N + 1), (N, 20_000)))
+    for level, least, most in ((0.95, 0.91, 0.965), (0.68, 0.64, 0.72)):
+        low, high = estimators.positive_variance_interval(x, level)
+        error = 4 * np.sqrt(level * (1 - level) / 200)
+        covered = ((low <= expected) & (expected <= high)).mean()
+        assert least - error < covered < most + error
+        z = stats.norm.ppf(0.5 + level / 2)
+        by_stderr = (abs(naive.mean - expected) <= z * naive.stderr).mean()
+        assert name == "tanh" or by_stderr < level - 0.03
+
+
+def test_intervals_of_equal_few_and_bad_samples():
+    np.testing.assert_array_equal(estimators.positive_variance_interval(np.full((9, 2), 0.1)), 0)
+    np.testing.assert_array_equal(
+        estimators.positive_variance_interval(np.ones((3, 2))), [[0, 0], [np.inf] * 2]
+    )
+    x = RNG(0).gamma(2, size=(30, 1))
+    np.testing.assert_allclose(
+        estimators.positive_variance_interval(1e30 * x), 1e60 * estimators.positive_variance_interval(x)
+    )
+    for bad, level in ((-x, 0.9), (np.inf * x, 0.9), (x, 1.0)):
+        with pytest.raises(ValueError, match="must be"):
+            estimators.positive_variance_interval(bad, level)
+
+
+def test_rounding_alone_is_no_deviation():
+    """What does not fluctuate and is right to float32 has z = 0; 1e-4 off is told."""
+    assert z_score(Estimate(np.array(2 + 4e-9), np.array(0.0)), 2.0) == 0
+    assert z_score(Estimate(np.array(2.0002), np.array(0.0)), 2.0) == np.inf

@@ -157,7 +157,9 @@ def test_initial_parameters():
 
 def test_mini_batches_go_through_all_samples():
     """Each pass has every sample once; a batch of all is gradient descent on all."""
-    team = learners.Team("tanh", (2, 8, 1), (), optax.sgd(0.1), optax.l2_loss, 5, np.dtype(np.float32), None)
+    team = learners.Team(
+        "tanh", (2, 8, 1), False, optax.sgd(0.1), optax.l2_loss, False, 5, np.dtype(np.float32), None
+    )
     rows = np.array([learners._rows(team, 20, np.int32(t)) for t in range(8)])
     for one_pass in (rows[:4], rows[4:]):
         assert sorted(one_pass.ravel()) == list(range(20))

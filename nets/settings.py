@@ -1,0 +1,107 @@
+"""The settings that every ensemble has, checked: sizes, numbers, seed, precision, progress."""
+
+import operator
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
+
+MAX_WIDTH = 2**53
+"""Beyond any memory; a width above is no number of JAX any more."""
+
+MAX_SEED = 2**32 - 1
+
+
+def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
+    if widths is None:
+        hidden = {"width": arguments.positive_int("width", width)}
+        count = depth - 1
+    elif width is not None:
+        shown = arguments.shown(widths)
+        raise ArgumentError(
+            f"width must be None where widths is given; got {arguments.shown(width)} and {shown}"
+        )
+    else:
+        hidden = {f"widths[{i}]": n for i, n in enumerate(arguments.widths_of(widths, depth))}
+        count = 1
+    for name, n in hidden.items():
+        if n > MAX_WIDTH:
+            raise ArgumentError(f"{name} must be ≤ {MAX_WIDTH:,}; got {n:,}")
+    return tuple(hidden.values()) * count
+
+
+def real_array(name: str, value: Any) -> np.ndarray:
+    """The value on the host, with all its digits also where JAX's float64 is switched off."""
+    arguments.real_array(name, value)
+    return np.asarray(value, np.float64)
+
+
+def checked_number(name: str, value: Any) -> float:
+    """A finite number ≥ 0, with all its digits, likewise."""
+    shape = np.shape(arguments.nonnegative(name, value))
+    if shape:
+        raise ArgumentError(f"{name} must be one number; got shape {shape}")
+    return float(value)
+
+
+def check_representable(dtype: np.dtype, numbers: dict[str, float]) -> None:
+    largest = float(np.finfo(dtype).max)
+    bad = [f"{name} {value:g}" for name, value in numbers.items() if not value <= largest]
+    if bad:
+        raise ArgumentError(f"{', '.join(numbers)} must be finite in {dtype}; got {', '.join(bad)}")
+
+
+def checked_seed(seed: Any) -> int:
+    """An integer from 0 to 2³² − 1, or of a key of jax.random, its two words as one: key(s) is s."""
+    allowed = f"seed must be an integer from 0 to {MAX_SEED:,}, or one key of jax.random"
+    if isinstance(seed, Tracer):
+        raise ArgumentTypeError(f"{allowed}, known before tracing; got {seed}")
+    if isinstance(seed, jax.Array | np.ndarray) and (
+        jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) or seed.ndim
+    ):
+        return _seed_of_key(seed, allowed)
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        kind = ArgumentError if isinstance(seed, Real) else ArgumentTypeError
+        raise kind(f"{allowed}; got {arguments.shown(seed)}") from None
+    if isinstance(seed, bool | np.bool_):
+        raise ArgumentTypeError(f"{allowed}; got {seed}")
+    if not 0 <= number <= MAX_SEED:
+        raise ArgumentError(f"{allowed}; got {number:,}")
+    return number
+
+
+def _seed_of_key(key: Any, allowed: str) -> int:
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.ndim if typed else (key.shape != (2,) or key.dtype != np.uint32):
+        raise ArgumentError(f"{allowed}; got an array {key.dtype} of shape {key.shape}")
+    words = jax.random.key_data(key) if typed else key
+    if np.shape(words) != (2,):  # of another generator than Threefry: two words that it draws
+        words = jax.random.bits(key, (2,), jnp.uint32)
+    high, low = map(int, np.asarray(words))
+    return high << 32 | low
+
+
+def checked_progress(progress: Any) -> bool | None:
+    if progress is None or isinstance(progress, bool | np.bool_):
+        return None if progress is None else bool(progress)
+    raise ArgumentTypeError(f"progress must be True, False or None; got {arguments.shown(progress)}")
+
+
+def float_dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise ArgumentError(f"dtype must be float32 or float64; got {arguments.shown(dtype)}")
+    if jax.dtypes.canonicalize_dtype(found) != found:
+        raise ArgumentError('dtype float64 needs jax.config.update("jax_enable_x64", True) first')
+    return found
