@@ -48,6 +48,12 @@ class Expansion(NamedTuple):
         """p."""
         return self.M.shape[-1] - 1
 
+    def truncated(self, order: int) -> "Expansion":
+        """The same to a lower order, 1 to p."""
+        q = arguments.positive_int("order", order, maximum=self.order)
+        M, error = (a[..., : 2 * q + 1, : q + 1] for a in (self.M, self.error))
+        return self._replace(M=M, error=error)
+
     @property
     def G(self) -> jax.Array:
         """E[Ĝ], batch + (depth, p+1): K, G1, G2, …"""
