@@ -154,7 +154,7 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
     The expansion is in R/K as well: it is the law of m ≪ n neurons, and no law of the whole layer. Series
     saturate where K leaves the float range. Raises TypeError or ValueError for a bad argument.
     """
-    m = arguments.positive_int("neurons", neurons)
+    m = arguments.positive_int("neurons", neurons, maximum=arguments.MAX_WIDTH)
     p, alpha = e.order, m / 2 - 1
     M = jnp.moveaxis(e.M, (-2, -1), (0, 1))  # (k, q) + rest
 
