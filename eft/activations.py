@@ -337,7 +337,9 @@ def activation(name: str, **parameters) -> Activation:
     allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
     for parameter, value in parameters.items():
         if parameter not in allowed:
-            raise TypeError(f"{key} takes {', '.join(allowed) or 'no parameters'}; got {parameter}={arguments.shown(value)}")
+            raise TypeError(
+                f"{key} takes {', '.join(allowed) or 'no parameters'}; got {parameter}={arguments.shown(value)}"
+            )
         if parameter != "p":
             arguments.real_number(parameter, value)
     try:
@@ -345,7 +347,9 @@ def activation(name: str, **parameters) -> Activation:
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        raise TypeError(f"the parameters of {key} must be plain numbers; got {arguments.shown(parameters)}") from None
+        raise TypeError(
+            f"the parameters of {key} must be plain numbers; got {arguments.shown(parameters)}"
+        ) from None
 
 
 @functools.lru_cache(maxsize=512)

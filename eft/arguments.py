@@ -109,7 +109,11 @@ def positive(name: str, value: object) -> jax.Array:
 
 def widths_of(widths: object, depth: int) -> tuple[int, ...]:
     """The hidden widths (n₁, …, n_{L−1}) as ints ≥ 1; one for each layer but the last."""
-    if isinstance(widths, str | bytes) or not isinstance(widths, Sequence | np.ndarray) or getattr(widths, "ndim", 1) == 0:
+    if (
+        isinstance(widths, str | bytes)
+        or not isinstance(widths, Sequence | np.ndarray)
+        or getattr(widths, "ndim", 1) == 0
+    ):
         raise TypeError(f"widths must be a sequence of {depth - 1} integers ≥ 1; got {shown(widths)}")
     if len(widths) != depth - 1:
         raise ValueError(

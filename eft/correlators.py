@@ -13,7 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.expansion import Expansion, in_units
+from eft.expansion import Expansion, in_units, powers
 from eft.moments import odd_factorial
 from eft.taylor import times
 
@@ -76,7 +76,7 @@ def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
 
 @jax.jit
 def _sum(s: jax.Array, width: jax.Array) -> Sum:
-    terms = s * _powers(width, s)
+    terms = _scaled(s, _scale(width, s))
     value = terms.sum(-1)
     return Sum(value, terms[..., -1], _falls(terms, value))
 
@@ -84,18 +84,22 @@ def _sum(s: jax.Array, width: jax.Array) -> Sum:
 @jax.jit
 def _sum_of_cumulants(e: Expansion, width: jax.Array) -> Sum:
     """Judged by the cumulants of Ĝ/K, which stay in range."""
-    powers = _powers(width, e.M)[..., None, :]
-    terms, relative = e.cumulants * powers, e.relative_cumulants * powers
+    scale = _scale(width, e.M)[..., None, :]
+    terms, relative = _scaled(e.cumulants, scale), _scaled(e.relative_cumulants, scale)
     falls = _falls(relative, relative.sum(-1))
     narrow = relative[..., 2, 1] <= (WIDE if e.order > 1 else WIDE_ALONE)
     whole = falls[..., 1] & falls[..., 2] & narrow
     return Sum(terms.sum(-1), terms[..., -1], falls & whole[..., None])
 
 
-def _powers(width: jax.Array, series: jax.Array) -> jax.Array:
+def _scale(width: jax.Array, series: jax.Array) -> jax.Array:
     """n^{−q} for q = 0 … p on a new last axis."""
-    inverse = (1 / width).astype(series.dtype)
-    return jnp.stack([inverse**q for q in range(series.shape[-1])], -1)
+    return powers((1 / width).astype(series.dtype), series.shape[-1])
+
+
+def _scaled(series: jax.Array, scale: jax.Array) -> jax.Array:
+    shape = jnp.broadcast_shapes(series.shape, scale.shape)
+    return jnp.broadcast_to(series, shape) * jnp.broadcast_to(scale, shape)
 
 
 def _falls(terms: jax.Array, value: jax.Array) -> jax.Array:
@@ -132,7 +136,7 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
         return weight * e.cumulants[..., s, :] if s <= e.order + 1 else zero
     most = min(s, 2 * e.order)
     relative = sum(math.comb(s, k) * e.M[..., k, :] for k in range(most + 1))
-    return in_units(weight * jnp.asarray(relative), e.K[..., None], s)
+    return in_units(weight * jnp.asarray(relative), e.K[..., None] ** s)
 
 
 class Action(NamedTuple):
@@ -170,8 +174,8 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
     for q in range(1, p + 1):
         L.append(A[q] - sum((k * times(L[k], A[q - k]) for k in range(1, q)), jnp.zeros_like(A[0])) / q)
     S = -jnp.stack(L)[:, : p + 2]
-    S = S * (np.arange(p + 2) <= np.arange(p + 1)[:, None] + 1).reshape(p + 1, p + 2, *[1] * (S.ndim - 2))
+    kept = np.arange(p + 2) <= np.arange(p + 1)[:, None] + 1
+    S = jnp.where(kept.reshape(p + 1, p + 2, *[1] * (S.ndim - 2)), S, 0.0)
     S = jnp.moveaxis(S.at[0, 1].add(0.5), (0, 1), (-1, -2))
-    a = np.arange(p + 2)[:, None]
-    s = in_units(S, 1 / e.K[..., None, None], a)
+    s = in_units(S, powers(1 / e.K, p + 2)[..., None])
     return Action(2 * s[..., 1, :], -8 * s[..., 2, :], s)

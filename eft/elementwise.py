@@ -29,7 +29,9 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
     if not callable(f):
         raise TypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
     if isinstance(f, np.ufunc):
-        raise TypeError(f"{name} must be a JAX function of an array; use jnp.{f.__name__} in place of np.{f.__name__}")
+        raise TypeError(
+            f"{name} must be a JAX function of an array; use jnp.{f.__name__} in place of np.{f.__name__}"
+        )
     for shape in ((), (2, 3)):
         out = _shapes(f, shape, dtype, name)
         leaves = jax.tree.leaves(out)
@@ -68,7 +70,9 @@ def _hint(f: Callable, error: Exception) -> str:
     if isinstance(error, TracerBoolConversionError):
         return ", which cannot ask for the value of its argument: use jnp.where in place of if, and, or"
     if isinstance(error, ConcretizationTypeError | TracerArrayConversionError):
-        return ", which does not need the value of its argument: use jnp.tanh in place of np.tanh or math.tanh"
+        return (
+            ", which does not need the value of its argument: use jnp.tanh in place of np.tanh or math.tanh"
+        )
     return ""
 
 
@@ -85,7 +89,9 @@ def _compare(f: Callable, dtype, name: str) -> None:
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves([many, alone])):
         return
     columns = zip(*map(jax.tree.leaves, many), strict=True)
-    for (value, below, above, again, rows), each in zip(columns, zip(*map(jax.tree.leaves, alone)), strict=True):
+    for (value, below, above, again, rows), each in zip(
+        columns, zip(*map(jax.tree.leaves, alone)), strict=True
+    ):
         value, below, above = (np.asarray(a)[order[:COMPANIONS]] for a in (value, below, above))
         for other in (np.asarray(again)[:COMPANIONS], np.ravel(rows), np.stack(each)):
             k = len(other)

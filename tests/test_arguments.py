@@ -17,7 +17,7 @@ CALLS = {
     "K": lambda a: eft.gaussian_expectation(jnp.tanh, a),
     "gap": lambda a: eft.pair_expectation("relu", a, a, a).product,
     "X": lambda a: eft.gram_flow("relu", 2.0, 3, a[None]).Theta,
-    "xa": lambda a: eft.pair_flow("relu", 2.0, 3, a, a[::-1]).K_ab,
+    "xa": lambda a: eft.pair_flow("relu", a[1], 3, a, a[::-1]).K_ab,
     "series": lambda a: eft.at_width(a, 3).value,
     "order": lambda a: eft.expand("relu", a, 3, 2).M,
     "NTK": lambda a: eft.ntk_flow("relu", a, 3).Theta,
@@ -46,12 +46,17 @@ def test_other_precisions_are_kept():
 
 @pytest.mark.parametrize("kinks", [5e-324, (1e-31,), (1e308,), 10**53, (0.5, -(10**400))])
 def test_kinks_that_no_rule_resolves_are_refused(kinks):
-    for call in (lambda: eft.Activation(jnp.tanh, kinks), lambda: eft.gaussian_expectation(jnp.tanh, 1.0, kinks)):
+    for call in (
+        lambda: eft.Activation(jnp.tanh, kinks),
+        lambda: eft.gaussian_expectation(jnp.tanh, 1.0, kinks),
+    ):
         with pytest.raises(ValueError, match="kinks must be 0 or between 1e-30 and 1e\\+30 in size; got"):
             call()
 
 
-@pytest.mark.parametrize("kinks", [[[1.0]], np.ones((2, 2)), ["1"], "1", [True], [None], 1j, jnp.ones((1, 1))])
+@pytest.mark.parametrize(
+    "kinks", [[[1.0]], np.ones((2, 2)), ["1"], "1", [True], [None], 1j, jnp.ones((1, 1))]
+)
 def test_nested_kinks_are_refused(kinks):
     with pytest.raises(TypeError, match="kinks must be a flat sequence"):
         eft.Activation(jnp.tanh, kinks)
@@ -82,7 +87,9 @@ def test_what_cannot_be_shown_is_named():
     with pytest.raises(ValueError, match=r"depth must be .* got an object of type int"):
         eft.kernel_flow("tanh", 1.0, 10**5000)
     for widths in ((10**30, 4), (10**400, 4)):
-        with pytest.raises(ValueError, match=r"widths\[0\] must be an integer ≥ 1 and ≤ 1,000,000,000,000,000"):
+        with pytest.raises(
+            ValueError, match=r"widths\[0\] must be an integer ≥ 1 and ≤ 1,000,000,000,000,000"
+        ):
             eft.kernel_flow("tanh", 1.0, 3, widths=widths)
     with pytest.raises(ValueError, match="width must be an integer"):
         eft.log_flow("relu", 2.0, 3, 10**30)

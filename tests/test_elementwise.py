@@ -21,7 +21,9 @@ COLLECTIVE = {
     "largest": lambda z: z / jnp.max(jnp.abs(z)),
     "softmax": lambda z: jnp.exp(z) / jnp.sum(jnp.exp(z)),
     "softmax of rows": lambda z: jax.nn.softmax(z, axis=-1) if z.ndim else jnp.ones_like(z),
-    "norm of columns": lambda z: z / (1 + jnp.linalg.norm(z, axis=0)) if z.ndim == 2 else z / (1 + jnp.abs(z)),
+    "norm of columns": lambda z: (
+        z / (1 + jnp.linalg.norm(z, axis=0)) if z.ndim == 2 else z / (1 + jnp.abs(z))
+    ),
     "sort": lambda z: jnp.sort(z.ravel()).reshape(z.shape),
     "reversed": lambda z: z.ravel()[::-1].reshape(z.shape),
     "shifted": lambda z: jnp.roll(z, 1),

@@ -117,7 +117,9 @@ def test_odd_values(name, argument):
     assert refusal(call, settings, argument, settings[argument]) is None  # the control: what is good
     start, wrong = time.perf_counter(), []
     for i, value in enumerate(ODD):
-        if argument in ("act", "acts", "activation") and (value == "tanh" if isinstance(value, str) else inspect.isfunction(value)):
+        if argument in ("act", "acts", "activation") and (
+            value == "tanh" if isinstance(value, str) else inspect.isfunction(value)
+        ):
             continue  # not odd there, and costly
         found = refusal(call, settings, argument, value)
         if found:

@@ -1,5 +1,6 @@
 """The 1/n series added up at a width: `converges` is held against networks, and is not timid."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -105,3 +106,22 @@ def test_scale_does_not_matter():
         e = eft.expand("relu", cw, 6, 3)
         like = eft.expand("relu", 2.0, 6, 3)
         np.testing.assert_array_equal(eft.at_width(e, 512).converges, eft.at_width(like, 512).converges)
+
+
+@pytest.mark.parametrize("x64", [True, False])
+def test_under_strict_promotion(x64):
+    """Ranks and dtypes that JAX need not guess; the same numbers."""
+    with jax.enable_x64(x64):
+        cw = np.array([1.3, 2.0], np.float64 if x64 else np.float32)
+        call = lambda act: eft.expand(act, cw, 3, 2, cb=0.1, widths=(4, 8))  # noqa: E731
+        plain = [call(act) for act in ("relu", "sin", "mrepu")]
+        with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+            strict = [call(act) for act in ("relu", "sin", "mrepu")]
+            for e, other in zip(strict, plain, strict=True):
+                np.testing.assert_array_equal(e.M, other.M)
+                total = eft.at_width(e, np.full((2, 1, 1), 8))
+                assert total.value.dtype == eft.at_width(e.V, 8).value.dtype == cw.dtype
+                eft.correlator(e, (2, 4))
+                eft.couplings(e, 3)
+                assert e.digits_lost.shape == e.M.shape
+            eft.Activation(lambda z: jnp.tanh(z) * 2.0)
