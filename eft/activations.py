@@ -337,9 +337,8 @@ def activation(name: str, **parameters) -> Activation:
     allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
     for parameter, value in parameters.items():
         if parameter not in allowed:
-            raise TypeError(
-                f"{key} takes {', '.join(allowed) or 'no parameters'}; got {parameter}={arguments.shown(value)}"
-            )
+            known = ", ".join(allowed) or "no parameters"
+            raise TypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
         if parameter != "p":
             arguments.real_number(parameter, value)
     try:

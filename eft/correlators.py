@@ -18,7 +18,7 @@ from eft.moments import odd_factorial
 from eft.taylor import times
 
 NEGLIGIBLE = 1e-3
-"""The share of the largest term below which a last term, and the one that its growth leads to expect, are small."""
+"""The share of the largest term below which the last, and the next that its growth promises, are small."""
 
 WIDE = 1.0
 """Var(Ĝ)/E[Ĝ]² at leading order beyond which Ĝ leaves the neighbourhood of K that the series knows."""
@@ -41,7 +41,8 @@ def at_width(series: object, n: object) -> Sum:
     `series`: an Expansion, for the cumulants of Ĝ of the orders r = 0 … p+1 on the last axis of the result:
     E[Ĝ] is `value[..., 1]`, Var(Ĝ) is `value[..., 2]`; or an array, as `G`, `V`, `cumulants` or `M` of an
     Expansion. `n`: n_{l−1}, any number ≥ 1; it broadcasts against the layers, or the axes of the array before
-    the last (an Expansion with `widths` has it as `n`). Fewer orders are `e.truncated(p)`, `array[..., :p+1]`.
+    the last (an Expansion with `widths` has it as `n`). For fewer orders: `e.truncated(p)`,
+    `array[..., :p+1]`.
 
     A series *falls* where its last term is no more than the sum, and either less than the term before it and
     than half of the largest one from q = 1 on, or negligible: itself and last²/(the term before it) less than

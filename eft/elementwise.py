@@ -15,7 +15,7 @@ LOW, HIGH, POINTS = -7.3, 8.1, 257
 """Where a function is looked at. Not about 0: of a symmetric array a sum and a mean vanish."""
 
 COMPANIONS, ROW, ALONE = 128, 16, 6
-"""Elements that are compared among others in other company, how they lie in two axes, and those by themselves."""
+"""Elements that are compared in other company, the length of a row of them, and those looked at alone."""
 
 ROUNDING = 64
 """Units of rounding that one element may differ by: code for one number and for many is not the same."""
@@ -47,7 +47,7 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
 
 
 def evaluated(f: Callable, z: np.ndarray) -> Any:
-    """f(z) as numbers where they can be had: also within `jax.jit`, if f closes over nothing that is traced."""
+    """f(z) as numbers where they can be had: within `jax.jit` too, if f closes over nothing traced."""
     with jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
         return f(jnp.asarray(z))
 
@@ -56,9 +56,10 @@ def _shapes(f: Callable, shape: tuple[int, ...], dtype, name: str) -> Any:
     try:
         return jax.eval_shape(f, jax.ShapeDtypeStruct(shape, dtype))
     except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
         raise TypeError(
-            f"{name} must be a JAX function of an array{_hint(f, error)}; on a {dtype} array of shape {shape} "
-            f"it raised {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+            f"{name} must be a JAX function of an array{_hint(f, error)}; on a {dtype} array of shape "
+            f"{shape} it raised {type(error).__name__}: {said}"
         ) from error
 
 
@@ -88,10 +89,8 @@ def _compare(f: Callable, dtype, name: str) -> None:
     alone = [evaluated(f, each) for each in mixed[:ALONE]]
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves([many, alone])):
         return
-    columns = zip(*map(jax.tree.leaves, many), strict=True)
-    for (value, below, above, again, rows), each in zip(
-        columns, zip(*map(jax.tree.leaves, alone)), strict=True
-    ):
+    columns, single = (zip(*map(jax.tree.leaves, made), strict=True) for made in (many, alone))
+    for (value, below, above, again, rows), each in zip(columns, single, strict=True):
         value, below, above = (np.asarray(a)[order[:COMPANIONS]] for a in (value, below, above))
         for other in (np.asarray(again)[:COMPANIONS], np.ravel(rows), np.stack(each)):
             k = len(other)
@@ -100,7 +99,7 @@ def _compare(f: Callable, dtype, name: str) -> None:
                 i = int(np.argmin(same))
                 raise ValueError(
                     f"{name} must be elementwise, so that f of an array is f of each element; of "
-                    f"z = {mixed[i]:.6g} it made {value[i]:.12g} in one array and {other[i]:.12g} in another. "
+                    f"z = {mixed[i]:.6g} it made {value[i]:.12g} in one and {other[i]:.12g} in another. "
                     "A mean, a norm, a sort or a random mask over an array cannot be an activation."
                 )
 

@@ -1,4 +1,4 @@
-"""Precision and range of what is given: 16-bit numbers become float32, kinks stay where they can be resolved."""
+"""16-bit numbers become float32; kinks and widths that nothing can resolve are refused."""
 
 import jax
 import jax.numpy as jnp
@@ -54,9 +54,7 @@ def test_kinks_that_no_rule_resolves_are_refused(kinks):
             call()
 
 
-@pytest.mark.parametrize(
-    "kinks", [[[1.0]], np.ones((2, 2)), ["1"], "1", [True], [None], 1j, jnp.ones((1, 1))]
-)
+@pytest.mark.parametrize("kinks", [[[1.0]], np.ones((2, 2)), ["1"], "1", [True], [None], 1j])
 def test_nested_kinks_are_refused(kinks):
     with pytest.raises(TypeError, match="kinks must be a flat sequence"):
         eft.Activation(jnp.tanh, kinks)
@@ -82,14 +80,12 @@ def test_what_cannot_be_shown_is_named():
 
     assert arguments.shown(Mute()) == "an object of type Mute"
     assert "int" in arguments.shown(10**5000)
-    with pytest.raises(TypeError, match="cw must be .* got an object of type Mute"):
+    with pytest.raises(TypeError, match=r"cw must be .* got an object of type Mute"):
         eft.kernel_flow("tanh", Mute(), 3)
     with pytest.raises(ValueError, match=r"depth must be .* got an object of type int"):
         eft.kernel_flow("tanh", 1.0, 10**5000)
     for widths in ((10**30, 4), (10**400, 4)):
-        with pytest.raises(
-            ValueError, match=r"widths\[0\] must be an integer ≥ 1 and ≤ 1,000,000,000,000,000"
-        ):
+        with pytest.raises(ValueError, match=r"widths\[0\] must be an integer ≥ 1 and ≤ 1,000,000,"):
             eft.kernel_flow("tanh", 1.0, 3, widths=widths)
     with pytest.raises(ValueError, match="width must be an integer"):
         eft.log_flow("relu", 2.0, 3, 10**30)

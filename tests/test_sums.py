@@ -59,7 +59,7 @@ def test_what_is_right_converges(measured):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_a_mean_is_judged_by_the_spread(order):
-    """Of networks with σ = min(max(z, 0), 6), g is linear at K = 1: E[Ĝ] has no corrections, and is 12 % off."""
+    """σ = min(max(z, 0), 6): g is linear at K = 1, E[Ĝ] has no corrections, and is 12 % off."""
     e = eft.expand(RELU6, 2.0, DEPTH, order, K1=1.0)
     assert not np.asarray(eft.at_width(e, 16).converges)[-1, 1:3].any()
     wide = eft.at_width(e, 4096)  # the control
