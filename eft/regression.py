@@ -69,7 +69,7 @@ def regress(
     Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the kernels.
     """
     listed = isinstance(depth, Sequence | np.ndarray) and not isinstance(depth, str | bytes)
-    several = list(depth) if listed and getattr(depth, "ndim", 1) else None
+    several: list | None = list(depth) if listed and getattr(depth, "ndim", 1) else None  # type: ignore
     one = several is None
     depths = [arguments.positive_int("depth", d, maximum=10_000) for d in ([depth] if one else several)]
     if not depths:

@@ -25,7 +25,8 @@ class Mute:
 ODD = [
     None, True, "1", b"1", "", 1j, float("nan"), float("inf"), -1, -1.5, 0, 5e-324, 1e-308, 1e308, 10**53,
     10**400, -(10**5000), [], (), {}, {"a": 1}, [[1.0], [2.0, 3.0]], [None], ["a"], object(), Mute(),
-    lambda z: z, int, np.tanh, np.float16(1.0), np.array([1.0, 2.0], np.float16), jnp.ones(2, jnp.bfloat16), np.array("a"),
+    lambda z: z, int, np.tanh, np.float16(1.0), np.array([1.0, 2.0], np.float16), jnp.ones(2, jnp.bfloat16),
+    np.array("a"),
     np.array([True]), np.array([1, 2], object), np.datetime64("2026-01-01"), np.ones((2, 0)),
     np.ones((2, 2, 2)), np.array([np.nan, 1.0]),
     np.int8(-3), np.uint64(2**64 - 1), slice(3), range(3), iter([1.0]), NotImplemented, np.ma.masked,
