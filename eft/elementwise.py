@@ -54,7 +54,8 @@ def evaluated(f: Callable, z: np.ndarray) -> Any:
 
 def _shapes(f: Callable, shape: tuple[int, ...], dtype, name: str) -> Any:
     try:
-        return jax.eval_shape(f, jax.ShapeDtypeStruct(shape, dtype))
+        # through a function: JAX cannot do with a callable to which there is no weak reference
+        return jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct(shape, dtype))
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise TypeError(

@@ -120,6 +120,17 @@ def test_what_is_no_jax_function(fn, said):
             call()
 
 
+def test_a_callable_without_weak_references():
+    class Slotted:
+        __slots__ = ()
+
+        def __call__(self, z):
+            return jnp.tanh(z) - 1j * z
+
+    with pytest.raises(TypeError, match="must return real"):
+        eft.Activation(Slotted())
+
+
 @pytest.mark.parametrize("name", [np.array(["a", "b"]), np.ones(2), 3, None, b"a", ["a"]])
 def test_a_name_is_text(name):
     with pytest.raises(TypeError, match="name must be text"):
