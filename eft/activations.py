@@ -15,8 +15,8 @@ from jax.core import Tracer
 from eft import arguments
 from eft.accuracy import Accuracy
 from eft.derivatives import Function, leibniz, nested_derivatives
+from eft.elementwise import checked_function, evaluated
 from eft.fingerprint import fingerprint
-from eft.gaussian import checked_function
 from eft.limits import jump_at
 from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
@@ -60,8 +60,10 @@ class Activation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be text; got {arguments.shown(self.name)}")
         if not self.name:
-            object.__setattr__(self, "name", getattr(self.fn, "__name__", type(self.fn).__name__))
+            object.__setattr__(self, "name", str(getattr(self.fn, "__name__", type(self.fn).__name__)))
         if not self.resolved:
             _check_function(self.fn)
 
@@ -112,10 +114,12 @@ class Activation:
 
     def moments(self, K: jax.Array) -> Moments:
         """The Gaussian expectations of σ at K ≥ 0, in closed form or from the table."""
+        K = arguments.real_array("K", K)
         return moments(self.closed_form, self.table(K.dtype), K)
 
     def slopes(self, K: jax.Array) -> SlopeMoments:
         """Those of σ′², by itself and with σ², at K ≥ 0; σ must be continuous."""
+        K = arguments.real_array("K", K)
         return slopes(self.slope_form, self.slope_table(K.dtype), K)
 
 
@@ -132,9 +136,10 @@ def slopes(slope_form: Callable[[jax.Array], SlopeMoments] | None, table: Any, K
 
 
 def _check_function(fn: object) -> None:
-    checked_function(fn, jnp.result_type(float), "the activation")
-    z = jnp.linspace(-8.0, 8.0, 257)
-    values = fn(z)  # type: ignore[operator]
+    dtype = jnp.result_type(float)
+    checked_function(fn, dtype, "the activation", single=True)
+    z = np.linspace(-8.0, 8.0, 257).astype(dtype)
+    values = evaluated(fn, z)  # type: ignore[arg-type]
     if isinstance(values, Tracer):
         return
     bad = ~np.isfinite(np.asarray(values))
@@ -219,13 +224,6 @@ def _hard_tanh(z):
     return jnp.clip(z, -1.0, 1.0), jnp.where(jnp.abs(z) < 1, 1.0, zero), zero, zero, zero
 
 
-def _number(name: str, value: object) -> float:
-    number = np.asarray(arguments.real_array(name, value))
-    if number.ndim or not np.isfinite(number):
-        raise ValueError(f"{name} must be a finite real number; got {arguments.shown(value)}")
-    return float(value)  # type: ignore[arg-type]
-
-
 def _smooth(taylor, name, *, kinks=(), fn=None) -> Activation:
     fn = fn or (lambda z: taylor(z)[0])
     return Activation(fn, kinks, name, resolved=True, taylor=taylor)
@@ -249,12 +247,12 @@ def _homogeneous(
 
 
 def _rectified(name: str, slope: object) -> Activation:
-    a = _number("slope", slope)
+    a = arguments.real_number("slope", slope)
     return _homogeneous(name, lambda z: jnp.where(z > 0, z, a * z), degree=1, minus=-a)
 
 
 def _sin(frequency: object = 1.0) -> Activation:
-    w = _number("frequency", frequency)
+    w = arguments.real_number("frequency", frequency)
     if w == 0:
         raise ValueError("frequency must be a finite real number other than 0; got 0")
     return Activation(
@@ -358,15 +356,18 @@ def activation(name: str, **parameters) -> Activation:
     allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
     for parameter, value in parameters.items():
         if parameter not in allowed:
-            raise TypeError(f"{key} takes {', '.join(allowed) or 'no parameters'}; got {parameter}={value!r}")
+            known = ", ".join(allowed) or "no parameters"
+            raise TypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
         if parameter != "p":
-            _number(parameter, value)
+            arguments.real_number(parameter, value)
     try:
         return _named(key, tuple(sorted(parameters.items())))
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        raise TypeError(f"the parameters of {key} must be plain numbers; got {parameters}") from None
+        raise TypeError(
+            f"the parameters of {key} must be plain numbers; got {arguments.shown(parameters)}"
+        ) from None
 
 
 @functools.lru_cache(maxsize=512)

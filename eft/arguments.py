@@ -27,9 +27,19 @@ MAX_DEPTH = 1_000_000
 """The deepest flow that is computed: minutes at most. Deeper ones are continued from `K1=K[-1]`."""
 
 
+MAX_WIDTH = 10**15
+"""The widest layer: n and n + 1 are different numbers, also as floats."""
+
+KINKS = (1e-30, 1e30)
+"""Where a kink may be, 0 apart: its square is a normal number in float64."""
+
+
 def shown(value: object) -> str:
-    """`repr` of the value, cut where it gets long."""
-    text = repr(value)
+    """`repr` of the value, cut where it gets long; its type where `repr` fails."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -44,25 +54,44 @@ def positive_int(name: str, value: object, maximum: int | None = None) -> int:
         kind = ArgumentError if isinstance(value, numbers.Real) else ArgumentTypeError
         raise kind(f"{name} must be {allowed}; got {shown(value)}") from None
     if number < 1 or (maximum is not None and number > maximum):
-        raise ArgumentError(f"{name} must be {allowed}; got {number:,}")
+        got = f"{number:,}" if abs(number) < 10**20 else shown(number)
+        raise ArgumentError(f"{name} must be {allowed}; got {got}")
     return number
 
 
 def real_array(name: str, value: object) -> jax.Array:
-    """The value as a real floating-point array; complex numbers, text and None are refused."""
+    """The value as a real array of float32 or float64.
+
+    Integers become floats; numbers of fewer than 32 bits become float32, in which they are exact, and so are
+    the results. Complex numbers, text, None, truth values, dates and records are refused.
+    """
     if isinstance(value, bool | str | bytes) or value is None:
         raise ArgumentTypeError(f"{name} must be a real number or an array of them; got {shown(value)}")
     try:
+        if isinstance(value, int):
+            value = float(value)
         array = jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ArgumentTypeError(
-            f"{name} must be a real number or an array of them; got {shown(value)}"
-        ) from None
-    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == jnp.bool_:
+        whole, real = (jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
+    except Exception as error:
+        large = isinstance(error, OverflowError)
+        kind, allowed = (ArgumentError, "within the float range") if large else (ArgumentTypeError, "a real number")
+        raise kind(f"{name} must be {allowed}, or an array of such; got {shown(value)}") from None
+    if not (whole or real):
         raise ArgumentTypeError(f"{name} must be real; got {array.dtype}: {shown(value)}")
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(jnp.result_type(float))
-    return array
+    if whole:
+        return array.astype(jnp.result_type(float))
+    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
+
+
+def real_number(name: str, value: object) -> float:
+    """The value as one finite real number, known before tracing."""
+    array = real_array(name, value)
+    if isinstance(array, Tracer):
+        raise ArgumentTypeError(f"{name} must be a number, known before tracing; got {shown(value)}")
+    number = np.asarray(array)
+    if number.ndim or not np.isfinite(number):
+        raise ArgumentError(f"{name} must be a finite real number; got {shown(value)}")
+    return float(number)
 
 
 def _ranged(name: str, value: object, holds, allowed: str) -> jax.Array:
@@ -89,14 +118,18 @@ def positive(name: str, value: object) -> jax.Array:
 
 def widths_of(widths: object, depth: int) -> tuple[int, ...]:
     """The hidden widths (n₁, …, n_{L−1}) as ints ≥ 1; one for each layer but the last."""
-    if isinstance(widths, str) or not isinstance(widths, Sequence | np.ndarray):
+    if (
+        isinstance(widths, str | bytes)
+        or not isinstance(widths, Sequence | np.ndarray)
+        or getattr(widths, "ndim", 1) == 0
+    ):
         raise ArgumentTypeError(f"widths must be a sequence of {depth - 1} integers ≥ 1; got {shown(widths)}")
     if len(widths) != depth - 1:
         raise ArgumentError(
             f"widths must hold one integer for each hidden layer, (n_1, ..., n_(L-1)): "
             f"{depth - 1} at depth {depth}; got {len(widths)}: {shown(widths)}"
         )
-    return tuple(positive_int(f"widths[{i}]", n) for i, n in enumerate(widths))
+    return tuple(positive_int(f"widths[{i}]", n, maximum=MAX_WIDTH) for i, n in enumerate(widths))
 
 
 def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
@@ -113,15 +146,24 @@ def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
 
 
 def kink_positions(kinks: object) -> tuple[float, ...]:
-    """The kinks as a sorted tuple of distinct finite floats."""
-    if isinstance(kinks, numbers.Real):
+    """The kinks as a sorted tuple of distinct floats, each 0 or of a size within `KINKS`."""
+    low, high = KINKS
+    allowed = f"0 or between {low:g} and {high:g} in size"
+    if isinstance(kinks, numbers.Real) and not isinstance(kinks, bool):
         kinks = (kinks,)
     try:
-        positions = tuple(sorted({float(c) for c in kinks}))  # type: ignore[union-attr]
-    except (TypeError, ValueError):
+        found = [c for c in kinks]  # type: ignore[union-attr]
+        if isinstance(kinks, str | bytes) or any(isinstance(c, bool | str | bytes | np.bool_) for c in found):
+            raise TypeError
+        positions = tuple(sorted({float(c) for c in found}))
+    except OverflowError:
+        raise ArgumentError(f"kinks must be {allowed}; got {shown(kinks)}") from None
+    except Exception:
         raise ArgumentTypeError(
-            f"kinks must be a sequence of finite real numbers; got {shown(kinks)}"
+            f"kinks must be a flat sequence of finite real numbers, known before tracing; got {shown(kinks)}"
         ) from None
     if not all(map(math.isfinite, positions)):
         raise ArgumentError(f"kinks must be finite; got {shown(kinks)}")
+    if not all(c == 0 or low <= abs(c) <= high for c in positions):
+        raise ArgumentError(f"kinks must be {allowed}; got {shown(kinks)}")
     return positions

@@ -13,12 +13,18 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.expansion import Expansion, in_units
+from eft.expansion import Expansion, in_units, powers
 from eft.moments import odd_factorial
 from eft.taylor import times
 
 NEGLIGIBLE = 1e-3
-"""The share of the leading term below which a last term needs no others to compare with."""
+"""The share of the largest term below which the last, and the next that its growth promises, are small."""
+
+WIDE = 1.0
+"""Var(Ĝ)/E[Ĝ]² at leading order beyond which Ĝ leaves the neighbourhood of K that the series knows."""
+
+WIDE_ALONE = 0.25
+"""The same where that is the only term of the variance, and no other shows how it goes on."""
 
 
 class Sum(NamedTuple):
@@ -26,42 +32,87 @@ class Sum(NamedTuple):
 
     value: jax.Array  # Σ_q s_q n^{−q}
     last: jax.Array  # the last term, an estimate of what is missing
-    converges: jax.Array
-    """bool: the last term is no more than the sum, and less than the term before it and than half of the
-    largest one from q = 1 on, or less than NEGLIGIBLE of s_0"""
+    converges: jax.Array  # bool: `last` may be believed, as told in `at_width`
 
 
 def at_width(series: object, n: object) -> Sum:
-    """Σ_q s_q/n^q of a series whose last axis is q = 0 … p: `G`, `V`, `cumulants` or `M` of an Expansion, …
+    """Σ_q s_q/n^q of an Expansion, or of any series whose last axis is q = 0 … p.
 
-    `n`: n_{l−1}, any number ≥ 1; it broadcasts against the axes before the last (an Expansion with `widths`
-    has it as `n`). Fewer orders are `series[..., :p+1]`.
+    `series`: an Expansion, for the cumulants of Ĝ of the orders r = 0 … p+1 on the last axis of the result:
+    E[Ĝ] is `value[..., 1]`, Var(Ĝ) is `value[..., 2]`; or an array, as `G`, `V`, `cumulants` or `M` of an
+    Expansion. `n`: n_{l−1}, any number ≥ 1; it broadcasts against the layers, or the axes of the array before
+    the last (an Expansion with `widths` has it as `n`). For fewer orders: `e.truncated(p)`,
+    `array[..., :p+1]`.
 
-    Where there is no term before the last but s_0, `converges` compares with that; a series of a single term
-    cannot tell, and counts as converging. Raises TypeError or ValueError for a bad argument.
+    A series *falls* where its last term is no more than the sum, and either less than the term before it and
+    than half of the largest one from q = 1 on, or negligible: itself and last²/(the term before it) less than
+    1e-3 of the largest term. Where there is no term before the last but s_0, it is compared with that; a
+    series of a single term cannot tell, and counts as falling.
+
+    `converges` of an array says that it falls. That can be so of E[Ĝ] where nothing is right: if g is nearly
+    linear at K, its own corrections are small, however wide Ĝ is spread. Of an Expansion `converges` is
+    therefore judged by the whole: mean and variance both fall, Var(Ĝ) ≤ E[Ĝ]² at leading order (at order 1,
+    ≤ ¼ E[Ĝ]²), and the cumulant itself falls.
+
+    Raises TypeError or ValueError for a bad argument.
     """
+    if isinstance(series, Expansion):
+        return _sum_of_cumulants(series, _width(n, series.K.shape, "the layers of series"))
     s = arguments.real_array("series", series)
     if s.ndim < 1 or s.shape[-1] < 1:
         raise ValueError(f"series must have a last axis over powers of 1/n; got shape {s.shape}")
+    return _sum(s, _width(n, s.shape[:-1], "the axes of series before the last"))
+
+
+def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
+    """n at the shape to which it broadcasts against that of the series."""
     width = arguments.real_array("n", n)
     if not isinstance(width, Tracer) and not (np.asarray(width) >= 1).all():
         raise ValueError(f"n must be ≥ 1; got {arguments.shown(n)}")
     try:
-        shape = jnp.broadcast_shapes(s.shape[:-1], width.shape)
+        return jnp.broadcast_to(width, jnp.broadcast_shapes(shape, width.shape))
     except ValueError:
-        raise ValueError(
-            f"n must broadcast against the axes of series before the last, {s.shape[:-1]}; got {width.shape}"
-        ) from None
-    terms = jnp.broadcast_to(s, (*shape, s.shape[-1])) * (1 / width[..., None]) ** np.arange(s.shape[-1])
-    size, p = jnp.abs(terms), s.shape[-1] - 1
+        raise ValueError(f"n must broadcast against {axes}, {shape}; got {width.shape}") from None
+
+
+@jax.jit
+def _sum(s: jax.Array, width: jax.Array) -> Sum:
+    terms = _scaled(s, _scale(width, s))
+    value = terms.sum(-1)
+    return Sum(value, terms[..., -1], _falls(terms, value))
+
+
+@jax.jit
+def _sum_of_cumulants(e: Expansion, width: jax.Array) -> Sum:
+    """Judged by the cumulants of Ĝ/K, which stay in range."""
+    scale = _scale(width, e.M)[..., None, :]
+    terms, relative = _scaled(e.cumulants, scale), _scaled(e.relative_cumulants, scale)
+    falls = _falls(relative, relative.sum(-1))
+    narrow = relative[..., 2, 1] <= (WIDE if e.order > 1 else WIDE_ALONE)
+    whole = falls[..., 1] & falls[..., 2] & narrow
+    return Sum(terms.sum(-1), terms[..., -1], falls & whole[..., None])
+
+
+def _scale(width: jax.Array, series: jax.Array) -> jax.Array:
+    """n^{−q} for q = 0 … p on a new last axis."""
+    return powers((1 / width).astype(series.dtype), series.shape[-1])
+
+
+def _scaled(series: jax.Array, scale: jax.Array) -> jax.Array:
+    shape = jnp.broadcast_shapes(series.shape, scale.shape)
+    return jnp.broadcast_to(series, shape) * jnp.broadcast_to(scale, shape)
+
+
+def _falls(terms: jax.Array, value: jax.Array) -> jax.Array:
+    """Whether the last term is an estimate of what is missing."""
+    size, p = jnp.abs(terms), terms.shape[-1] - 1
+    last, previous = size[..., p], size[..., p - 1] if p else jnp.zeros_like(value)
     before = jnp.max(size[..., 1:p], -1, initial=0.0)
     before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
-    fall = (size[..., p] < before / 2) & ((size[..., p] < size[..., p - 1]) | (size[..., p - 1] == 0))
-    small = size[..., p] < NEGLIGIBLE * size[..., 0]
-    value = terms.sum(-1)
-    told = size[..., p] <= jnp.abs(value)
-    converges = jnp.isfinite(size).all(-1) & told & (fall | small | (before == 0))
-    return Sum(value, terms[..., p], converges)
+    halved = (last < before / 2) & ((last < previous) | (previous == 0))
+    growth = jnp.where(previous > 0, last / jnp.where(previous > 0, previous, 1.0), 1.0)
+    negligible = last * jnp.maximum(growth, 1.0) < NEGLIGIBLE * size.max(-1)
+    return jnp.isfinite(size).all(-1) & (last <= jnp.abs(value)) & (halved | negligible | (before == 0))
 
 
 def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) -> jax.Array:
@@ -86,7 +137,7 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
         return weight * e.cumulants[..., s, :] if s <= e.order + 1 else zero
     most = min(s, 2 * e.order)
     relative = sum(math.comb(s, k) * e.M[..., k, :] for k in range(most + 1))
-    return in_units(weight * jnp.asarray(relative), e.K[..., None], s)
+    return in_units(weight * jnp.asarray(relative), e.K[..., None] ** s)
 
 
 class Action(NamedTuple):
@@ -108,7 +159,7 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
     The expansion is in R/K as well: it is the law of m ≪ n neurons, and no law of the whole layer. Series
     saturate where K leaves the float range. Raises TypeError or ValueError for a bad argument.
     """
-    m = arguments.positive_int("neurons", neurons)
+    m = arguments.positive_int("neurons", neurons, maximum=arguments.MAX_WIDTH)
     p, alpha = e.order, m / 2 - 1
     M = jnp.moveaxis(e.M, (-2, -1), (0, 1))  # (k, q) + rest
 
@@ -124,8 +175,8 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
     for q in range(1, p + 1):
         L.append(A[q] - sum((k * times(L[k], A[q - k]) for k in range(1, q)), jnp.zeros_like(A[0])) / q)
     S = -jnp.stack(L)[:, : p + 2]
-    S = S * (np.arange(p + 2) <= np.arange(p + 1)[:, None] + 1).reshape(p + 1, p + 2, *[1] * (S.ndim - 2))
+    kept = np.arange(p + 2) <= np.arange(p + 1)[:, None] + 1
+    S = jnp.where(kept.reshape(p + 1, p + 2, *[1] * (S.ndim - 2)), S, 0.0)
     S = jnp.moveaxis(S.at[0, 1].add(0.5), (0, 1), (-1, -2))
-    a = np.arange(p + 2)[:, None]
-    s = in_units(S, 1 / e.K[..., None, None], a)
+    s = in_units(S, powers(1 / e.K, p + 2)[..., None])
     return Action(2 * s[..., 1, :], -8 * s[..., 2, :], s)

@@ -49,10 +49,16 @@ class Expansion(NamedTuple):
         """p."""
         return self.M.shape[-1] - 1
 
+    def truncated(self, order: int) -> "Expansion":
+        """The same to a lower order, 1 to p."""
+        q = arguments.positive_int("order", order, maximum=self.order)
+        M, error = (a[..., : 2 * q + 1, : q + 1] for a in (self.M, self.error))
+        return self._replace(M=M, error=error)
+
     @property
     def G(self) -> jax.Array:
         """E[Ĝ], batch + (depth, p+1): K, G1, G2, …"""
-        return in_units(self.M[..., 1, :].at[..., 0].add(1.0), self.K[..., None], 1)
+        return in_units(self.M[..., 1, :].at[..., 0].add(1.0), self.K[..., None])
 
     @property
     def V(self) -> jax.Array:
@@ -65,8 +71,7 @@ class Expansion(NamedTuple):
 
         κ_2, κ_3, κ_4 are the four-, six- and eight-point vertices.
         """
-        r = np.arange(self.order + 2)[:, None]
-        return in_units(self.relative_cumulants, self.K[..., None, None], r)
+        return in_units(self.relative_cumulants, powers(self.K, self.order + 2)[..., None])
 
     @property
     def relative_cumulants(self) -> jax.Array:
@@ -177,12 +182,12 @@ def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
 
 def _flow(closed_form, order, table, known: Source, ratios, batch):
     cw, cb, K, after = batch
-    powers = np.arange(order + 1)[:, None]
     eps = jnp.finfo(K.dtype).eps
 
     def layer(now: _Layer, at):
         K, log_next, ratio = at
-        M, error = now.M * ratio**powers, now.error * ratio**powers
+        rescaled = powers(ratio, order + 1)[None, :, None]
+        M, error = now.M * rescaled, now.error * rescaled
         m = moments(closed_form, table, K)
         found = cumulants(known, K, m, order)
         share = _share(cw, cb, m.g, log_next)
@@ -213,7 +218,7 @@ def _share(cw, cb, g, log_next):
     product = jnp.clip(cw * g, 0.0, jnp.finfo(g.dtype).max)
     total = cb + product
     share = jnp.where(total > 0, product / jnp.where(total > 0, total, 1.0), 0.0)
-    return jnp.where(cb > 0, share, (log_next > -jnp.inf) * 1.0)
+    return jnp.where(cb > 0, share, jnp.where(log_next > -jnp.inf, 1.0, 0.0))
 
 
 def _finite(a):
@@ -250,9 +255,14 @@ def average(B: jax.Array, M: jax.Array) -> jax.Array:
     return total
 
 
-def in_units(series: jax.Array, K: jax.Array, power) -> jax.Array:
-    """series · K^power, saturated at the largest number; 0 where the series is."""
-    return _finite(jnp.where(series == 0, 0.0, series * jnp.where(series == 0, 1.0, K**power)))
+def powers(a: jax.Array, count: int) -> jax.Array:
+    """a⁰, a, … on a new last axis."""
+    return jnp.stack([a**k for k in range(count)], -1)
+
+
+def in_units(series: jax.Array, unit: jax.Array) -> jax.Array:
+    """series · unit, saturated at the largest number; 0 where the series is."""
+    return _finite(jnp.where(series == 0, 0.0, series * jnp.where(series == 0, 1.0, unit)))
 
 
 def relative_cumulants(M: jax.Array) -> jax.Array:
@@ -263,5 +273,5 @@ def relative_cumulants(M: jax.Array) -> jax.Array:
     for r, moment in enumerate(rows, start=1):
         lower = (math.comb(r - 1, i - 1) * times(found[i - 1], rows[r - i - 1]) for i in range(1, r))
         # κ_r = O(n^{1−r}): what is below is rounding
-        found.append((moment - sum(lower)) * (np.arange(order + 1) >= r - 1).reshape(-1, *[1] * (M.ndim - 2)))
+        found.append((moment - sum(lower)).at[: r - 1].set(0.0))
     return jnp.moveaxis(jnp.stack([jnp.zeros_like(found[0]), *found]), (0, 1), (-2, -1))

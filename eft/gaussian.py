@@ -23,6 +23,7 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.derivatives import Function, derivative
+from eft.elementwise import checked_function
 from eft.limits import jump_at, sides
 
 WINDOW = (1e-16, 1e16)
@@ -165,27 +166,6 @@ def _elementwise(f: Function, dtype) -> tuple[Callable[..., Any], list]:
         return over(z, *theta)
 
     return g, theta
-
-
-def checked_function(f: object, dtype, name: str = "f") -> None:
-    """Refuse what is not an elementwise real function, before any work."""
-    if not callable(f):
-        raise TypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
-    for shape in ((), (2, 3)):
-        try:
-            out = jax.eval_shape(f, jax.ShapeDtypeStruct(shape, dtype))
-        except Exception as error:
-            raise TypeError(
-                f"{name} must be a JAX function of an array; on a {dtype} array of shape {shape} "
-                f"it raised {type(error).__name__}: {error}"
-            ) from error
-        leaves = jax.tree.leaves(out)
-        if not leaves or any(leaf.shape != shape for leaf in leaves):
-            got = [leaf.shape for leaf in leaves]
-            raise ValueError(f"{name} must be elementwise: an array of shape {shape} gave shape {got}")
-        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
-            got = [str(leaf.dtype) for leaf in leaves]
-            raise TypeError(f"{name} must return real floating-point numbers; it returned {got}")
 
 
 def gaussian_expectation(

@@ -57,9 +57,12 @@ def log_flow(
     act = _homogeneous(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     if (width is None) == (widths is None):
-        raise ValueError(f"one of width and widths must be given; got {width} and {arguments.shown(widths)}")
-    n = (arguments.positive_int("width", width),) * (depth - 1) if widths is None else ()
-    n = n or arguments.widths_of(widths or (), depth)
+        both = f"{arguments.shown(width)} and {arguments.shown(widths)}"
+        raise ValueError(f"one of width and widths must be given; got {both}")
+    if widths is None:
+        n = (arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH),) * (depth - 1)
+    else:
+        n = arguments.widths_of(widths, depth)
     given = {"cw": arguments.positive("cw", cw)}
     given |= {"x2": arguments.positive("x2", x2)} if K1 is None else {"K1": arguments.positive("K1", K1)}
     cw_, first = arguments.broadcast(given)

@@ -68,7 +68,8 @@ def regress(
 
     Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the kernels.
     """
-    several = list(depth) if isinstance(depth, Sequence | np.ndarray) and np.ndim(depth) else None
+    listed = isinstance(depth, Sequence | np.ndarray) and not isinstance(depth, str | bytes)
+    several: list | None = list(depth) if listed and getattr(depth, "ndim", 1) else None  # type: ignore
     one = several is None
     depths = [arguments.positive_int("depth", d, maximum=10_000) for d in ([depth] if one else several)]
     if not depths:

@@ -74,7 +74,9 @@ def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
         return Cumulants(c, eps * jnp.abs(c), jnp.ones(K.shape, bool))
     if isinstance(known, Sine):
         c = _sine(known, K, order)
-        return Cumulants(c, 8 * eps * jnp.max(jnp.abs(c), 1, keepdims=True) * _counted(order), K >= 0)
+        return Cumulants(
+            c, 8 * eps * jnp.max(jnp.abs(c), 1, keepdims=True) * _counted(order, K.dtype), K >= 0
+        )
     found = _from_nodes(known, K, order)
     some, g = jnp.where(K > 0, K, 1.0), jnp.where(m.g > 0, m.g, 1.0)
     c = (
@@ -88,13 +90,14 @@ def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
     c = c.at[1, 0].set(m.var / g / g)
     low, high = WINDOW
     inside = ((low <= K) | (known.centres[0] == 0)) & (high >= K)
-    return Cumulants(jnp.where(K > 0, c, 0.0), jnp.where(K > 0, found.error, 0.0), found.valid & inside)
+    some = (K > 0)[None, None]
+    return Cumulants(jnp.where(some, c, 0.0), jnp.where(some, found.error, 0.0), found.valid & inside)
 
 
-def _counted(order: int) -> np.ndarray:
+def _counted(order: int, dtype) -> np.ndarray:
     """1 where ĉ_rj counts, else 0; shape (p+1, 2p+1, 1)."""
     j = np.arange(2 * order + 1)
-    return np.stack([j <= last(order, r) for r in range(1, order + 2)])[..., None] * 1.0
+    return np.stack([j <= last(order, r) for r in range(1, order + 2)])[..., None].astype(dtype)
 
 
 def cumulants_of(moments: list) -> list:
@@ -154,25 +157,27 @@ def _sine(known: Sine, K: jax.Array, order: int) -> jax.Array:
     y = jnp.minimum(2 * known.frequency**2 * K, 700.0)  # beyond, q is 0
     q, rest = jnp.exp(-y), -jnp.expm1(-y)
     j = np.arange(2 * order + 1)
-    factorial = np.array([math.factorial(k) for k in j], float)[:, None]
+    factorial = np.array([math.factorial(k) for k in j], K.dtype)[:, None]
+    sign = ((-1.0) ** j)[:, None].astype(K.dtype)
+    Y = jnp.stack([y**k for k in range(len(j))])
     # (1 − q e^{−yx})/(1−q); q yʲ/(1−q) is finite as y → 0
     odds = jnp.where(y > 0, q * y / jnp.where(y > 0, rest, 1.0), 1.0)
-    slope = -((-1.0) ** j[1:, None]) * y ** (j[1:, None] - 1) / factorial[1:] * odds
+    slope = -sign[1:] * Y[:-1] / factorial[1:] * odds[None]
     grown = jnp.concatenate([jnp.ones_like(y)[None], slope])
-    power, rows = jnp.ones_like(grown) * (j == 0)[:, None], []
+    power, rows = jnp.zeros_like(grown).at[0].set(1.0), []
     for polynomial in known.polynomials:
         power = times(power, grown)
-        d = np.arange(len(polynomial))[::-1, None, None]
-        weights = polynomial[:, None] * q ** d[:, 0]
-        outer = jnp.sum(weights[:, None] * ((-1.0) ** j[:, None] * (d * y) ** j[:, None]), 0) / factorial
-        rows.append(times(outer, power))
-    return jnp.stack(rows) * _counted(order)
+        d = np.arange(len(polynomial))[::-1]
+        weights = polynomial[:, None] * jnp.stack([q**k for k in d.tolist()])
+        terms = sign[None] * (d[:, None] ** j).astype(K.dtype)[..., None] * Y[None]
+        rows.append(times(jnp.sum(weights[:, None] * terms, 0) / factorial, power))
+    return jnp.stack(rows) * _counted(order, K.dtype)
 
 
 def times(a: jax.Array, b: jax.Array) -> jax.Array:
     """The product of power series along the leading axis, as long as b; the other axes broadcast."""
     still = [(0, 0)] * (b.ndim - 1)
-    return sum(a[i] * jnp.pad(b[: len(b) - i], [(i, 0), *still]) for i in range(min(len(a), len(b))))  # type: ignore
+    return sum(a[i : i + 1] * jnp.pad(b[: len(b) - i], [(i, 0), *still]) for i in range(min(len(a), len(b))))  # type: ignore
 
 
 # --- by quadrature ------------------------------------------------------------------------------
@@ -203,8 +208,9 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     D = jnp.where(large[:, None, None], 0.0, table.centred)
     powers = [jnp.sum(D**r, 1) for r in range(1, order + 2)]  # (nodes, centres)
     quarter = table.columns[:, 8:9]  # ¼F⁗
-    half_u2 = jnp.minimum(table.z * (table.z / K[:, None]) / 2, 800.0)
-    weight, below = table.v * density(jnp.asarray(table.z), K[:, None]), jnp.zeros_like(half_u2)
+    z = jnp.asarray(table.z)[None]
+    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, 800.0)
+    weight, below = table.v[None] * density(z, K[:, None]), jnp.zeros_like(half_u2)
     moments: list = [[] for _ in powers]
     bends = []
     for j in range(2 * order + 1):
@@ -224,7 +230,7 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     scaled, power = [], jnp.ones_like(unit)
     for row in mu:
         power = power / unit
-        scaled.append(row * power)
+        scaled.append(row * power[None])
     c = [scaled[0].at[0].add(1 - scaled[0][0])]
     for r in range(2, order + 2):
         length = last(order, r) + 1
@@ -237,13 +243,14 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     bent = jnp.any(table.jumps != 0, -1)
     cut = jnp.min(jnp.where(bent, jnp.abs(table.kinks), jnp.inf))
     smooth = jnp.minimum(1.0, cut**2 / 80) > K
-    j = np.arange(2, 2 * order + 1)[:, None]
-    curved = K * (K / unit) * jnp.stack(bends) / (j * (j - 1))
-    c[0] = c[0].at[2:].set(jnp.where(smooth, curved, c[0][2:]))
+    j = np.arange(2, 2 * order + 1, dtype=K.dtype)[:, None]
+    curved = (K * (K / unit))[None] * jnp.stack(bends) / (j * (j - 1))
+    c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))
     size = jnp.stack([jnp.abs(row[0]) ** (1 / r) for r, row in enumerate(scaled, 1)]).max(0)
     error = [16 * info.eps * math.factorial(r - 1) * size**r for r in range(1, order + 2)]
-    error = jnp.stack(error)[:, None] * (1 + np.arange(2 * order + 1)[:, None]) * _counted(order)
-    fine = jnp.where(smooth, 16 * info.eps * jnp.abs(curved[0]), error[0, 2:])
+    growing = np.arange(1, 2 * order + 2, dtype=K.dtype)[None, :, None]
+    error = jnp.stack(error)[:, None] * growing * _counted(order, K.dtype)
+    fine = jnp.where(smooth[None], 16 * info.eps * jnp.abs(curved), error[0, 2:])
     error = error.at[0, 2:].set(fine).at[0, :2].set(16 * info.eps * jnp.abs(c[0][:2]))
     bounded = jnp.min(jnp.where(large, table.z, jnp.inf))
     whole = [jnp.pad(row, ((0, 2 * order + 1 - len(row)), (0, 0))) for row in c]

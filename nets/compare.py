@@ -48,7 +48,7 @@ class Comparison(NamedTuple):
     z_V_z: np.ndarray
     spread: np.ndarray  # standard deviation of log Ĝ^l: beyond 1, rare networks carry the mean of Ĝ
     valid: np.ndarray  # bool: theory is in range
-    converges: np.ndarray  # bool: the last terms are smaller than those before them
+    converges: np.ndarray  # bool: mean and variance of the series both converge
     n_nets: np.ndarray  # networks used at this layer
     n_overflowed: np.ndarray  # networks left out
     chi2_K: ChiSquared
@@ -74,7 +74,8 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
         K_finite, K_last, V_finite, V_last = K + G1 / n, G1 / n, V, V
     valid, converges = valid.astype(bool), np.ones(depth, bool)
     if series is not None:
-        mean, variance = (jax.tree.map(np.asarray, eft.at_width(a, n)) for a in (series.G, series.V))
+        cumulants = jax.tree.map(np.asarray, eft.at_width(series, n))
+        mean, variance = (jax.tree.map(lambda a, r=r: a[:, r], cumulants) for r in (1, 2))
         with np.errstate(over="ignore"):
             K_finite, K_last, V_finite, V_last = mean.value, mean.last, n * variance.value, n * variance.last
         valid, converges = valid & np.asarray(series.valid), mean.converges & variance.converges

@@ -64,17 +64,19 @@ def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     figure = Figure(figsize=(9.2, 4.3), layout="constrained")
     axes = figure.subplots(1, 2)
     quantities = (
-        (series.G[-1], 0, "mean of the metric, $E[\\hat G]$", "K_measured"),
-        (series.V[-1], 1, "$n$ times its variance", "V_measured"),
+        (1, "mean of the metric, $E[\\hat G]$", "K_measured"),
+        (2, "$n$ times its variance", "V_measured"),
     )
     looks = zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True)
     styles = list(looks)
-    for axis, (coefficients, power, label, field) in zip(axes, quantities, strict=True):
+    last = series._replace(M=series.M[-1:], error=series.error[-1:], K=series.K[-1:])
+    totals = [eft.at_width(last.truncated(order), fine) for order in range(1, case.order + 1)]
+    for axis, (r, label, field) in zip(axes, quantities, strict=True):
         measured = [getattr(c, field) for _, c in compared]
         mean, error = np.array([(e.mean[-1], e.stderr[-1]) for e in measured]).T
         for order in range(1, case.order + 1):
-            total = eft.at_width(coefficients[: order + 1], fine)
-            value = np.where(total.converges, total.value * fine**power, np.nan)
+            total = totals[order - 1]
+            value = np.where(total.converges[:, r], total.value[:, r] * fine ** (r - 1), np.nan)
             color, style = styles[order - 1]
             axis.plot(1 / fine, value, style, color=color, lw=1.8, label=f"theory, order {order}")
         axis.errorbar(

@@ -1,0 +1,115 @@
+"""Is a function what the theory takes: real, and of each element of an array by itself?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.errors import ConcretizationTypeError, TracerArrayConversionError, TracerBoolConversionError
+
+from eft import arguments
+
+LOW, HIGH, POINTS = -7.3, 8.1, 257
+"""Where a function is looked at. Not about 0: of a symmetric array a sum and a mean vanish."""
+
+COMPANIONS, ROW, ALONE = 128, 16, 6
+"""Elements that are compared in other company, the length of a row of them, and those looked at alone."""
+
+ROUNDING = 64
+"""Units of rounding that one element may differ by: code for one number and for many is not the same."""
+
+
+def checked_function(f: object, dtype, name: str = "f", *, single: bool = False) -> None:
+    """Refuse what is not an elementwise real function of JAX, before any work.
+
+    `single`: it must return one array; otherwise also a pytree of arrays.
+    """
+    if not callable(f):
+        raise TypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
+    if isinstance(f, np.ufunc):
+        raise TypeError(
+            f"{name} must be a JAX function of an array; use jnp.{f.__name__} in place of np.{f.__name__}"
+        )
+    for shape in ((), (2, 3)):
+        out = _shapes(f, shape, dtype, name)
+        leaves = jax.tree.leaves(out)
+        if single and leaves and not isinstance(out, jax.ShapeDtypeStruct):
+            raise TypeError(f"{name} must return one array; it returned a {type(out).__name__}")
+        if not leaves or any(leaf.shape != shape for leaf in leaves):
+            got = [leaf.shape for leaf in leaves]
+            raise ValueError(f"{name} must be elementwise: an array of shape {shape} gave shape {got}")
+        if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
+            got = [str(leaf.dtype) for leaf in leaves]
+            raise TypeError(f"{name} must return real floating-point numbers; it returned {got}")
+    _compare(f, dtype, name)
+
+
+def evaluated(f: Callable, z: np.ndarray) -> Any:
+    """f(z) as numbers where they can be had: within `jax.jit` too, if f closes over nothing traced."""
+    with jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
+        return f(jnp.asarray(z))
+
+
+def _shapes(f: Callable, shape: tuple[int, ...], dtype, name: str) -> Any:
+    try:
+        # through a function: JAX cannot do with a callable to which there is no weak reference
+        return jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct(shape, dtype))
+    except Exception as error:
+        said = (str(error).strip().splitlines() or [""])[0]
+        raise TypeError(
+            f"{name} must be a JAX function of an array{_hint(f, error)}; on a {dtype} array of shape "
+            f"{shape} it raised {type(error).__name__}: {said}"
+        ) from error
+
+
+def _hint(f: Callable, error: Exception) -> str:
+    """What to write instead."""
+    called, module = getattr(f, "__name__", None), getattr(f, "__module__", None) or ""
+    if module in ("math", "cmath") or module.split(".")[0] == "numpy":
+        return f", and {called} is not one: use jnp.{called}"
+    if isinstance(error, TracerBoolConversionError):
+        return ", which cannot ask for the value of its argument: use jnp.where in place of if, and, or"
+    if isinstance(error, ConcretizationTypeError | TracerArrayConversionError):
+        return (
+            ", which does not need the value of its argument: use jnp.tanh in place of np.tanh or math.tanh"
+        )
+    return ""
+
+
+def _compare(f: Callable, dtype, name: str) -> None:
+    """Refuse f unless f of an array is f of each element, whatever its place, shape and companions."""
+    z = np.linspace(LOW, HIGH, POINTS).astype(dtype)
+    order = np.random.default_rng(0).permutation(POINTS)
+    mixed = z[order]
+    mixed[COMPANIONS:] = z[: POINTS - COMPANIONS] * z.dtype.type(0.37) - z.dtype.type(1.9)
+    unit = 8 * np.finfo(dtype).eps
+    near = [z * z.dtype.type(1 + step) for step in (-unit, unit)]
+    many = [evaluated(f, a) for a in (z, *near, mixed, mixed[:COMPANIONS].reshape(-1, ROW))]
+    alone = [evaluated(f, each) for each in mixed[:ALONE]]
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves([many, alone])):
+        return
+    columns, single = (zip(*map(jax.tree.leaves, made), strict=True) for made in (many, alone))
+    for (value, below, above, again, rows), each in zip(columns, single, strict=True):
+        value, below, above = (np.asarray(a)[order[:COMPANIONS]] for a in (value, below, above))
+        for other in (np.asarray(again)[:COMPANIONS], np.ravel(rows), np.stack(each)):
+            k = len(other)
+            same = _same(value[:k], other, below[:k], above[:k])
+            if not same.all():
+                i = int(np.argmin(same))
+                raise ValueError(
+                    f"{name} must be elementwise, so that f of an array is f of each element; of "
+                    f"z = {mixed[i]:.6g} it made {value[i]:.12g} in one and {other[i]:.12g} in another. "
+                    "A mean, a norm, a sort or a random mask over an array cannot be an activation."
+                )
+
+
+def _same(a, b, below, above) -> np.ndarray:
+    """Whether a and b are one number, up to rounding, also of what f does to its argument's."""
+    info = np.finfo(a.dtype)
+    with np.errstate(all="ignore"):
+        spread = np.maximum(np.abs(below - a), np.abs(above - a))
+        size = ROUNDING * (info.eps * np.maximum(np.abs(a), np.abs(b)) + info.tiny)
+        close = ~(np.abs(a - b) > size + 4 * spread)
+    return np.where(np.isfinite(a) & np.isfinite(b), close, (a == b) | (np.isnan(a) & np.isnan(b)))

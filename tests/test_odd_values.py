@@ -1,0 +1,149 @@
+"""Every argument of every public function takes an odd value, or refuses it by name, at once."""
+
+import inspect
+import time
+import warnings
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eft
+
+SECONDS = 60
+"""For all odd values of one argument, the compilation for those that are taken included."""
+
+
+class Mute:
+    """An object that cannot be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+# fmt: off
+ODD = [
+    None, True, "1", b"1", "", 1j, float("nan"), float("inf"), -1, -1.5, 0, 5e-324, 1e-308, 1e308, 10**53,
+    10**400, -(10**5000), [], (), {}, {"a": 1}, [[1.0], [2.0, 3.0]], [None], ["a"], object(), Mute(),
+    lambda z: z, int, np.tanh, np.float16(1.0), np.array([1.0, 2.0], np.float16), jnp.ones(2, jnp.bfloat16),
+    np.array("a"),
+    np.array([True]), np.array([1, 2], object), np.datetime64("2026-01-01"), np.ones((2, 0)),
+    np.ones((2, 2, 2)), np.array([np.nan, 1.0]),
+    np.int8(-3), np.uint64(2**64 - 1), slice(3), range(3), iter([1.0]), NotImplemented, np.ma.masked,
+    2.5, "tanh",
+]
+# fmt: on
+
+X = np.array([[0.3, -1.0], [0.5, 0.2]])
+
+
+def expansion():
+    return eft.expand("relu", 2.0, 2, 1)
+
+
+def gram(**more):
+    return eft.gram_flow("relu", 2.0, 2, X, **more)
+
+
+FLOW = {"act": "relu", "cw": 2.0, "depth": 2}
+ONE = {"cb": 0.1, "x2": 1.0, "K1": 0.5, "widths": (3,)}
+BOTH = {"lambda_w": 1.0, "lambda_b": 1.0}
+CALLS = {
+    "Activation": (eft.Activation, {"fn": jnp.tanh, "kinks": (), "name": "a"}),
+    "activation": (lambda activation: eft.activation(activation), {"activation": "relu"}),
+    "repu": (lambda p: eft.activation("repu", p=p), {"p": 2}),
+    "leaky_relu": (lambda slope: eft.activation("leaky_relu", slope=slope), {"slope": 0.1}),
+    "sin": (lambda frequency: eft.activation("sin", frequency=frequency), {"frequency": 2.0}),
+    "kernel_flow": (eft.kernel_flow, FLOW | ONE),
+    "kernel_flows": (
+        lambda acts, cw, depth: eft.kernel_flows(acts, cw, depth),
+        {"acts": ["relu"], "cw": 1.0, "depth": 2},
+    ),
+    "expand": (eft.expand, FLOW | ONE | {"order": 1}),
+    "truncated": (lambda order: expansion().truncated(order), {"order": 1}),
+    "at_width": (eft.at_width, {"series": [1.0, 0.5], "n": 8}),
+    "at_width of all": (lambda n: eft.at_width(expansion(), n), {"n": 8}),
+    "correlator": (lambda powers: eft.correlator(expansion(), powers), {"powers": (2, 2)}),
+    "couplings": (lambda neurons: eft.couplings(expansion(), neurons), {"neurons": 1}),
+    "gaussian_expectation": (eft.gaussian_expectation, {"f": jnp.tanh, "K": 1.0, "kinks": ()}),
+    "pair_expectation": (eft.pair_expectation, {"act": "relu", "K1": 1.0, "K2": 2.0, "gap": 0.1}),
+    "pair_flow": (eft.pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),
+    "expanded_pair_flow": (eft.expanded_pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),
+    "gram_flow": (eft.gram_flow, FLOW | {"X": X, "X2": X, "cb": 0.1, "memory_budget": 2**31} | BOTH),
+    "ntk_flow": (eft.ntk_flow, FLOW | ONE | BOTH),
+    "ntk_gram_flow": (eft.ntk_gram_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)} | BOTH),
+    "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)}),
+    "log_flow": (eft.log_flow, FLOW | {"width": 4, "x2": 1.0, "K1": 1.0}),
+    "log_flow by widths": (eft.log_flow, FLOW | {"widths": (3,)}),
+    "threshold_cw": (eft.threshold_cw, {"act": "relu", "x2": 1.0}),
+    "fixed_points": (eft.fixed_points, {"act": "relu", "cw": 1.0, "cb": 0.1}),
+    "threshold": (eft.threshold, {"act": "relu", "cw": 1.0, "cb": 0.1}),
+    "critical_curve": (eft.critical_curve, {"act": "relu", "K": [1.0, 2.0]}),
+    "phase_diagram": (
+        eft.phase_diagram,
+        {"act": "relu", "cw": [1.0, 2.0], "cb": [0.0, 0.1], "x2": 1.0, "K1": 1.0},
+    ),
+    "classify": (eft.classify, {"act": "relu"}),
+    "critical_point": (eft.critical_point, {"act": "relu"}),
+    "regress": (
+        eft.regress,
+        FLOW | {"X": X, "Y": [1.0, 2.0], "X_test": X, "cb": 0.1, "noise": 0.1, "memory_budget": 2**31} | BOTH,
+    ),
+    "posterior": (
+        eft.posterior,
+        {"train": gram(), "cross": gram(), "K_test": [1.0, 1.0], "Y": [1.0, 2.0], "noise": 0.1},
+    ),
+}
+SAID = {"fn": "activation", "f": "f", "act": "act", "acts": "act"}
+"""What a message calls an argument, where not by its name."""
+
+
+def refusal(call, settings, argument, value):
+    """None, or why the call with that value is not what it should be."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            warnings.simplefilter("ignore", eft.QuadratureWarning)
+            call(**settings | {argument: value})
+    except (ValueError, TypeError) as error:
+        if type(error) not in (ValueError, TypeError) and "eft" not in type(error).__module__:
+            return f"{type(error).__name__}: {error}"
+        return None if SAID.get(argument, argument) in str(error) else f"not named: {error}"
+    except BaseException as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"), [(name, argument) for name, (_, settings) in CALLS.items() for argument in settings]
+)
+def test_odd_values(name, argument):
+    call, settings = CALLS[name]
+    assert refusal(call, settings, argument, settings[argument]) is None  # the control: what is good
+    start, wrong = time.perf_counter(), []
+    for i, value in enumerate(ODD):
+        if argument in ("act", "acts", "activation") and (
+            value == "tanh" if isinstance(value, str) else inspect.isfunction(value)
+        ):
+            continue  # not odd there, and costly
+        found = refusal(call, settings, argument, value)
+        if found:
+            wrong.append((i, type(value).__name__, found[:200]))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert time.perf_counter() - start < SECONDS
+
+
+def test_every_public_function_is_in_the_table():
+    functions = {name for name in eft.__all__ if inspect.isfunction(getattr(eft, name))}
+    assert functions - {"activation_names"} <= {name.split(" ")[0] for name in CALLS}
+
+
+def test_a_silent_failure_would_be_seen():
+    """The control: an error that does not name its argument, another kind of error, and a warning."""
+
+    def unnamed(value):
+        raise ValueError("no")
+
+    assert "not named" in refusal(unnamed, {"value": 1}, "value", 2)
+    assert "ZeroDivisionError" in refusal(lambda value: 1 / value, {"value": 1}, "value", 0)
+    assert "RuntimeWarning" in refusal(lambda value: np.float64(value) * 10, {"value": 1}, "value", 1e308)
