@@ -23,7 +23,7 @@ TOLERANCE = 3e-14
 def disagreements(a: dict, b: dict, K: float) -> dict[str, float]:
     """|a − b| in units of the quantity; dg and d2g in those of g/K and g/K² where these are more."""
     units = {q: np.abs(a[q]) for q in NAMES}
-    units["var"] = max(units["var"], 1e-24 * a["g4"])
+    units["var"] = max(units["var"], 1e-22 * a["g4"])
     units["dg"] = max(units["dg"], a["g"] / LONG(K))
     units["d2g"] = max(units["d2g"], a["g"] / LONG(K) ** 2)
     pairs = {q: (a[q], b[q]) for q in NAMES} | {"dg by weight": (a["dg"], a["dg_by_weight"])}

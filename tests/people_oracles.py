@@ -39,7 +39,7 @@ class Rule:
 
     def panels(self, person: Person, K) -> np.ndarray:
         """The ends of the panels."""
-        outermost = max(map(abs, person.declared), default=0)
+        outermost = max(map(abs, (*person.declared, person.lattice)))
         reach = np.sqrt(TAIL**2 * K + outermost**2) + (4 * K if person.exponential else 0)
         octaves = LONG(2) ** (np.arange(2 * FINEST, 2 * 24, dtype=LONG) / 2) * self.start
         cuts = [octaves, -octaves, [0, -reach, reach]]
