@@ -47,7 +47,8 @@ def compute(names) -> tuple[dict, list]:
             cells += [(error, name, K, q) for q, error in disagreements(a, b, K).items()]
             rows[name, K] = [digits(a[q]) for q in NAMES]
         worst, _, K, q = max(cells[seen:])
-        print(f"{name:22s} {time.perf_counter() - start:5.1f} s  worst {worst:.1e}  {q} at {K:.0e}", flush=True)
+        seconds = time.perf_counter() - start
+        print(f"{name:22s} {seconds:5.1f} s  worst {worst:.1e}  {q} at {K:.0e}", flush=True)
     return rows, cells
 
 

@@ -184,7 +184,10 @@ EXACT = {
         pieces(0, -3, lambda z: z * (z + 3) / 6, 3, identity),
         pieces(0, -3, lambda z: (2 * z + 3) / 6, 3, 1),
     ),
-    "hard_sigmoid": (pieces(0, -3, lambda z: (z + 3) / 6, 3, 1), pieces(0, -3, lambda z: _third(z) / 2, 3, 0)),
+    "hard_sigmoid": (
+        pieces(0, -3, lambda z: (z + 3) / 6, 3, 1),
+        pieces(0, -3, lambda z: _third(z) / 2, 3, 0),
+    ),
     "keras_hard_sigmoid": (
         pieces(0, -2.5, lambda z: 0.2 * z + 0.5, 2.5, 1),
         pieces(0, -2.5, 0.2, 2.5, 0),
@@ -315,9 +318,7 @@ EXACT = {
             lambda z: sigmoid(z) + z * bell(z),
         ),
     ),
-    "aria": times_z(
-        lambda z: sigmoid(2 * z) ** 1.5, lambda z: 3 * np.sqrt(sigmoid(2 * z)) * bell(2 * z)
-    ),
+    "aria": times_z(lambda z: sigmoid(2 * z) ** 1.5, lambda z: 3 * np.sqrt(sigmoid(2 * z)) * bell(2 * z)),
     "logish": times_z(*of(np.log1p, lambda y: 1 / (1 + y), sigmoid, bell)),
     "smish": times_z(*of(np.tanh, sech2, *of(np.log1p, lambda y: 1 / (1 + y), sigmoid, bell))),
     "serf": times_z(*of(erf, erf_slope, softplus, sigmoid)),

@@ -17,7 +17,7 @@ class Person(NamedTuple):
 
     fn: Callable[[jax.Array], jax.Array]
     kinks: tuple[float, ...] = ()  # every point where a derivative of order ≤ 3 jumps or is singular
-    centres: tuple[float, ...] = ()  # centres of structure far finer than 1: no kinks, but they may be declared
+    centres: tuple[float, ...] = ()  # centres of structure far finer than 1: may be declared too
     lattice: float = 0.0  # kinks at all multiples of this: more than can be declared
     waves: bool = False  # structure on the scale 1 at every z, not only near 0
     exponential: bool = False  # grows like e^z
@@ -72,6 +72,10 @@ def srelu(z):
     return jnp.where(z >= 1, 1 + 0.2 * (z - 1), jnp.where(z <= -1, -1 + 0.1 * (z + 1), z))
 
 
+def soft_shrink(z):
+    return jnp.where(z > 0.5, z - 0.5, jnp.where(z < -0.5, z + 0.5, 0.0))
+
+
 def dead_zone(z):
     return jnp.sign(z) * jnp.maximum(jnp.abs(z) - 0.25, 0)
 
@@ -86,7 +90,7 @@ PEOPLE = {
     "keras_hard_sigmoid": Person(lambda z: jnp.clip(0.2 * z + 0.5, 0, 1), (-2.5, 2.5)),
     "relu6": Person(lambda z: jnp.minimum(jnp.maximum(z, 0), 6), (0.0, 6.0)),
     "squared_relu": Person(lambda z: nn.relu(z) ** 2, (0.0,)),
-    "soft_shrink": Person(lambda z: jnp.where(z > 0.5, z - 0.5, jnp.where(z < -0.5, z + 0.5, 0.0)), (-0.5, 0.5)),
+    "soft_shrink": Person(soft_shrink, (-0.5, 0.5)),
     "hard_shrink": Person(lambda z: jnp.where(jnp.abs(z) > 0.5, z, 0.0), (-0.5, 0.5)),
     "dead_zone": Person(dead_zone, (-0.25, 0.25)),
     "shifted_hard_tanh": Person(lambda z: jnp.clip(z + 1, 0, 2) - 1, (-1.0, 1.0)),

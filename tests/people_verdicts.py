@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     K: float
     errors: dict[str, float]  # the true relative errors
     claimed: float  # `error` of the flow, or of the moments where that is more
-    valid: bool
+    lost: bool  # the next kernel is said to be out of range
     promised: float
 
     @property
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
 
     @property
     def marked(self) -> bool:
-        return not self.valid or not self.claimed <= self.promised
+        return self.lost or not self.claimed <= self.promised
 
     @property
     def kind(self) -> str:
@@ -53,7 +53,7 @@ class Verdict(NamedTuple):
     @property
     def understated(self) -> bool:
         """Marked as wrong, but said to be better than it is."""
-        return self.kind == "marked" and self.valid and self.claimed < self.worst
+        return self.kind == "marked" and self.claimed < self.worst
 
 
 @functools.cache
@@ -101,8 +101,8 @@ def verdicts(name: str, declared: bool, dtype) -> list[Verdict]:
     held = (exact["g"] >= float(info.tiny)) & (exact["g"] <= float(info.max))
     # the second layer's flag also speaks of the quadrature there, unless its kernel is out of range
     K2 = np.asarray(flow.K[:, 1], float)
-    lost = ~np.asarray(flow.valid[:, 1]) & ~((K2 >= float(info.tiny)) & (K2 < 0.999 * float(info.max)))
-    valid = np.asarray(flow.valid[:, 0]) & ~(lost & held)
+    in_range = (float(info.tiny) <= K2) & (0.999 * float(info.max) > K2)
+    lost = ~np.asarray(flow.valid[:, 1]) & ~in_range & held
     claimed = np.maximum(np.asarray(flow.error[:, 0]), np.asarray(m.error)).astype(float)
     # a kernel beyond the range is right where it is said to be
     for q in errors:
@@ -115,7 +115,7 @@ def verdicts(name: str, declared: bool, dtype) -> list[Verdict]:
             k,
             {q: float(errors[q][i]) for q in errors},
             float(claimed[i]),
-            bool(valid[i]),
+            bool(lost[i]),
             tolerance(dtype),
         )
         for i, k in enumerate(exact["K"])

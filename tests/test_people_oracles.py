@@ -90,7 +90,7 @@ def test_the_table_is_whole():
 
 @pytest.mark.parametrize(("name", "q"), CLOSED)
 def test_closed_forms(name, q):
-    K = K_GRID[K_GRID < (100 if name == "floor" else np.inf)]
+    K = K_GRID[: -5 if name == "floor" else None]
     exact = np.array([_finite(CLOSED[name, q], k) for k in K])
     # differences of these forms cancel as K → 0
     unit = {"dg": table()[name]["g"] / K_GRID, "d2g": table()[name]["g"] / K_GRID**2}.get(q, 0 * K_GRID)
@@ -134,7 +134,8 @@ def test_the_kinks_are_kinks():
     for name, person in PEOPLE.items():
         for c in person.kinks:
             h = 1e-2 if abs(c) != 1e-6 else 1e-7
-            assert any(_roughness(name, c, h, k) > 5 * _roughness(name, c + 6 * h, h, k) for k in (1, 2, 3, 4)), (name, c)
+            rough = [_roughness(name, c, h, k) > 5 * _roughness(name, c + 6 * h, h, k) for k in (1, 2, 3, 4)]
+            assert any(rough), (name, c)
 
 
 def _roughness(name, c, h, order):
@@ -148,9 +149,10 @@ def test_where_maxsig_bends():
 
 
 def test_the_measure_of_errors():
-    """A number that is 1e-9 off is seen to be, an infinity for a number too, and a saturated overflow is right."""
+    """A number that is 1e-9 off is seen to be, and so is an infinity; a saturated overflow is right."""
     exact = table()["exp"]
-    wrong = relative_errors("exp", "g", np.where(exact["K"] == 1, exact["g"] * (1 + 1e-9), exact["g"]), np.float64)
+    off = np.where(exact["K"] == 1, exact["g"] * (1 + 1e-9), exact["g"])
+    wrong = relative_errors("exp", "g", off, np.float64)
     assert np.count_nonzero(wrong) == 1 and abs(wrong.max() / 1e-9 - 1) < 1e-6
     assert np.isinf(relative_errors("cos", "g", np.full(13, np.inf), np.float64)).all()
     assert relative_errors("exp", "g", np.full(13, np.finfo(float).max), np.float64)[-1] == 0
