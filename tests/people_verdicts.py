@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     K: float
     errors: dict[str, float]  # the true relative errors
     claimed: float  # `error` of the flow, or of the moments where that is more
-    lost: bool  # the next kernel is said to be out of range
+    lost: bool  # not valid for another reason than the error: the next kernel is said to be out of range
     promised: float
 
     @property
@@ -102,7 +102,8 @@ def verdicts(name: str, declared: bool, dtype) -> list[Verdict]:
     # the second layer's flag also speaks of the quadrature there, unless its kernel is out of range
     K2 = np.asarray(flow.K[:, 1], float)
     in_range = (float(info.tiny) <= K2) & (0.999 * float(info.max) > K2)
-    lost = ~np.asarray(flow.valid[:, 1]) & ~in_range & held
+    promised = np.asarray(flow.error[:, 0]) <= tolerance(dtype)
+    lost = (~np.asarray(flow.valid[:, 1]) & ~in_range & held) | (~np.asarray(flow.valid[:, 0]) & promised)
     claimed = np.maximum(np.asarray(flow.error[:, 0]), np.asarray(m.error)).astype(float)
     # a kernel beyond the range is right where it is said to be
     for q in errors:
@@ -131,8 +132,8 @@ def line(name: str, declared: bool, dtype) -> str:
     except Exception as error:
         return f"{label} RAISED {type(error).__name__}: {str(error)[:90]}"
     letters = {"right": ".", "marked": "m", "alarm": "a", "SILENT": "S"}
-    row = "".join(letters[v.kind] for v in made)
-    text = f"{label} {row:13s}"
+    kinds = {v.K: letters[v.kind] for v in made}
+    text = f"{label} {''.join(kinds.get(K, ' ') for K in table()[name]['K'])}"
     silent = [v for v in made if v.kind == "SILENT"]
     if silent:
         v = max(silent, key=lambda v: v.worst)
@@ -151,7 +152,10 @@ def line(name: str, declared: bool, dtype) -> str:
 
 def main() -> None:
     print(__doc__)
-    print("A column for each K from 1e-6 to 1e6: . right, m marked and wrong, a marked and right, S silent")
+    print(
+        "A column for each K from 1e-6 to 1e6: . right, m marked and wrong, a marked and right, "
+        "S silent, blank where ⟨σ²⟩ is out of range"
+    )
     for name in sys.argv[1:] or PEOPLE:
         for declared in (True, False):
             for dtype in (np.float64, np.float32):
