@@ -231,7 +231,8 @@ def _soft_shrink(lam: object = 0.5) -> Activation:
 
 def _hard_shrink(lam: object = 0.5) -> Activation:
     c = _positive("lam", lam)
-    return _piecewise(f"hard_shrink(lam={c:g})", (-c, c), _LINE, _ZERO, _LINE)
+    fn = lambda z: jnp.where(jnp.abs(z) > c, z, 0.0)  # noqa: E731
+    return _piecewise(f"hard_shrink(lam={c:g})", (-c, c), _LINE, _ZERO, _LINE, fn=fn)
 
 
 def _celu(alpha: object = 1.0) -> Activation:
