@@ -375,7 +375,8 @@ def activation(name: str, **parameters) -> Activation:
 
 @functools.lru_cache(maxsize=512)
 def _wrapped(fn: Function) -> Activation:
-    return Activation(fn)
+    # by its own name it would pass for the exact one
+    return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)
 
 
 def as_activation(act: "str | Activation | Function") -> Activation:

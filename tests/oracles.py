@@ -137,6 +137,11 @@ def shifted(c, piece):
     return lambda z: piece(z - c)
 
 
+def sixth(z):
+    """(z + 3) / 6."""
+    return (z + 3) / 6, mpf(1) / 6, mpf(0)
+
+
 def squareplus(z):
     """(z + sqrt(z^2 + 4)) / 2."""
     r = mp.sqrt(z * z + 4)
@@ -198,13 +203,11 @@ ACTIVATIONS = {
     "linear": smooth(line(1)),
     "squared_relu": kinked(0, line(0), power(2)),
     "relu6": ((mpf(0), mpf(6)), (line(0), line(1), line(0, 6))),
-    "hard_sigmoid": ((mpf(-3), mpf(3)), (line(0), line(mpf(1) / 6, 0.5), line(0, 1))),
+    "hard_sigmoid": ((mpf(-3), mpf(3)), (line(0), sixth, line(0, 1))),
     "hard_swish": (
         (mpf(-3), mpf(3)),
         (line(0), lambda z: (z * (z + 3) / 6, (2 * z + 3) / 6, mpf(1) / 3), line(1)),
     ),
-    "soft_shrink": ((mpf(-0.5), mpf(0.5)), (line(1, 0.5), line(0), line(1, -0.5))),
-    "hard_shrink": ((mpf(-0.5), mpf(0.5)), (line(1), line(0), line(1))),
     "sparse_plus": (
         (mpf(-1), mpf(1)),
         (line(0), shifted(-1, lambda y: (y * y / 4, y / 2, mpf(0.5))), line(1)),
@@ -230,10 +233,9 @@ ACTIVATIONS = {
 CORES = {
     "hard_tanh": lambda z: z * z,
     "relu6": lambda z: z * z if z > 0 else mpf(0),
-    "hard_sigmoid": lambda z: line(mpf(1) / 6, 0.5)(z)[0] ** 2,
+    "hard_sigmoid": lambda z: sixth(z)[0] ** 2,
     "sparse_sigmoid": lambda z: line(0.5, 0.5)(z)[0] ** 2,
 }
-JUMPS = ("perceptron", "hard_shrink")
 
 
 def segments(kinks):
@@ -398,4 +400,4 @@ def expectations(name, K, route):
             values = sin_trapezoid(K) if trapezoid else sin_closed(K, route)
         else:
             values = quadrature(name, K, route)
-        return {k: inf if k == "s2" and name in JUMPS else +v for k, v in zip(NAMES, values, strict=True)}
+        return {k: +v for k, v in zip(NAMES, values, strict=True)}

@@ -158,6 +158,7 @@ def test_gelu_is_the_exact_one():
     z = jnp.linspace(-4.0, 4.0, 801)
     apart = jnp.abs(eft.activation("gelu")(z) - jax.nn.gelu(z))
     assert 4e-4 < apart.max() < 5e-4
+    assert as_activation(jax.nn.gelu) is eft.activation("gelu_tanh")
 
 
 @pytest.mark.parametrize("name", ["glu", "SwiGLU", "softmax", "log-softmax", "maxout"])
