@@ -57,8 +57,8 @@ def test_declared_kinks_leave_little_to_mark():
 
 
 def test_the_verdicts_can_fail(monkeypatch):
-    """The control: of a function that is not the one in the table every verdict is silent."""
+    """The control: of a function that is not the one in the table none is right, and most are silent."""
     wrong = Person(lambda z: jnp.cos(z) * (1 + 1e-9), waves=True)
     monkeypatch.setitem(PEOPLE, "cos", wrong)
     kinds = [v.kind for v in people_verdicts.verdicts("cos", True, np.float64)]
-    assert kinds and set(kinds[:8]) == {"SILENT"}
+    assert kinds.count("SILENT") > 5 and not {"right", "alarm"} & set(kinds)
