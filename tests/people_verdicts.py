@@ -52,8 +52,9 @@ class Verdict(NamedTuple):
 
     @property
     def understated(self) -> bool:
-        """Marked as wrong, but said to be better than it is."""
-        return self.kind == "marked" and self.claimed < self.worst
+        """Marked as wrong, but said to be better than it is; that a finite ⟨σ′²⟩ should be infinite apart."""
+        finite = max((error for error in self.errors.values() if np.isfinite(error)), default=0.0)
+        return self.kind == "marked" and self.claimed < finite
 
 
 @functools.cache
