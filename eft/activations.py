@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,13 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from eft import arguments
+from eft import arguments, families
 from eft.accuracy import Accuracy
-from eft.derivatives import Function, leibniz, nested_derivatives
+from eft.derivatives import Function, nested_derivatives
 from eft.elementwise import checked_function, evaluated
 from eft.fingerprint import fingerprint
 from eft.limits import jump_at
-from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
+from eft.moments import (
+    Moments,
+    erf_moments,
+    homogeneous_moments,
+    mrepu_moments,
+    sine_moments,
+    snake_moments,
+)
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
 from eft.table import Table, table, table_moments
 
@@ -151,77 +157,11 @@ def _check_function(fn: object) -> None:
 # --- the catalogue ------------------------------------------------------------------------------
 
 
-def _tanh(z):
-    t, e = jnp.tanh(z), jnp.exp(-2 * jnp.abs(z))
-    t1 = 4 * e / (1 + e) ** 2
-    t2 = -2 * t * t1
-    t3 = -2 * (t1 * t1 + t * t2)
-    return t, t1, t2, t3, -2 * (3 * t1 * t2 + t * t3)
-
-
-def _sigmoid(z):
-    s, r = jax.nn.sigmoid(z), jax.nn.sigmoid(-z)
-    s1 = s * r
-    s2 = s1 * (r - s)
-    s3 = s1 * (1 - 6 * s1)
-    return s, s1, s2, s3, s2 * (1 - 12 * s1)
-
-
-def _softplus(z):
-    return jax.nn.softplus(z), *_sigmoid(z)[:4]
-
-
-def _gauss(z):
-    """φ = e^{−z²/2}/√2π and three derivatives."""
-    p = jnp.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-    return p, -z * p, (z * z - 1) * p, (3 - z * z) * z * p
-
-
-def _identity(z):
-    zero = jnp.zeros_like(z)
-    return z, jnp.ones_like(z), zero, zero, zero
-
-
-def _swish(z):
-    return leibniz(_identity(z), _sigmoid(z))
-
-
-def _gelu(z):
-    return leibniz(_identity(z), (jax.scipy.stats.norm.cdf(z), *_gauss(z)))
-
-
-def _erf(z):
-    y = math.sqrt(2) * z
-    return jax.lax.erf(z), *(2 * math.sqrt(2) ** k * d for k, d in enumerate(_gauss(y), start=1))
-
-
-def _elu(z, alpha=1.0, scale=1.0):
-    y = jnp.minimum(z, 0.0)
-    e, zero = scale * alpha * jnp.exp(y), jnp.zeros_like(z)
-    value = jnp.where(z > 0, scale * z, scale * alpha * jnp.expm1(y))
-    return value, jnp.where(z > 0, jnp.asarray(scale, z.dtype), e), *(3 * (jnp.where(z > 0, zero, e),))
-
-
-def _softsign(z):
-    r = 1 / (1 + jnp.abs(z))
-    side = jnp.where(z < 0, -1.0, 1.0).astype(z.dtype)
-    return z * r, r**2, -2 * side * r**3, 6 * r**4, -24 * side * r**5
-
-
-def _arctan(z):
-    r = 1 / (1 + z * z)
-    return (
-        jnp.arctan(z),
-        r,
-        -2 * z * r**2,
-        (6 * z * z - 2) * r**3,
-        24 * z * (1 - z * z) * r**4,
-    )
-
-
-def _hard_tanh(z):
-    zero = jnp.zeros_like(z)
-    return jnp.clip(z, -1.0, 1.0), jnp.where(jnp.abs(z) < 1, 1.0, zero), zero, zero, zero
+def _positive(name: str, value: object) -> float:
+    number = arguments.real_number(name, value)
+    if number <= 0:
+        raise ArgumentError(f"{name} must be a finite real number > 0; got {arguments.shown(value)}")
+    return number
 
 
 def _smooth(taylor, name, *, kinks=(), fn=None) -> Activation:
@@ -260,19 +200,14 @@ def _sin(frequency: object = 1.0) -> Activation:
         name="sin" if w == 1 else f"sin(frequency={w:g})",
         frequency=w,
         resolved=True,
-        taylor=lambda z: _sine_derivatives(z, w),
+        taylor=lambda z: families.sine(z, w),
         closed_form=functools.partial(sine_moments, frequency=w),
         slope_form=functools.partial(sine_slopes, frequency=w),
     )
 
 
-def _sine_derivatives(z, w):
-    s, c = jnp.sin(w * z), jnp.cos(w * z)
-    return s, w * c, -(w**2) * s, -(w**3) * c, w**4 * s
-
-
 def _erf_activation() -> Activation:
-    tabulated = _smooth(_erf, "erf")
+    tabulated = _smooth(families.erf, "erf")
     return dataclasses.replace(tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)))
 
 
@@ -293,34 +228,115 @@ def _mrepu(p: object = 2) -> Activation:
 
 
 def _elu_family(name: str, alpha: float, scale: float) -> Activation:
-    return _smooth(functools.partial(_elu, alpha=alpha, scale=scale), name, kinks=(0.0,))
+    return _smooth(functools.partial(families.elu, alpha=alpha, scale=scale), name, kinks=(0.0,))
+
+
+def _piecewise(name: str, kinks: tuple[float, ...], *pieces, fn: Function | None = None) -> Activation:
+    """Polynomials between the kinks; see `families.piecewise`."""
+    return _smooth(
+        functools.partial(families.piecewise, kinks=kinks, pieces=pieces), name, kinks=kinks, fn=fn
+    )
+
+
+_ZERO, _LINE, _ONE = (0.0, ()), (0.0, (0.0, 1.0)), (0.0, (1.0,))
+"""Pieces: 0, z and 1."""
+
+
+def _soft_shrink(lam: object = 0.5) -> Activation:
+    c = _positive("lam", lam)
+    return _piecewise(f"soft_shrink(lam={c:g})", (-c, c), (-c, (0.0, 1.0)), _ZERO, (c, (0.0, 1.0)))
+
+
+def _hard_shrink(lam: object = 0.5) -> Activation:
+    c = _positive("lam", lam)
+    fn = lambda z: jnp.where(jnp.abs(z) > c, z, 0.0)  # noqa: E731
+    return _piecewise(f"hard_shrink(lam={c:g})", (-c, c), _LINE, _ZERO, _LINE, fn=fn)
+
+
+def _celu(alpha: object = 1.0) -> Activation:
+    a = _positive("alpha", alpha)
+    return _smooth(functools.partial(families.celu, alpha=a), f"celu(alpha={a:g})", kinks=(0.0,))
+
+
+def _squareplus(b: object = 4.0) -> Activation:
+    c = _positive("b", b)
+    return _smooth(functools.partial(families.squareplus, b=c), f"squareplus(b={c:g})")
+
+
+def _snake(a: object = 1.0) -> Activation:
+    w = _positive("a", a)
+    return Activation(
+        lambda z: z + jnp.sin(w * z) ** 2 / w,
+        name=f"snake(a={w:g})",
+        taylor=functools.partial(families.snake, a=w),
+        closed_form=functools.partial(snake_moments, frequency=w),
+    )
 
 
 _SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
 
 _CATALOGUE: dict[str, Callable[..., Activation]] = {
     "perceptron": lambda: _homogeneous("perceptron", jnp.sign, degree=0, minus=-1.0),
-    "sigmoid": lambda: _smooth(_sigmoid, "sigmoid", fn=jax.nn.sigmoid),
-    "tanh": lambda: _smooth(_tanh, "tanh", fn=jnp.tanh),
+    "sigmoid": lambda: _smooth(families.sigmoid, "sigmoid", fn=jax.nn.sigmoid),
+    "tanh": lambda: _smooth(families.tanh, "tanh", fn=jnp.tanh),
     "sin": _sin,
     "relu": lambda: _homogeneous("relu", jax.nn.relu, degree=1),
     "leaky_relu": lambda slope=0.01: _rectified(f"leaky_relu(slope={slope:g})", slope),
     "prelu": lambda slope=0.25: _rectified(f"prelu(slope={slope:g})", slope),
-    "softplus": lambda: _smooth(_softplus, "softplus", fn=jax.nn.softplus),
-    "swish": lambda: _smooth(_swish, "swish", fn=jax.nn.swish),
-    "gelu": lambda: _smooth(_gelu, "gelu", fn=lambda z: jax.nn.gelu(z, approximate=False)),
+    "softplus": lambda: _smooth(families.softplus, "softplus", fn=jax.nn.softplus),
+    "swish": lambda: _smooth(families.swish, "swish", fn=jax.nn.swish),
+    "gelu": lambda: _smooth(families.gelu, "gelu", fn=lambda z: jax.nn.gelu(z, approximate=False)),
     "elu": lambda: _elu_family("elu", 1.0, 1.0),
     "selu": lambda: _elu_family("selu", *_SELU),
     "erf": _erf_activation,
     "mish": lambda: Activation(jax.nn.mish, (), "mish", resolved=True),
-    "softsign": lambda: _smooth(_softsign, "softsign", kinks=(0.0,)),
-    "arctan": lambda: _smooth(_arctan, "arctan", fn=jnp.arctan),
-    "hard_tanh": lambda: _smooth(_hard_tanh, "hard_tanh", kinks=(-1.0, 1.0)),
+    "softsign": lambda: _smooth(families.softsign, "softsign", kinks=(0.0,)),
+    "arctan": lambda: _smooth(families.arctan, "arctan", fn=jnp.arctan),
+    "hard_tanh": lambda: _piecewise("hard_tanh", (-1.0, 1.0), (0.0, (-1.0,)), _LINE, _ONE),
     "linear": lambda: _homogeneous("linear", lambda z: z, degree=1, minus=-1.0),
     "repu": _repu,
     "mrepu": _mrepu,
+    "squared_relu": lambda: _homogeneous("squared_relu", lambda z: jnp.maximum(z, 0.0) ** 2, degree=2),
+    "relu6": lambda: _piecewise("relu6", (0.0, 6.0), _ZERO, _LINE, (0.0, (6.0,)), fn=jax.nn.relu6),
+    "hard_sigmoid": lambda: _piecewise(
+        "hard_sigmoid", (-3.0, 3.0), _ZERO, (0.0, (0.5, 1 / 6)), _ONE, fn=jax.nn.hard_sigmoid
+    ),
+    "hard_swish": lambda: _piecewise(
+        "hard_swish", (-3.0, 3.0), _ZERO, (0.0, (0.0, 0.5, 1 / 6)), _LINE, fn=jax.nn.hard_swish
+    ),
+    "soft_shrink": _soft_shrink,
+    "hard_shrink": _hard_shrink,
+    "sparse_plus": lambda: _piecewise(
+        "sparse_plus", (-1.0, 1.0), _ZERO, (-1.0, (0.0, 0.0, 0.25)), _LINE, fn=jax.nn.sparse_plus
+    ),
+    "sparse_sigmoid": lambda: _piecewise(
+        "sparse_sigmoid", (-1.0, 1.0), _ZERO, (-1.0, (0.0, 0.5)), _ONE, fn=jax.nn.sparse_sigmoid
+    ),
+    "celu": _celu,
+    "squareplus": _squareplus,
+    "quick_gelu": lambda: _smooth(families.quick_gelu, "quick_gelu"),
+    "gelu_tanh": lambda: _smooth(families.gelu_tanh, "gelu_tanh"),
+    "log_sigmoid": lambda: _smooth(families.log_sigmoid, "log_sigmoid", fn=jax.nn.log_sigmoid),
+    "snake": _snake,
 }
-_ALIASES = {"silu": "swish", "sine": "sin", "identity": "linear", "sign": "perceptron", "atan": "arctan"}
+_ALIASES = {
+    "silu": "swish",
+    "sine": "sin",
+    "identity": "linear",
+    "sign": "perceptron",
+    "atan": "arctan",
+    "soft_sign": "softsign",
+    "hard_silu": "hard_swish",
+    "hardtanh": "hard_tanh",
+    "softshrink": "soft_shrink",
+    "hardshrink": "hard_shrink",
+    "gelu_new": "gelu_tanh",
+    "relu2": "squared_relu",
+}
+_NOT_ELEMENTWISE = (
+    *("softmax", "log_softmax", "softmin", "sparsemax", "logsumexp", "standardize"),
+    *("maxout", "crelu", "glu", "bilinear", "reglu", "geglu", "swiglu"),
+)
 
 
 def activation_names() -> tuple[str, ...]:
@@ -337,7 +353,10 @@ def activation(name: str, **parameters) -> Activation:
     """The catalogued activation of that name, the same object each time.
 
     Parameters: `sin(frequency=1)`, `leaky_relu(slope=0.01)`, `prelu(slope=0.25)`, `repu(p=2)`,
-    `mrepu(p=2)` = z·max(0, z+1)ᵖ. `gelu` is the exact one, `perceptron` the sign.
+    `mrepu(p=2)` = z·max(0, z+1)ᵖ, `celu(alpha=1)`, `soft_shrink(lam=0.5)`, `hard_shrink(lam=0.5)`,
+    `squareplus(b=4)`, `snake(a=1)` = z + sin²(az)/a. `gelu` is the exact one, zΦ(z), and `gelu_tanh` its
+    approximation, which is what `jax.nn.gelu` computes unless it is told `approximate=False` (they are up to
+    5e-4 apart). `perceptron` is the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)².
 
     Raises TypeError if the name is not text or a parameter is unknown, ValueError if the name or a
     parameter's value is; near names are listed.
@@ -346,6 +365,11 @@ def activation(name: str, **parameters) -> Activation:
         raise TypeError(f"the activation's name must be text; got {arguments.shown(name)}")
     key = name.strip().lower().replace("-", "_")
     key = _ALIASES.get(key, key)
+    if key in _NOT_ELEMENTWISE:
+        raise ValueError(
+            f"{name!r} is no function of one number: it mixes the entries of a layer, and this theory is of "
+            "activations that act on each entry alone"
+        )
     if key not in _CATALOGUE:
         near = difflib.get_close_matches(key, [*_CATALOGUE, *_ALIASES], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
@@ -372,7 +396,8 @@ def activation(name: str, **parameters) -> Activation:
 
 @functools.lru_cache(maxsize=512)
 def _wrapped(fn: Function) -> Activation:
-    return Activation(fn)
+    # by its own name it would pass for the exact one
+    return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)
 
 
 def as_activation(act: "str | Activation | Function") -> Activation:

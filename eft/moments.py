@@ -74,6 +74,37 @@ def sine_moments(K: jax.Array, *, frequency: float = 1.0) -> Moments:
     )
 
 
+_SIN8 = (35, 84, 126, 140, 133, 112, 84, 56, 35, 20, 10, 4, 1)
+"""Coefficients of 128⟨sin⁸⟩/(1−q)⁴ in q."""
+
+_VAR_SIN4 = (17, 60, 106, 132, 131, 112, 84, 56, 35, 20, 10, 4, 1)
+"""And of 128 Var(sin⁴)/(1−q)⁴."""
+
+
+def snake_moments(K: jax.Array, *, frequency: float = 1.0) -> Moments:
+    """σ = z + s, s = sin²(az)/a. Odd powers of z drop out; with q = e^{−2a²K} and S = ⟨s²⟩:
+
+    S = (1−q)²(3+2q+q²)/8a², S′ = q − q⁴, g = K + S, ⟨σ⁴⟩ = 3K² + 6KS + 12K²S′ + ⟨s⁴⟩, ⟨σ′²⟩ = 1 + (1−q⁴)/2.
+    """
+    a = frequency
+    q, r = jnp.exp(-2 * a * a * K), -jnp.expm1(-2 * a * a * K)
+
+    def fourth(coefficients):
+        # all coefficients are positive: nothing cancels
+        return (r / a) ** 4 * functools.reduce(lambda sum, c: sum * q + c, reversed(coefficients)) / 128
+
+    S, dS = (r / a) ** 2 * (3 + q * (2 + q)) / 8, q * r * (1 + q * (1 + q))
+    return _exact(
+        K,
+        K + S,
+        3 * K * K + 6 * K * S + 12 * K * K * dS + fourth(_SIN8),
+        2 * K * K + 4 * K * S + 12 * K * K * dS + fourth(_VAR_SIN4),
+        1 + dS,
+        1 - jnp.expm1(-8 * a * a * K) / 2,
+        -2 * a * a * q * (1 - 4 * q**3),
+    )
+
+
 def erf_moments(K: jax.Array, by_table: Moments) -> Moments:
     """σ = erf z: g = (2/π) arcsin(2K/(1+2K)), ⟨σ′²⟩ = (4/π)/√(1+4K), g′ = ⟨σ′²⟩/(1+2K); ⟨σ⁴⟩ from the table.
 

@@ -132,6 +132,43 @@ def tanh_ramp(c):
     return piece
 
 
+def shifted(c, piece):
+    """piece(z − c)."""
+    return lambda z: piece(z - c)
+
+
+def sixth(z):
+    """(z + 3) / 6."""
+    return (z + 3) / 6, mpf(1) / 6, mpf(0)
+
+
+def squareplus(z):
+    """(z + sqrt(z^2 + 4)) / 2."""
+    r = mp.sqrt(z * z + 4)
+    return (z + r) / 2, (1 + z / r) / 2, 2 / r**3
+
+
+def quick_gelu(z):
+    """z sigmoid(1.702 z)."""
+    b = mpf(1.702)
+    s, d, d2 = sigmoid(b * z)
+    return z * s, s + b * z * d, 2 * b * d + b * b * z * d2
+
+
+def gelu_tanh(z):
+    """z (1 + tanh y) / 2, y = sqrt(2 / pi) (z + 0.044715 z^3)."""
+    a, b = mp.sqrt(2 / mp.pi), mpf(0.044715)
+    y, y1, y2 = 2 * a * (z + b * z**3), 2 * a * (1 + 3 * b * z * z), 12 * a * b * z
+    s, d, d2 = sigmoid(y)
+    return z * s, s + z * d * y1, 2 * d * y1 + z * (d2 * y1**2 + d * y2)
+
+
+def log_sigmoid(z):
+    """-log(1 + e^-z)."""
+    f, d, d2 = softplus(-z)
+    return -f, d, -d2
+
+
 def smooth(piece):
     """An activation without kinks."""
     return (), (piece,)
@@ -164,6 +201,23 @@ ACTIVATIONS = {
     "arctan": smooth(arctan),
     "hard_tanh": ((mpf(-1), mpf(1)), (line(0, -1), line(1), line(0, 1))),
     "linear": smooth(line(1)),
+    "squared_relu": kinked(0, line(0), power(2)),
+    "relu6": ((mpf(0), mpf(6)), (line(0), line(1), line(0, 6))),
+    "hard_sigmoid": ((mpf(-3), mpf(3)), (line(0), sixth, line(0, 1))),
+    "hard_swish": (
+        (mpf(-3), mpf(3)),
+        (line(0), lambda z: (z * (z + 3) / 6, (2 * z + 3) / 6, mpf(1) / 3), line(1)),
+    ),
+    "sparse_plus": (
+        (mpf(-1), mpf(1)),
+        (line(0), shifted(-1, lambda y: (y * y / 4, y / 2, mpf(0.5))), line(1)),
+    ),
+    "sparse_sigmoid": ((mpf(-1), mpf(1)), (line(0), line(0.5, 0.5), line(0, 1))),
+    "celu": kinked(0, exponential(mpf(1)), line(1)),
+    "squareplus": smooth(squareplus),
+    "quick_gelu": smooth(quick_gelu),
+    "gelu_tanh": smooth(gelu_tanh),
+    "log_sigmoid": smooth(log_sigmoid),
     "repu_2": kinked(0, line(0), power(2)),
     "repu_3": kinked(0, line(0), power(3)),
     "mrepu_1": kinked(-1, line(0), shifted_power(1)),
@@ -172,6 +226,15 @@ ACTIVATIONS = {
     "user_kink_m1": kinked(-1, tanh, tanh_ramp(-1)),
     "user_kink_0p3": kinked(0.3, tanh, tanh_ramp(mpf(0.3))),
     "user_kink_1e3": kinked(1000, tanh, tanh_ramp(1000)),
+}
+
+
+# Parts of F next to 0 that <F He_4> does not see, and in which its exponentially small rest would drown.
+CORES = {
+    "hard_tanh": lambda z: z * z,
+    "relu6": lambda z: z * z if z > 0 else mpf(0),
+    "hard_sigmoid": lambda z: sixth(z)[0] ** 2,
+    "sparse_sigmoid": lambda z: line(0.5, 0.5)(z)[0] ** 2,
 }
 
 
@@ -230,8 +293,7 @@ def nodes(route, kinks):
 def samples(name, route):
     """Per segment, lists over the nodes of F, F^2, sigma'^2, and what the route needs for dg and d2g."""
     kinks, pieces = ACTIVATIONS[name]
-    # He_4 is orthogonal to z^2, in which the e^(-1/2K) curvature of hard_tanh would otherwise drown.
-    core = 1 if name == "hard_tanh" else 0
+    core = CORES.get(name)
     rows = []
     for _, i, rule in nodes(route, kinks):
         row = []
@@ -239,7 +301,7 @@ def samples(name, route):
             f, f1, f2 = pieces[i](z)
             F, z2, s2 = f * f, z * z, f1 * f1
             if route == ROUTES[0]:
-                D1, D2 = F, F - core * z2
+                D1, D2 = F, F - core(z) if core else F
                 row.append((F, F * F, s2, D1, D2, abs(D2)))
             else:
                 zF1, z2F2 = 2 * f * f1 * z, 2 * (s2 + f * f2) * z2

@@ -1,19 +1,23 @@
 """The catalogue: every name works, knows its kinks, its degree and its derivatives."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from people_verdicts import relative_errors, table
 
 import eft
 from eft.activations import as_activation
 from eft.derivatives import nested_derivatives
+from eft.gaussian import tolerance
 
 NAMES = eft.activation_names()
 EXPECTED = (
     "perceptron sigmoid tanh sin relu leaky_relu prelu softplus swish gelu elu selu erf mish softsign arctan "
-    "hard_tanh linear repu mrepu"
+    "hard_tanh linear repu mrepu squared_relu relu6 hard_sigmoid hard_swish soft_shrink hard_shrink "
+    "sparse_plus sparse_sigmoid celu squareplus quick_gelu gelu_tanh log_sigmoid snake"
 )
 
 
@@ -56,6 +60,20 @@ def test_values_of_the_definition(name):
         "linear": z,
         "repu": np.maximum(z, 0) ** 2,
         "mrepu": z * np.maximum(z + 1, 0) ** 2,
+        "squared_relu": np.maximum(z, 0) ** 2,
+        "relu6": np.clip(z, 0, 6),
+        "hard_sigmoid": np.clip(z + 3, 0, 6) / 6,
+        "hard_swish": z * np.clip(z + 3, 0, 6) / 6,
+        "soft_shrink": np.sign(z) * np.maximum(np.abs(z) - 0.5, 0),
+        "hard_shrink": np.where(np.abs(z) > 0.5, z, 0),
+        "sparse_plus": np.where(z < 1, np.maximum(z + 1, 0) ** 2 / 4, z),
+        "sparse_sigmoid": np.clip(z + 1, 0, 2) / 2,
+        "celu": np.where(z > 0, z, np.exp(np.minimum(z, 0)) - 1),
+        "squareplus": (z + np.sqrt(z * z + 4)) / 2,
+        "quick_gelu": z / (1 + np.exp(-1.702 * z)),
+        "gelu_tanh": z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))) / 2,
+        "log_sigmoid": -np.log1p(np.exp(-z)),
+        "snake": z + np.sin(z) ** 2,
     }
     np.testing.assert_allclose(eft.activation(name)(jnp.asarray(z)), by_hand[name], rtol=1e-12, atol=1e-15)
 
@@ -97,3 +115,89 @@ def test_a_function_is_wrapped_once():
     assert as_activation(f) is as_activation(f)
     assert as_activation("tanh") is eft.activation("tanh")
     assert as_activation(f).name == "<lambda>"
+
+
+SHIPPED = {
+    "relu": jax.nn.relu,
+    "relu6": jax.nn.relu6,
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "sparse_plus": jax.nn.sparse_plus,
+    "sparse_sigmoid": jax.nn.sparse_sigmoid,
+    "soft_sign": jax.nn.soft_sign,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.swish,
+    "log_sigmoid": jax.nn.log_sigmoid,
+    "leaky_relu": jax.nn.leaky_relu,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
+    "hard_silu": jax.nn.hard_silu,
+    "hard_swish": jax.nn.hard_swish,
+    "hard_tanh": jax.nn.hard_tanh,
+    "elu": jax.nn.elu,
+    "celu": jax.nn.celu,
+    "selu": jax.nn.selu,
+    "gelu_tanh": jax.nn.gelu,
+    "squareplus": jax.nn.squareplus,
+    "mish": jax.nn.mish,
+    "identity": jax.nn.identity,
+    "tanh": jax.nn.tanh,
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_what_jax_ships_has_its_name(name):
+    """At any z, and with the derivatives that are written by hand."""
+    z = jnp.linspace(-9.03, 9.01, 501)
+    act = eft.activation(name)
+    # 1 + tanh in jax.nn.gelu cancels far to the left
+    for value in (act(z), act.derivatives(z)[0]):
+        np.testing.assert_allclose(value, SHIPPED[name](z), rtol=1e-13, atol=5e-15)
+
+
+def test_gelu_is_the_exact_one():
+    z = jnp.linspace(-4.0, 4.0, 801)
+    apart = jnp.abs(eft.activation("gelu")(z) - jax.nn.gelu(z))
+    assert 4e-4 < apart.max() < 5e-4
+    assert as_activation(jax.nn.gelu) is eft.activation("gelu_tanh")
+
+
+@pytest.mark.parametrize("name", ["glu", "SwiGLU", "softmax", "log-softmax", "maxout"])
+def test_what_is_not_elementwise_is_refused_by_name(name):
+    with pytest.raises(ValueError, match=f"{name}.*each entry alone"):
+        eft.activation(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [("celu", "alpha"), ("soft_shrink", "lam"), ("hard_shrink", "lam"), ("squareplus", "b"), ("snake", "a")],
+)
+def test_parameters_are_positive(name, parameter):
+    for value in (0, -1.0, np.nan, np.inf):
+        with pytest.raises(ValueError, match=parameter):
+            eft.activation(name, **{parameter: value})
+    z = jnp.array([-3.0, -0.6, 0.3, 2.0])
+    act = eft.activation(name, **{parameter: 0.7})
+    assert "0.7" in act.name
+    assert not np.allclose(act(z), eft.activation(name)(z))
+    for given_, nested in zip(act.derivatives(z), nested_derivatives(act.fn, z), strict=True):
+        np.testing.assert_allclose(given_, nested, rtol=1e-9, atol=1e-11)
+
+
+SAME = (
+    "hard_swish hard_sigmoid relu6 squared_relu soft_shrink hard_shrink squareplus quick_gelu gelu_tanh snake"
+)
+NAMED = {name: (name, {}) for name in SAME.split()} | {
+    "celu": ("celu", {"alpha": 2.0}),
+    "snake_5": ("snake", {"a": 5}),
+}
+
+
+@pytest.mark.parametrize("key", NAMED)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_moments_of_named_activations(key, dtype):
+    """Against `people.csv`: all K at once, closed forms and tables."""
+    name, parameters = NAMED[key]
+    moments = eft.activation(name, **parameters).moments(jnp.asarray(table()[key]["K"], dtype))
+    for q, field in {"g": "g", "var": "var", "dg": "dg", "s2": "slope2", "d2g": "d2g"}.items():
+        assert relative_errors(key, q, getattr(moments, field), dtype).max() <= tolerance(dtype), q
+    assert (moments.error <= tolerance(dtype)).all()

@@ -41,7 +41,23 @@ CLASSES = {
     "linear": SCALE_INVARIANT,
     "repu": NONE,
     "mrepu": ZERO,
+    "squared_relu": NONE,
+    "relu6": FLAT,
+    "hard_sigmoid": NONE,
+    "hard_swish": HALF_STABLE,
+    "soft_shrink": NONE,
+    "hard_shrink": NONE,
+    "sparse_plus": NONE,
+    "sparse_sigmoid": NONE,
+    "celu": HALF_INTEGER,
+    "squareplus": NONE,
+    "quick_gelu": HALF_STABLE,
+    "gelu_tanh": HALF_STABLE,
+    "log_sigmoid": NONE,
+    "snake": HALF_STABLE,
 }
+UNDERFLOWS = {"soft_shrink"}
+"""χ∥ and χ⊥ fall below the smallest number as K → 0, and that their ratio stays below 1 is not known."""
 
 # name, field, value: PDLT ch. 5; for ELU, softsign and SELU from the one-sided Taylor series
 NUMBERS = [
@@ -73,7 +89,8 @@ def test_the_catalogue_is_classified_in_time():
     found = {name: classify(name) for name in eft.activation_names()}
     took = time.process_time() - started
     assert {name: u.kind for name, u in found.items()} == CLASSES
-    assert all(u.sure and u.reason and u.advice for u in found.values())
+    assert {name for name, u in found.items() if not u.sure} == UNDERFLOWS
+    assert all(u.reason and u.advice for u in found.values())
     assert all(u.kind in KINDS for u in found.values())
     assert took < 20
 
@@ -81,6 +98,12 @@ def test_the_catalogue_is_classified_in_time():
 @pytest.mark.parametrize(("name", "field", "value"), NUMBERS)
 def test_published_numbers(name, field, value):
     np.testing.assert_allclose(getattr(classify(name), field), value, rtol=PUBLISHED)
+
+
+def test_snake_in_closed_form():
+    """χ∥ = χ⊥ where 1 + q − q⁴ = 1 + (1 − q⁴)/2, q = e^{−2K}."""
+    q = min(r.real for r in np.roots([1, 0, 0, -2, 1]) if abs(r.imag) < 1e-12 and 0 < r.real < 0.99)
+    np.testing.assert_allclose(classify("snake").K, -np.log(q) / 2, rtol=1e-10)
 
 
 def test_mish_to_the_digits_that_are_known():

@@ -116,7 +116,7 @@ def test_never_nan(name, cw):
         for field, values in flow._asdict().items():
             assert not np.isnan(values).any(), (field, settings)
         assert ((flow.K >= 0) & (flow.K <= HUGE)).all()
-        if name != "perceptron":
+        if name not in ("perceptron", "hard_shrink"):  # they jump
             assert np.isfinite(flow.chi_perp).all()
 
 
