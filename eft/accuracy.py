@@ -1,9 +1,9 @@
 """How far the expectations from a table are right, at every scale K: measured when the table is made.
 
 Six rules, whose nodes lie a sixth of a step apart, are compared on a grid of K. One of them, or the mean of
-two or three, is used where that agrees with the mean of all; else all six are, or 24. The error of a rule with
-nodes h/m apart falls as e^{−cm/h} where σ is analytic, and as 1/m² or slower at a kink that nobody declared:
-twice as many nodes divide it by the same number, or a larger one, each time.
+two or three, is used where that agrees with the mean of all; else all six are, or 24. The error of a rule
+with nodes h/m apart falls as e^{−cm/h} where σ is analytic, and as 1/m² or slower at a kink that nobody
+declared: twice as many nodes divide it by the same number, or a larger one, each time.
 """
 
 from collections.abc import Callable
@@ -38,12 +38,12 @@ SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW = range(1, 6)
 
 CAUSES = {
     SPREAD: "the function varies on a scale that the quadrature does not resolve there (a fast oscillation, "
-    "rounding inside of it, or a kink that is neither declared nor found; eft.Activation(fn, kinks=...) declares)",
+    "rounding inside of it, or a kink that was not found: eft.Activation(fn, kinks=...) declares it)",
     SLOPE: "the function's derivative in JAX is not the slope of its values (a straight-through or custom "
     "gradient, or a jump that is neither declared nor found)",
     BEYOND: "the function has more kinks than are looked after",
-    EDGE: "the function's slope grows without bound at a kink away from 0, next to which floating-point numbers "
-    "are too coarse",
+    EDGE: "the function's slope grows without bound at a kink away from 0, where floating-point numbers are "
+    "too coarse",
     OVERFLOW: "the function, a power or a derivative of it is not a finite number as far out as the Gaussian "
     "reaches",
 }

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from jax.core import Tracer
 
 from eft import arguments, families
 from eft.accuracy import Accuracy
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.derivatives import Function, nested_derivatives
 from eft.elementwise import checked_function, evaluated
 from eft.fingerprint import fingerprint
@@ -67,7 +69,7 @@ class Activation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
         if not isinstance(self.name, str):
-            raise TypeError(f"name must be text; got {arguments.shown(self.name)}")
+            raise ArgumentTypeError(f"name must be text; got {arguments.shown(self.name)}")
         if not self.name:
             object.__setattr__(self, "name", str(getattr(self.fn, "__name__", type(self.fn).__name__)))
         if not self.resolved:
@@ -151,7 +153,7 @@ def _check_function(fn: object) -> None:
     bad = ~np.isfinite(np.asarray(values))
     if bad.any():
         at = int(bad.argmax())
-        raise ValueError(f"the activation must be finite on [-8, 8]; at z = {z[at]:g} it is {values[at]}")
+        raise ArgumentError(f"the activation must be finite on [-8, 8]; at z = {z[at]:g} it is {values[at]}")
 
 
 # --- the catalogue ------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def _rectified(name: str, slope: object) -> Activation:
 def _sin(frequency: object = 1.0) -> Activation:
     w = arguments.real_number("frequency", frequency)
     if w == 0:
-        raise ValueError("frequency must be a finite real number other than 0; got 0")
+        raise ArgumentError("frequency must be a finite real number other than 0; got 0")
     return Activation(
         lambda z: jnp.sin(w * z),
         name="sin" if w == 1 else f"sin(frequency={w:g})",
@@ -362,18 +364,18 @@ def activation(name: str, **parameters) -> Activation:
     parameter's value is; near names are listed.
     """
     if not isinstance(name, str):
-        raise TypeError(f"the activation's name must be text; got {arguments.shown(name)}")
+        raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")
     key = name.strip().lower().replace("-", "_")
     key = _ALIASES.get(key, key)
     if key in _NOT_ELEMENTWISE:
-        raise ValueError(
+        raise ArgumentError(
             f"{name!r} is no function of one number: it mixes the entries of a layer, and this theory is of "
             "activations that act on each entry alone"
         )
     if key not in _CATALOGUE:
         near = difflib.get_close_matches(key, [*_CATALOGUE, *_ALIASES], n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ValueError(
+        raise ArgumentError(
             f"unknown activation {name!r}; {hint}Known are {', '.join(_CATALOGUE)}, "
             "and any function of an array, through eft.Activation(fn, kinks=(...))"
         )
@@ -381,7 +383,7 @@ def activation(name: str, **parameters) -> Activation:
     for parameter, value in parameters.items():
         if parameter not in allowed:
             known = ", ".join(allowed) or "no parameters"
-            raise TypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
+            raise ArgumentTypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
         if parameter != "p":
             arguments.real_number(parameter, value)
     try:
@@ -389,7 +391,7 @@ def activation(name: str, **parameters) -> Activation:
     except TypeError as error:
         if "unhashable" not in str(error):
             raise
-        raise TypeError(
+        raise ArgumentTypeError(
             f"the parameters of {key} must be plain numbers; got {arguments.shown(parameters)}"
         ) from None
 
@@ -407,7 +409,7 @@ def as_activation(act: "str | Activation | Function") -> Activation:
     if isinstance(act, str):
         return activation(act)
     if not callable(act):
-        raise TypeError(
+        raise ArgumentTypeError(
             "act must be the name of an activation, an eft.Activation or a function of an array; "
             f"got {arguments.shown(act)}"
         )
@@ -422,5 +424,7 @@ def as_activation(act: "str | Activation | Function") -> Activation:
 def as_activations(acts: "Sequence[str | Activation | Function]") -> tuple[Activation, ...]:
     """Several, from any sequence of what `as_activation` takes."""
     if isinstance(acts, str | Activation) or not isinstance(acts, Sequence) or not len(acts):
-        raise TypeError(f"acts must be a non-empty sequence of activations; got {arguments.shown(acts)}")
+        raise ArgumentTypeError(
+            f"acts must be a non-empty sequence of activations; got {arguments.shown(acts)}"
+        )
     return tuple(map(as_activation, acts))

@@ -1,4 +1,4 @@
-"""An activation as the theory needs it: with the kinks that were not declared, and kept by what it computes."""
+"""An activation as the theory needs it: with the kinks that nobody declared, kept by what it computes."""
 
 import copy
 from collections import OrderedDict

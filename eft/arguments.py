@@ -74,7 +74,9 @@ def real_array(name: str, value: object) -> jax.Array:
         whole, real = (jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
     except Exception as error:
         large = isinstance(error, OverflowError)
-        kind, allowed = (ArgumentError, "within the float range") if large else (ArgumentTypeError, "a real number")
+        kind, allowed = (
+            (ArgumentError, "within the float range") if large else (ArgumentTypeError, "a real number")
+        )
         raise kind(f"{name} must be {allowed}, or an array of such; got {shown(value)}") from None
     if not (whole or real):
         raise ArgumentTypeError(f"{name} must be real; got {array.dtype}: {shown(value)}")

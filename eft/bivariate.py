@@ -17,6 +17,7 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.limits import jump_at, sides
 from eft.rules import graded
@@ -53,7 +54,7 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     }
     K1_, K2_, gap_ = arguments.broadcast(given)
     if not isinstance(gap_, Tracer) and (np.asarray(gap_) > 2).any():
-        raise ValueError(f"gap = 1 − ρ must be ≥ 0 and ≤ 2; got {float(gap_.max())}")
+        raise ArgumentError(f"gap = 1 − ρ must be ≥ 0 and ≤ 2; got {float(gap_.max())}")
     a, b = jnp.sqrt(K1_), jnp.sqrt(K2_)
     return _pair_moments(act, a, b, a - b, gap_)
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.expansion import Expansion, in_units, powers
 from eft.moments import odd_factorial
 from eft.taylor import times
@@ -60,7 +61,7 @@ def at_width(series: object, n: object) -> Sum:
         return _sum_of_cumulants(series, _width(n, series.K.shape, "the layers of series"))
     s = arguments.real_array("series", series)
     if s.ndim < 1 or s.shape[-1] < 1:
-        raise ValueError(f"series must have a last axis over powers of 1/n; got shape {s.shape}")
+        raise ArgumentError(f"series must have a last axis over powers of 1/n; got shape {s.shape}")
     return _sum(s, _width(n, s.shape[:-1], "the axes of series before the last"))
 
 
@@ -68,11 +69,11 @@ def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
     """n at the shape to which it broadcasts against that of the series."""
     width = arguments.real_array("n", n)
     if not isinstance(width, Tracer) and not (np.asarray(width) >= 1).all():
-        raise ValueError(f"n must be ≥ 1; got {arguments.shown(n)}")
+        raise ArgumentError(f"n must be ≥ 1; got {arguments.shown(n)}")
     try:
         return jnp.broadcast_to(width, jnp.broadcast_shapes(shape, width.shape))
     except ValueError:
-        raise ValueError(f"n must broadcast against {axes}, {shape}; got {width.shape}") from None
+        raise ArgumentError(f"n must broadcast against {axes}, {shape}; got {width.shape}") from None
 
 
 @jax.jit
@@ -126,7 +127,7 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
     Raises TypeError or ValueError unless the powers are integers ≥ 1.
     """
     if isinstance(powers, str) or not isinstance(powers, Sequence) or not len(powers):
-        raise TypeError(f"powers must be a sequence of integers ≥ 1; got {arguments.shown(powers)}")
+        raise ArgumentTypeError(f"powers must be a sequence of integers ≥ 1; got {arguments.shown(powers)}")
     given = [arguments.positive_int(f"powers[{i}]", a) for i, a in enumerate(powers)]
     zero = jnp.zeros_like(e.G)
     if any(a % 2 for a in given):

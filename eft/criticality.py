@@ -86,7 +86,7 @@ def classify(act: "str | Activation | Function") -> Universality:
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
     K* > 0 are the sign changes of χ∥ − χ⊥ over K from 1e-16 to 1e16 that exceed its rounding error; K*,
-    C_W and C_b are right to about 1e-13 relative. All is computed in float64, also where that is switched off.
+    C_W and C_b are right to about 1e-13 relative: all is computed in float64, also where that is off.
 
     `act`: a name, an Activation or any function; kinks that were not declared are looked for. Where
     something is left open, `sure` is false and `notes` say what.

@@ -1,4 +1,4 @@
-"""σ and its derivatives at any number of z: JAX's where they are numbers, from values of σ where they are not.
+"""σ and its derivatives at any number of z: JAX's where they are numbers, else from values of σ.
 
 Functions are often written so that their value is fine and its derivative is not: z/(1+e^{−z}) divides ∞ by
 ∞² at large −z, max(z, 0)^{3/2} takes 0·0^{−1/2} at z < 0. There σ is interpolated by a polynomial between
@@ -57,7 +57,7 @@ def is_traced(fn: Function) -> bool:
 class Sampler:
     """z → (σ, σ′, …) as float64 NumPy arrays of z's shape, whatever the precision in use; compiled once.
 
-    `derivatives` gives σ and its derivatives, of which those that are no numbers though σ is one are replaced.
+    `derivatives` gives σ and its derivatives; those that are no numbers, though σ is one, are replaced.
     """
 
     def __init__(self, derivatives: Callable[[jax.Array], tuple[jax.Array, ...]], cuts: tuple[float, ...]):
@@ -86,7 +86,7 @@ class Sampler:
         return tuple(d.reshape(-1, *z.shape))
 
     def _from_values(self, z: np.ndarray, ends: np.ndarray, orders: int) -> np.ndarray:
-        """σ′, σ″, … by polynomials, each on the longest interval on which one describes σ; nan if none does."""
+        """σ′, σ″, … by polynomials, each on the longest interval that one describes; nan if none does."""
         panel = np.searchsorted(ends, z, side="right")
         low, high = ends[panel - 1], ends[panel]
         x = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)

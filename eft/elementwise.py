@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, TracerBoolConversionError
 
 from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
 
 LOW, HIGH, POINTS = -7.3, 8.1, 257
 """Where a function is looked at. Not about 0: of a symmetric array a sum and a mean vanish."""
@@ -27,22 +28,22 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
     `single`: it must return one array; otherwise also a pytree of arrays.
     """
     if not callable(f):
-        raise TypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
+        raise ArgumentTypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
     if isinstance(f, np.ufunc):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name} must be a JAX function of an array; use jnp.{f.__name__} in place of np.{f.__name__}"
         )
     for shape in ((), (2, 3)):
         out = _shapes(f, shape, dtype, name)
         leaves = jax.tree.leaves(out)
         if single and leaves and not isinstance(out, jax.ShapeDtypeStruct):
-            raise TypeError(f"{name} must return one array; it returned a {type(out).__name__}")
+            raise ArgumentTypeError(f"{name} must return one array; it returned a {type(out).__name__}")
         if not leaves or any(leaf.shape != shape for leaf in leaves):
             got = [leaf.shape for leaf in leaves]
-            raise ValueError(f"{name} must be elementwise: an array of shape {shape} gave shape {got}")
+            raise ArgumentError(f"{name} must be elementwise: an array of shape {shape} gave shape {got}")
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
             got = [str(leaf.dtype) for leaf in leaves]
-            raise TypeError(f"{name} must return real floating-point numbers; it returned {got}")
+            raise ArgumentTypeError(f"{name} must return real floating-point numbers; it returned {got}")
     _compare(f, dtype, name)
 
 
@@ -58,7 +59,7 @@ def _shapes(f: Callable, shape: tuple[int, ...], dtype, name: str) -> Any:
         return jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct(shape, dtype))
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0]
-        raise TypeError(
+        raise ArgumentTypeError(
             f"{name} must be a JAX function of an array{_hint(f, error)}; on a {dtype} array of shape "
             f"{shape} it raised {type(error).__name__}: {said}"
         ) from error
@@ -98,7 +99,7 @@ def _compare(f: Callable, dtype, name: str) -> None:
             same = _same(value[:k], other, below[:k], above[:k])
             if not same.all():
                 i = int(np.argmin(same))
-                raise ValueError(
+                raise ArgumentError(
                     f"{name} must be elementwise, so that f of an array is f of each element; of "
                     f"z = {mixed[i]:.6g} it made {value[i]:.12g} in one and {other[i]:.12g} in another. "
                     "A mean, a norm, a sort or a random mask over an array cannot be an activation."

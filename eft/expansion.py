@@ -16,6 +16,7 @@ import numpy as np
 from eft import arguments, taylor
 from eft.activations import Activation, moments
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.flow import MAX_NUMBERS, kernel_flow
 from eft.gaussian import Function
 from eft.taylor import Source, cumulants, times
@@ -125,7 +126,9 @@ def expand(
     numbers = (2 * order + 1) * (order + 1)
     size = _size(depth, cw, cb, x2 if K1 is None else K1)
     if size * numbers > MAX_NUMBERS:
-        raise ValueError(f"depth × batch must be ≤ {MAX_NUMBERS // numbers:,} at order {order}; got {size:,}")
+        raise ArgumentError(
+            f"depth × batch must be ≤ {MAX_NUMBERS // numbers:,} at order {order}; got {size:,}"
+        )
     flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
     shape, dtype = flow.K.shape, flow.K.dtype
     n = None

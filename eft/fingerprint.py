@@ -17,9 +17,9 @@ ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 def fingerprint(fn: Any) -> tuple | None:
-    """A key of the operations and numbers of an elementwise function; None if it closes over traced values.
+    """A key of the operations and numbers of a function; None if it closes over traced values.
 
-    Where the function has a derivative rule of its own, which cannot be read, its identity is part of the key.
+    Where it has a derivative rule of its own, which cannot be read, its identity is part of the key.
     """
     closed = jax.make_jaxpr(lambda z: fn(z))(0.0)
     if any(isinstance(value, Tracer) for value in closed.consts):

@@ -14,6 +14,7 @@ from eft import arguments
 from eft.accuracy import Accuracy, cause_at
 from eft.activations import Activation, as_activations, moments
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.gaussian import Function, QuadratureWarning, tolerance
 
 MAX_NUMBERS = 2**28
@@ -79,7 +80,7 @@ def kernel_flow(
         given["K1"] = arguments.nonnegative("K1", K1)
     cw_, cb_, first = arguments.broadcast(given)
     if cw_.size * depth > MAX_NUMBERS:
-        raise ValueError(
+        raise ArgumentError(
             f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
             f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
         )

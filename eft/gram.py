@@ -11,6 +11,7 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentError
 from eft.bivariate import closed_form
 from eft.flow import kernel_flow
 from eft.gaussian import Function
@@ -104,7 +105,7 @@ def gram_flow(
     rows = checked_inputs("X", X)
     columns = rows if X2 is None else checked_inputs("X2", X2)
     if rows.shape[1] != columns.shape[1]:
-        raise ValueError(f"X and X2 must have the same n0; got shapes {rows.shape} and {columns.shape}")
+        raise ArgumentError(f"X and X2 must have the same n0; got shapes {rows.shape} and {columns.shape}")
     dtype = jnp.result_type(rows, columns)
     _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
 
@@ -132,18 +133,18 @@ def gram_flow(
 def checked_number(name: str, value: object) -> float:
     number = np.asarray(arguments.nonnegative(name, value))
     if number.ndim:
-        raise ValueError(f"{name} must be one number; got shape {number.shape}")
+        raise ArgumentError(f"{name} must be one number; got shape {number.shape}")
     return float(number)
 
 
 def checked_inputs(name: str, value: object) -> jax.Array:
     X = arguments.real_array(name, value)
     if X.ndim != 2 or not X.size:
-        raise ValueError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")
+        raise ArgumentError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")
     bad = ~np.isfinite(np.asarray(X))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"{name} must be finite; got {float(X[at])} at index {at}")
+        raise ArgumentError(f"{name} must be finite; got {float(X[at])} at index {at}")
     return X
 
 
@@ -153,7 +154,7 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
     inputs = (n + m) * (n0 + depth * (0 if closed_form(act) else 2 * MOST) + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
-        raise ValueError(
+        raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {n:,} × {m:,} pairs"
             f"{f' at all {depth} layers' if all_layers else ''}; got {budget:,}. "
             "Blocks of rows can be had one at a time: gram_flow(act, cw, depth, X[:1000], X)"

@@ -16,6 +16,7 @@ from jax import Array, lax
 from eft import arguments
 from eft.activations import Activation
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.gaussian import Function
 
 STEP = 0.05
@@ -58,7 +59,7 @@ def log_flow(
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     if (width is None) == (widths is None):
         both = f"{arguments.shown(width)} and {arguments.shown(widths)}"
-        raise ValueError(f"one of width and widths must be given; got {both}")
+        raise ArgumentError(f"one of width and widths must be given; got {both}")
     if widths is None:
         n = (arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH),) * (depth - 1)
     else:
@@ -99,7 +100,7 @@ def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
 def _homogeneous(act: "str | Activation | Function") -> Activation:
     found = analysed(act)
     if not found.degree:
-        raise ValueError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")
+        raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")
     return found
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations import Activation, moments
+from eft.arguments import ArgumentError
 from eft.gaussian import WINDOW
 from eft.moments import Moments
 
@@ -103,7 +104,7 @@ def checked_far_out(act: Activation) -> None:
     bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
     if bad.any():
         at = z[bad][np.abs(z[bad]).argmin()]
-        raise ValueError(
+        raise ArgumentError(
             f"the activation must be a number everywhere; {act.name} is NaN at z = {at:.4g}, "
             "where a Gaussian of variance 1 still reaches: no expectation over it exists"
         )

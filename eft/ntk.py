@@ -12,6 +12,7 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation, moments, slopes
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.flow import KernelFlow, kernel_flow, saturated, warn
 from eft.gaussian import Function, tolerance
 
@@ -102,7 +103,9 @@ def ntk_flow(
 def checked_continuous(act: Activation) -> Activation:
     """The activation, unless it jumps."""
     if any(act.jumps):
-        raise ValueError(f"act must be continuous; {act.name} jumps, and its NTK is infinite from layer 2 on")
+        raise ArgumentError(
+            f"act must be continuous; {act.name} jumps, and its NTK is infinite from layer 2 on"
+        )
     return act
 
 

@@ -13,6 +13,7 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.bivariate import plane
 from eft.flow import kernel_flow
 from eft.gaussian import Function
@@ -94,10 +95,10 @@ def ntk_gram_flow(
     inputs, place = np.unique(np.asarray(rows), axis=0, return_inverse=True)
     place = place.ravel()
     if len(inputs) > MOST_INPUTS:
-        raise ValueError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
+        raise ArgumentError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
     slope = slope_of(act)
     if len(inputs) > 1 and slope.degree is None and any(slope.jumps):
-        raise ValueError(
+        raise ArgumentError(
             f"act must have a continuous derivative where X holds different inputs, or be piecewise linear "
             f"with its kink at 0; the derivative of {act.name} jumps"
         )

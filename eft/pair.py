@@ -10,6 +10,7 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation, moments
+from eft.arguments import ArgumentError
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function, tolerance
@@ -98,7 +99,7 @@ def _prepared(act, cw, depth, xa, xb, cb):
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     a, b = _input("xa", xa), _input("xb", xb)
     if a.shape != b.shape:
-        raise ValueError(f"xa and xb must have the same shape (n0,); got {a.shape} and {b.shape}")
+        raise ArgumentError(f"xa and xb must have the same shape (n0,); got {a.shape} and {b.shape}")
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     cw_, cb_ = arguments.broadcast(given)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
@@ -113,7 +114,7 @@ def _prepared(act, cw, depth, xa, xb, cb):
 def _input(name: str, value: object) -> jax.Array:
     x = arguments.real_array(name, value)
     if x.ndim != 1 or not x.size or not np.isfinite(np.asarray(x)).all():
-        raise ValueError(
+        raise ArgumentError(
             f"{name} must be one input of shape (n0,), finite; got shape {x.shape}: {arguments.shown(value)}"
         )
     return x

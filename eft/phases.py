@@ -1,7 +1,7 @@
 """Where the kernel of one input ends at given (C_W, C_b): fixed points, thresholds and phase diagrams.
 
-Where the moments are not known well enough to say whether K′ > K, every result says so: by its `error`, and by
-a `QuadratureWarning`.
+Where the moments are not known well enough to say whether K′ > K, every result says so: by its `error`,
+and by a `QuadratureWarning`.
 """
 
 import warnings
@@ -13,6 +13,7 @@ from eft import arguments
 from eft.accuracy import cause_at
 from eft.activations import Activation
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.gaussian import QuadratureWarning
 from eft.landscape import CELLS, Landscape, in_float64, landscape, sampled
@@ -66,7 +67,7 @@ class CriticalCurve(NamedTuple):
 def _scalar(name: str, value: object) -> float:
     array = arguments.nonnegative(name, value)
     if array.ndim:
-        raise ValueError(f"{name} must be one number ≥ 0; got an array of shape {array.shape}")
+        raise ArgumentError(f"{name} must be one number ≥ 0; got an array of shape {array.shape}")
     return float(array)
 
 
@@ -242,14 +243,14 @@ def phase_diagram(
     way K → ∞ (exploding). That is the whole story where g rises with K; where χ∥ < −1 the phase
     is called oscillating.
 
-    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3). Where the moments are
-    not known well enough, `error` says so, and a `QuadratureWarning`.
+    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3). Where the moments
+    are not known well enough, `error` says so, and a `QuadratureWarning`.
     Raises TypeError or ValueError for a bad argument.
     """
     axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     for name, axis in axes.items():
         if axis.ndim != 1 or not axis.size:
-            raise ValueError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
+            raise ArgumentError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
     cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
     land = landscape(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))

@@ -11,6 +11,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 
 from eft import arguments
 from eft.activations import Activation
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flow import kernel_flow
 from eft.gaussian import Function
 from eft.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
@@ -73,10 +74,10 @@ def regress(
     one = several is None
     depths = [arguments.positive_int("depth", d, maximum=10_000) for d in ([depth] if one else several)]
     if not depths:
-        raise ValueError(f"depth must be an integer ≥ 1 or a sequence of them; got {depth!r}")
+        raise ArgumentError(f"depth must be an integer ≥ 1 or a sequence of them; got {depth!r}")
     rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
     if rows.shape[1] != test.shape[1]:
-        raise ValueError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
     targets, s2 = _targets(Y, len(rows)), checked_number("noise", noise)
     deepest, layers = max(depths), np.array(depths) - 1
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
@@ -118,19 +119,21 @@ def posterior(
     """
     for name, flow in (("train", train), ("cross", cross)):
         if not isinstance(flow, GramFlow):
-            raise TypeError(f"{name} must be a GramFlow, as from gram_flow; got {arguments.shown(flow)}")
+            raise ArgumentTypeError(
+                f"{name} must be a GramFlow, as from gram_flow; got {arguments.shown(flow)}"
+            )
     n, K_test = train.K.shape[-1], arguments.real_array("K_test", K_test)
     lead, m = train.K.shape[:-2], cross.K.shape[-2]
     if train.K.ndim > 3 or train.K.shape != (*lead, n, n):
-        raise ValueError(f"train must hold kernels of shape (n, n) or (depth, n, n); got {train.K.shape}")
+        raise ArgumentError(f"train must hold kernels of shape (n, n) or (depth, n, n); got {train.K.shape}")
     if cross.K.shape != (*lead, m, n):
-        raise ValueError(f"cross must hold kernels of shape {(*lead, 'm', n)}; got {cross.K.shape}")
+        raise ArgumentError(f"cross must hold kernels of shape {(*lead, 'm', n)}; got {cross.K.shape}")
     if K_test.shape != (*lead, m):
-        raise ValueError(
+        raise ArgumentError(
             f"K_test must have shape {(*lead, m)}, one for each row of cross; got {K_test.shape}"
         )
     if (K_test < 0).any():
-        raise ValueError(f"K_test must be ≥ 0; got {float(K_test.min())}")
+        raise ArgumentError(f"K_test must be ≥ 0; got {float(K_test.min())}")
     targets, s2 = _targets(Y, n), checked_number("noise", noise)
     Y2 = targets.reshape(n, -1).astype(train.K.dtype)
     kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)
@@ -146,13 +149,13 @@ def posterior(
 def _targets(Y: object, n: int) -> jax.Array:
     targets = arguments.real_array("Y", Y)
     if targets.ndim not in (1, 2) or len(targets) != n or not targets.size:
-        raise ValueError(
+        raise ArgumentError(
             f"Y must have shape ({n},) or ({n}, outputs), a row for each input; got {targets.shape}"
         )
     bad = ~np.isfinite(np.asarray(targets))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(f"Y must be finite; got {float(targets[at])} at index {at}")
+        raise ArgumentError(f"Y must be finite; got {float(targets[at])} at index {at}")
     return targets
 
 

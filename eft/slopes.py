@@ -13,29 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.accuracy import Accuracy, error_at
+from eft.building import Kind, built, edge_doubts
 from eft.derivatives import Array, Function, leibniz
 from eft.limits import exponent, limits, numpy_of
 from eft.moments import odd_factorial
-from eft.table import (
-    HALF,
-    Kind,
-    Nodes,
-    Sampled,
-    Table,
-    built,
-    centres,
-    differences,
-    edge_doubts,
-    everywhere,
-    finite_columns,
-    in_blocks,
-    lost,
-    summed,
-    table,
-    table_moments,
-    weights,
-    without_lost,
-)
+from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
+from eft.table import HALF, Table, table, table_moments
+from eft.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
 
 class SlopeMoments(NamedTuple):

@@ -5,42 +5,20 @@ product of matrices, and costs the same for every activation.
 """
 
 import functools
-import math
-import operator
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from eft.accuracy import (
-    BEYOND,
-    EDGE,
-    GRID,
-    SETTLED,
-    SLOPE,
-    Accuracy,
-    error_at,
-    measured,
-    share,
-    slope_mismatch,
-)
-from eft.derivatives import Array, Function, Sampler, is_traced, leibniz
-from eft.gaussian import WINDOW, half_line
-from eft.limits import DISTANCE, Limits, Points, exponent, limits, numpy_of, points
+from eft.accuracy import GRID, SLOPE, Accuracy, error_at, slope_mismatch
+from eft.building import Kind, built, edge_doubts
+from eft.derivatives import Array, leibniz
+from eft.limits import exponent, limits, numpy_of
 from eft.moments import Moments
-
-Derivatives = Callable[[Any], tuple[Any, ...]]
-
-HIGHEST = jax.lax.Precision.HIGHEST
-
-RUN = 32
-"""Terms that are summed one after the other in float32."""
-
-PAD = 256
-"""The nodes of a function of the user's are filled up to a multiple of it, so that few shapes are compiled."""
+from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
+from eft.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
 HALF = 0.4999
 """a of σ ~ |z−c|^{−a} from which on σ² cannot be integrated."""
@@ -77,111 +55,6 @@ class Table(NamedTuple):
         )
 
 
-class Sampled(Protocol):
-    """What a table is made from."""
-
-    @property
-    def kinks(self) -> tuple[float, ...]: ...
-    @property
-    def resolved(self) -> bool: ...
-    @property
-    def reach(self) -> float: ...
-    @property
-    def fn(self) -> Function: ...
-    def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]: ...
-
-
-class Nodes(NamedTuple):
-    """Where an activation is looked at, and what it gives there."""
-
-    z: np.ndarray  # (rules, nodes)
-    v: np.ndarray
-    at_kinks: Points
-    kinks: np.ndarray  # (kinks,) 0 among them
-    zero: int  # which of them is 0
-    kink_values: Any  # (orders, 3, 2, kinks)
-    left: Any  # (orders, rules, nodes) at −z
-    right: Any  # at z
-
-    @property
-    def size(self) -> Any:
-        """The largest |σ| at |z| ≤ 1, but for next to 0."""
-        xp = numpy_of(self.left)
-        near = (self.z > 0.1) & (self.z <= 1.0)
-        values = xp.where(near, xp.maximum(xp.abs(self.left[0]), xp.abs(self.right[0])), 0.0)
-        return xp.max(xp.where(xp.isfinite(values), values, 0.0))
-
-
-def nodes(act: Sampled, derivatives: Derivatives, rules: int) -> Nodes:
-    """σ, σ′, … at the nodes and at the kinks. `derivatives` is a `Sampler`, unless σ closes over traced values."""
-    dtype = np.dtype(np.float64 if isinstance(derivatives, Sampler) else jnp.result_type(float))
-    kinks = np.array(sorted({0.0, *act.kinks}), dtype)
-    finer = 1.0 if act.resolved else FINER
-    each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
-    z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
-    at_kinks = points(kinks)
-    where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
-    found = derivatives(where if isinstance(derivatives, Sampler) else jnp.asarray(where))
-    s = numpy_of(found[0]).stack(found)
-    cuts = np.cumsum([at_kinks.z.size, z.size])
-    parts = numpy_of(s).split(s, cuts, axis=1)
-    shapes = at_kinks.z.shape, z.shape, z.shape
-    values, left, right = (part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True))
-    return Nodes(z, v, at_kinks, kinks, int(np.abs(kinks).argmin()), values, left, right)
-
-
-FINER = 1e-4
-"""A function of the user's may have structure at a kink, or in its place, down to 1e-7 of the kink."""
-
-RULES = (6, 24)
-"""How many rules are tried, unless one is known to resolve the activation."""
-
-
-class Kind(NamedTuple):
-    """What a table is made for."""
-
-    assemble: Callable  # (nodes, resolved, largest number) → table
-    sums: Callable  # (table, K) → expectations
-    units: Callable  # (expectations, K) → what their errors are relative to
-    doubts: Callable  # (activation, nodes, table) → [(cause, error)]
-
-
-def built(act: Sampled, derivatives: Derivatives, kind: Kind, dtype) -> Any:
-    """A table by one rule where that resolves the activation, else by as many as are needed.
-
-    It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
-    itself is compiled; by JAX where the activation closes over traced values.
-    """
-    traced = is_traced(act.fn)
-    sample = derivatives if traced else Sampler(derivatives, act.kinks)
-    with np.errstate(all="ignore"):
-        # more rules do not help against kinks that are not known
-        tried = (1,) if act.resolved else RULES[:1] if traced or act.reach < np.inf else RULES
-        for rules in tried:
-            at = nodes(act, sample, rules)
-            made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
-            if act.resolved:
-                break
-            doubts = functools.partial(kind.doubts, act, at)
-            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1])
-            if found is not None:
-                made = found
-                break
-        made = made._replace(edges=edges(kind.sums, made))
-        return jax.tree.map(
-            lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a, dtype)), made
-        )
-
-
-def _equally_long(rules: list) -> list:
-    """The rules, the shorter ones with more nodes of weight 0."""
-    longest = max(len(z) for z, _ in rules)
-    longest += -longest % PAD if len(rules) > 1 else 0
-    return [
-        (np.pad(z, (0, longest - len(z)), mode="edge"), np.pad(v, (0, longest - len(v)))) for z, v in rules
-    ]
-
-
 def table(act: Sampled, dtype) -> Table:
     """The table of an activation."""
     return built(act, act.derivatives, Kind(_assemble, _sums, _units, _doubts), dtype)
@@ -189,9 +62,8 @@ def table(act: Sampled, dtype) -> Table:
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
     xp = numpy_of(at.left)
-    F_left, F_right, F_kinks = (
-        xp.stack(leibniz(tuple(s), tuple(s))) for s in (at.left, at.right, at.kink_values)
-    )
+    values = at.left, at.right, at.kink_values
+    F_left, F_right, F_kinks = (xp.stack(leibniz(tuple(s), tuple(s))) for s in values)
     F, s = limits(at.at_kinks, F_kinks, at.size**2), limits(at.at_kinks, at.kink_values, at.size)
     centre = centres(F, at.zero, F_left, F_right)
     apart = differences(centre, F, at, F_left, F_right)
@@ -212,7 +84,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
 
 
 WORSE = 0.1
-"""The share of one form's terms, in absolute values, that those of the other must stay below to replace it."""
+"""The share of one form's terms, by absolute value, that those of the other must stay below to replace it."""
 
 
 def _where_forms_cross(made: Table) -> Any:
@@ -230,38 +102,8 @@ def _near(kinks: np.ndarray, rough) -> Any:
     return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
 
 
-def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, Any, Any]:
-    """The columns, 0 where they are not finite; and for each moment, from which |z| on; its last terms before."""
-    xp = numpy_of(columns)
-    finite = xp.abs(columns) <= most
-    columns = xp.where(finite, columns, 0.0)
-    # next to a kink a derivative may be infinite: what is left out there is accounted for as an edge
-    far = ~_beside_kinks(at.z, at.kinks, DISTANCE)
-    bounded, last = [], []
-    for indices in used:
-        bad = ~finite[..., list(indices)].all(-1) & far
-        first = xp.min(xp.where(bad, at.z, np.inf))
-        terms = xp.abs(at.v[..., None] * columns[..., list(indices)]).max(-1)
-        bounded.append(first)
-        late = xp.max(xp.where((at.z < first) & (at.z > LATE * first), terms, 0.0))
-        last.append(xp.minimum(late, most))
-    return columns, xp.stack(bounded), xp.stack(last)
-
-
 ROUGHLY = 1e-11
 """The accuracy of a sum, relative to that of the absolute values, when it is no more than a check."""
-
-UNRESOLVED = 2e-14
-"""|z−c|/|c| below which floating-point numbers are too coarse for a slope that grows without bound."""
-
-LATE = 0.8
-"""Terms at |z| beyond this share of where the integrand ends say whether it has died out by then."""
-
-
-def _beside_kinks(z: np.ndarray, kinks: np.ndarray, distance: float) -> np.ndarray:
-    """The nodes nearer to a kink than that, relative to it; at 0 the innermost ones."""
-    places = np.unique(np.abs(kinks))
-    return np.any([np.abs(z - c) <= (distance * c if c else 10 * z.min()) for c in places], axis=0)
 
 
 def _doubts(act: Sampled, at: Nodes, made: Table) -> list:
@@ -277,7 +119,7 @@ def _doubts(act: Sampled, at: Nodes, made: Table) -> list:
 
 
 def _forms_apart(made: Table, K, units) -> Any:
-    """How far the two forms of g′, and those of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
+    """How far the two forms of g′, and of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
     xp = numpy_of(made.columns)
     every = np.ones(made.z.shape)
     missed = []
@@ -290,48 +132,6 @@ def _forms_apart(made: Table, K, units) -> Any:
         both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
         missed.append(xp.where((difference > 0) & both & xp.isfinite(size), difference, 0.0))
     return xp.maximum(*missed)
-
-
-def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, units: Callable) -> list:
-    """What comes from next to the kinks, where z is too coarse, and from beyond the kinks that are known."""
-    singular = functools.reduce(
-        operator.or_, (exponent(at.at_kinks, d, at.size) > 0.05 for d in at.kink_values[:3])
-    )
-    beside = _beside_kinks(made.z, made.kinks, UNRESOLVED)
-    edge = share(made, beside & singular, sums, units)
-    found = [(EDGE, numpy_of(edge).where(edge > SETTLED, edge, 0.0))]
-    if act.reach < np.inf:
-        found.append((BEYOND, share(made, made.z > act.reach, sums, units)))
-    return found
-
-
-def centres(F: Limits, zero: int, left, right) -> tuple:
-    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out."""
-    xp = numpy_of(left)
-    F0 = (F.below[0, zero] + F.above[0, zero]) / 2
-    far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
-    return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
-
-
-def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple]:
-    """F − F₀ and F − F_∞ at −z, and at z, so that neither cancels where it is small.
-
-    From F, F′, … F⁗ on either side of 0, and at ∓z. F₀ is the mean of both sides, F_∞ that far out.
-    """
-    xp = numpy_of(left)
-    F0, far = centre
-    step = F.jumps[0, at.zero] / 2
-    regular = F.exists[:4, at.zero].all()
-    near = (at.z < np.finfo(at.z.dtype).eps ** 0.2) & (F0 != 0) & regular
-    found = []
-    for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
-        _, a1, a2, a3, a4 = side[:, at.zero]
-        y = xp.where(near, y, 0.0)
-        # F − F(0) from the series at that side of 0, where the difference would cancel
-        series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
-        from_zero = xp.where(near & xp.isfinite(series), series, values - F0)
-        found.append((from_zero, xp.where(far == F0, from_zero, values - far)))
-    return found[0], found[1]
 
 
 def _integrands(z, s, F, centred, rough) -> Any:
@@ -366,53 +166,13 @@ def _at_kinks(table: Table, K) -> tuple:
     return tuple(xp.sum(xp.where(p > 0, row * p, 0.0), -1) for row in rows)
 
 
-def weights(z, K):
-    """p_K(z), for NumPy as for JAX."""
-    xp = numpy_of(K)
-    return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
-
-
-def product(a, b):
-    """The product of matrices in full precision (an accelerator would take less for float32)."""
-    if numpy_of(a) is np and numpy_of(b) is np:
-        return a @ b
-    if jnp.result_type(a, b) == jnp.float32:  # sums of sums: rounding grows with the root of their length
-        a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
-        parts = jnp.einsum(
-            "...rj,krj->...rk", *(c.reshape(*c.shape[:-1], -1, RUN) for c in (a, b)), precision=HIGHEST
-        )
-        return parts.sum(-2)
-    return jnp.matmul(a, b, precision=HIGHEST)
-
-
-def summed(made: Any, K) -> Any:
-    """Σ v p_K × the columns, the columns first."""
-    rules = len(made.z)
-    z, v = made.z.reshape(-1), made.v.reshape(-1)
-    columns = made.columns.reshape(-1, made.columns.shape[-1])
-    sums = product(v * weights(z, K[..., None]), columns)
-    xp = numpy_of(sums)
-    return xp.moveaxis(sums if rules == 1 else sums / rules, -1, 0)
-
-
-def without_lost(made: Any, K, moments, size) -> Any:
-    """The moments, infinite where they are, or where terms that matter are not finite."""
-    xp = numpy_of(moments)
-    shape = (-1, *(1,) * K.ndim)
-    bounded, last, infinite = (a.reshape(shape) for a in (made.bounded, made.last, made.infinite))
-    finite = xp.isfinite(bounded)
-    end = xp.where(finite, bounded, 1.0)
-    tail = last * xp.where(finite, weights(LATE * end, K), 0.0)
-    beyond = finite & (end < 38 * xp.sqrt(K)) & (tail > 1e-3 * np.finfo(moments.dtype).eps * size)
-    return xp.where(beyond | (infinite > 0), np.inf, moments)
-
-
 def _sums(table: Table, K) -> Any:
     """g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩, g″ for K in the window, stacked first.
 
     g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form where K < 1, since the
-    second cancels as K → 0, and the second beyond, where the first cancels. g″ = ⟨z³F′/K − 3zF′⟩/4K² where F′
-    has no limit at a kink. The variance is ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is nearer to the mean.
+    second cancels as K → 0, and the second beyond, where the first cancels. g″ = ⟨z³F′/K − 3zF′⟩/4K²
+    where F′ has no limit at a kink. The variance is ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is
+    nearer to the mean.
     """
     sums = summed(table, K)
     xp = numpy_of(sums)
@@ -447,84 +207,10 @@ def _units(moments, K) -> Any:
     return xp.maximum(xp.abs(moments), xp.where(xp.isfinite(units), units, 0.0))
 
 
-def edges(sums: Callable, made: Any) -> Any:
-    """`_leading_powers` at either end of the window."""
-    ends = zip(WINDOW, (4.0, 0.25), strict=True)
-    found = [_leading_powers(sums, made, K, step) for K, step in ends]
-    return numpy_of(found[0]).stack(found)
-
-
-def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
-    """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the misfit; shape (…, 4).
-
-    One-sided Taylor series at 0 and power laws at infinity have powers q of half an integer.
-    """
-    x = step ** np.arange(3, dtype=made.z.dtype)
-    M = sums(made, K * x)
-    xp = numpy_of(M)
-    fixed = M if xp is np else jax.lax.stop_gradient(M)
-    # x^{±1/2} is 1, 2, 4 at the three: the first correction to the slope drops out
-    slopes = xp.log(xp.abs(fixed[:, 1:] / fixed[:, :-1])) / math.log(step)
-    slope = 2 * slopes[:, 0] - slopes[:, 1]
-    q = xp.round(2 * slope) / 2
-    q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < 1e-5, q, slope), 0.0)
-    scaled = M / x ** q[:, None]
-    b = scaled[:, 1] - scaled[:, 0]
-    small = xp.abs(b) < 1e-3 * xp.abs(scaled[:, 0])
-    a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
-    missed = xp.stack([scaled[:, 2] - a - 4 * b, a])
-    missed = missed if xp is np else jax.lax.stop_gradient(missed)
-    # an expectation that is 0, or infinite, is so everywhere
-    misfit = xp.where((missed[0] == 0) | ~xp.isfinite(M[:, 0]), 0.0, xp.abs(missed[0] / missed[1]))
-    return xp.stack([q, a, b, misfit], -1)
-
-
-def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`sums`, outside of the window by the leading powers at its ends; and the relative error of that."""
-    low, high = WINDOW
-    down, up = jnp.minimum(K, low) / low, jnp.maximum(K, high) / high
-    some = jnp.where(down > 0, down, 1.0)
-    corrections = jnp.where(down > 0, jnp.sqrt(some), 0.0), 1 / jnp.sqrt(up)
-
-    def outside(x, correction, edge):
-        q, a, b, misfit = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
-        log_x = jnp.log(jnp.where(x > 0, x, 1.0))
-        power = jnp.where((x > 0) | (q == 0), jnp.exp(q * log_x), jnp.where(q > 0, 0.0, jnp.inf))
-        # a power of half an integer is exact; another one's error grows with the distance
-        distance = jnp.abs(log_x)
-        growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0) * 1.0, distance)
-        misfit = jnp.where(growth > 0, misfit, 0.0)
-        return power * (a + b * correction), jnp.max((misfit * growth)[:5], axis=0)
-
-    below, error_below = outside(down, corrections[0], table.edges[0])
-    above, error_above = outside(up, corrections[1], table.edges[1])
-    inside = sums(table, jnp.clip(K, low, high))
-    return jnp.where(low > K, below, jnp.where(high < K, above, inside)), error_below + error_above
-
-
-BLOCK = 512
-"""Values of K that are integrated at a time: bounds the memory, and keeps it in cache."""
-
-
 def _from_table(table: Table, K: jax.Array) -> Moments:
     moments, extrapolation = everywhere(_sums, table, K)
     error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
     return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
-
-
-def lost(made: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
-    """Where a moment in the window is no number though it should be."""
-    finite = jnp.isfinite(moments) | (made.infinite.reshape(-1, *(1,) * K.ndim) > 0)
-    return ~jnp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
-
-
-def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:
-    """moments(table, K), a block of K at a time."""
-    if K.size <= BLOCK:
-        return moments(table, K)
-    blocks = jnp.pad(K.ravel(), (0, -K.size % BLOCK), constant_values=1.0).reshape(-1, BLOCK)
-    flat = jax.lax.map(lambda K: moments(table, K), blocks)
-    return jax.tree.map(lambda a: a.ravel()[: K.size].reshape(K.shape), flat)
 
 
 @jax.custom_jvp
@@ -532,8 +218,7 @@ def table_moments(table: Table, K: jax.Array) -> Moments:
     """The moments at any K ≥ 0 from an activation's table.
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12]; g″ to that times
-    g/K². Outside of [1e-16, 1e16] by power laws. With three rules the mean is taken, and their spread
-    gives `error`.
+    g/K². Outside of [1e-16, 1e16] by power laws.
     """
     return in_blocks(_from_table, table, K)
 

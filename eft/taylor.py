@@ -21,9 +21,11 @@ import numpy as np
 from jax.core import Tracer
 
 from eft.activations import Activation
+from eft.derivatives import Array
 from eft.gaussian import SAFETY, WINDOW, density
 from eft.moments import Moments, odd_factorial
-from eft.table import HIGHEST, Array, Table
+from eft.table import Table
+from eft.window import HIGHEST
 
 
 class Cumulants(NamedTuple):
@@ -185,8 +187,8 @@ def times(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
     """ĉ by each rule of the table; of several the mean, and their spread as the error."""
-    per_rule = Table(*(0 if name in Table.PER_RULE else None for name in Table._fields))
-    rules = jax.vmap(_rule, in_axes=(per_rule, None, None))(table, K, order)
+    per_rule = {name: getattr(table, name) for name in Table.PER_RULE}
+    rules = jax.vmap(lambda rule: _rule(table._replace(**rule), K, order))(per_rule)
     if len(table.z) == 1:
         return jax.tree.map(lambda a: a[0], rules)
     c, error, valid = rules
@@ -242,7 +244,7 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
 
     bent = jnp.any(table.jumps != 0, -1)
     cut = jnp.min(jnp.where(bent, jnp.abs(table.kinks), jnp.inf))
-    smooth = jnp.minimum(1.0, cut**2 / 80) > K
+    smooth = jnp.minimum(table.near[1], cut**2 / 80) > K
     j = np.arange(2, 2 * order + 1, dtype=K.dtype)[:, None]
     curved = (K * (K / unit))[None] * jnp.stack(bends) / (j * (j - 1))
     c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))

@@ -13,6 +13,7 @@ from jax import lax
 from eft import arguments
 from eft.activations import Activation
 from eft.analysis import analysed
+from eft.arguments import ArgumentError
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function
@@ -71,7 +72,7 @@ def vertex_flow(
     """
     act = analysed(act)
     if any(act.jumps):
-        raise ValueError(
+        raise ArgumentError(
             f"act must be continuous; {act.name} jumps, and V of two inputs that are one diverges"
         )
     depth = arguments.positive_int("depth", depth, maximum=10_000)
@@ -79,7 +80,7 @@ def vertex_flow(
     given = checked_inputs("X", X)
     inputs, place = np.unique(np.asarray(given), axis=0, return_inverse=True)
     if len(inputs) > MOST_INPUTS:
-        raise ValueError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
+        raise ArgumentError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
     ratios = np.ones(depth)
     if widths is not None:
         n = np.array(arguments.widths_of(widths, depth), float)

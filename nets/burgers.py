@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eft import arguments
+from eft.arguments import ArgumentError
 
 VISCOSITY = 0.01 / np.pi
 REACH, NODES, STEP = 13.0, 801, 0.25
@@ -38,13 +39,13 @@ def solution(x: Any, t: Any, viscosity: float = VISCOSITY) -> Wave:
     Raises ValueError for t < 0, |x| > 1, ν < 0.01/π or νt > 1000.
     """
     if np.any(np.asarray(arguments.nonnegative("t", t)) < 0) or not viscosity >= VISCOSITY * (1 - 1e-12):
-        raise ValueError(f"viscosity must be ≥ 0.01/π; got {viscosity}")
+        raise ArgumentError(f"viscosity must be ≥ 0.01/π; got {viscosity}")
     x, t = np.broadcast_arrays(np.asarray(x, np.float64), np.asarray(t, np.float64))
     if not np.all(np.abs(x) <= 1):
-        raise ValueError(f"x must lie in [−1, 1]; got {np.abs(x).max()}")
+        raise ArgumentError(f"x must lie in [−1, 1]; got {np.abs(x).max()}")
     longest = float(np.max(t, initial=0.0))
     if not viscosity * longest <= LARGEST:
-        raise ValueError(f"viscosity × t must be ≤ {LARGEST:g}; got {viscosity} × {longest}")
+        raise ArgumentError(f"viscosity × t must be ≤ {LARGEST:g}; got {viscosity} × {longest}")
     pieces = max(1, math.ceil(math.sqrt(4 * viscosity * longest) / STEP))
     s = np.linspace(-REACH, REACH, NODES * pieces)
     points = max(1, 4096 // pieces)

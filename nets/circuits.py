@@ -11,6 +11,7 @@ import numpy as np
 from numpy.polynomial import polynomial
 
 from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
 
 
 class Block(NamedTuple):
@@ -68,15 +69,15 @@ def _checked_nodes(nodes: Any, p: int) -> np.ndarray:
     arguments.real_array("nodes", nodes)
     tau = np.asarray(nodes, np.float64)
     if tau.shape != (p + 1,):
-        raise ValueError(f"nodes must be {p + 1} numbers for p = {p}; got shape {tau.shape}")
+        raise ArgumentError(f"nodes must be {p + 1} numbers for p = {p}; got shape {tau.shape}")
     if len(set(tau.tolist())) < len(tau):
-        raise ValueError(
+        raise ArgumentError(
             f"nodes must differ from one another, else two units are the same; got {tau.tolist()}"
         )
     if np.any(tau == 0):
-        raise ValueError(f"nodes must not be 0: such a unit is 0 everywhere; got {tau.tolist()}")
+        raise ArgumentError(f"nodes must not be 0: such a unit is 0 everywhere; got {tau.tolist()}")
     if not np.all(np.abs(tau) <= 1):
-        raise ValueError(
+        raise ArgumentError(
             f"nodes must lie in [−1, 1], else a unit goes off in the interval; got {tau.tolist()}"
         )
     return tau
@@ -87,9 +88,9 @@ def checked_interval(name: str, interval: Any) -> tuple[float, float]:
     try:
         low, high = map(float, interval)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be (low, high); got {arguments.shown(interval)}") from None
+        raise ArgumentTypeError(f"{name} must be (low, high); got {arguments.shown(interval)}") from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise ValueError(f"{name} must be finite with low < high; got {interval!r}")
+        raise ArgumentError(f"{name} must be finite with low < high; got {interval!r}")
     return low, high
 
 

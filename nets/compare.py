@@ -13,6 +13,7 @@ from scipy import special
 import eft
 from eft import arguments
 from eft.activations import as_activation
+from eft.arguments import ArgumentError
 from eft.expansion import MAX_ORDER
 from nets import ensemble, estimators
 from nets.ensemble import Measurement
@@ -68,7 +69,7 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
     K, G1, V, valid = (np.asarray(a, np.float64) for a in (flow.K, flow.G1, flow.V, flow.valid))
     depth = len(measured.n_nets)
     if K.shape != (depth,):
-        raise ValueError(f"flow must be of one network of depth {depth}: shape ({depth},); got {K.shape}")
+        raise ArgumentError(f"flow must be of one network of depth {depth}: shape ({depth},); got {K.shape}")
     n = measured.widths[:-1]
     with np.errstate(over="ignore"):
         K_finite, K_last, V_finite, V_last = K + G1 / n, G1 / n, V, V
@@ -190,7 +191,7 @@ def parse_activation(text: str) -> eft.Activation:
         except (ValueError, SyntaxError):
             equals = ""
         if not equals:
-            raise ValueError(f'act must be a name, or one with numbers as "mrepu:p=2"; got {text!r}')
+            raise ArgumentError(f'act must be a name, or one with numbers as "mrepu:p=2"; got {text!r}')
     return eft.activation(name, **parameters)
 
 

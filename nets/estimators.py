@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eft.arguments import ArgumentError
+
 ROUNDING = 4e-6
 """Relative rounding of a kernel in float32 arithmetic: what counts as equal where nothing fluctuates."""
 
@@ -86,7 +88,7 @@ def variance_interval(
     x = np.asarray(samples, np.float64).ravel()
     N = len(x)
     if N < 3 or not 0 < level < 1:
-        raise ValueError(f"samples must be at least 3 and level between 0 and 1; got {N} and {level}")
+        raise ArgumentError(f"samples must be at least 3 and level between 0 and 1; got {N} and {level}")
     x = x - x.mean()
     log_variance, error = _log_variance(x[None], np.ones((1, N)))
     t = np.empty(resamples)
@@ -116,9 +118,9 @@ def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.n
     """
     x = np.asarray(samples, np.float64)
     if not (np.isfinite(x) & (x >= 0)).all():
-        raise ValueError("samples must be finite and ≥ 0")
+        raise ArgumentError("samples must be finite and ≥ 0")
     if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1; got {level}")
+        raise ArgumentError(f"level must be between 0 and 1; got {level}")
     N, columns = len(x), x.reshape(len(x), math.prod(x.shape[1:]))
     if N < 4:
         return np.stack([np.zeros(x.shape[1:]), np.full(x.shape[1:], np.inf)])

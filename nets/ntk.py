@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.arguments import ArgumentError
 from nets import estimators
 from nets.estimators import Estimate
 from nets.fcn import FCN
@@ -27,7 +28,7 @@ def empirical_ntk(
     Raises ValueError if the network has more than one output.
     """
     if net.layers[-1].out_features != 1:
-        raise ValueError(f"net must have one output; got {net.layers[-1].out_features}")
+        raise ArgumentError(f"net must have one output; got {net.layers[-1].out_features}")
     s, slopes = [x], []
     for z in net.preactivations(x)[:-1]:
         value, slope = value_and_slope(net.act, z)

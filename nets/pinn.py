@@ -17,6 +17,7 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
+from eft.arguments import ArgumentTypeError
 from eft.gaussian import Function
 from nets import burgers, checkpoints, fingerprint, memory, programs, schedule
 from nets.blocks import GENERATOR, ensemble_words
@@ -277,7 +278,7 @@ def train(
 
 def _checked_grid(grid: Any) -> tuple[int, int]:
     if not isinstance(grid, Sequence | np.ndarray) or isinstance(grid, str) or len(grid) != 2:
-        raise TypeError(f"grid must be two integers ≥ 2, nx and nt; got {arguments.shown(grid)}")
+        raise ArgumentTypeError(f"grid must be two integers ≥ 2, nx and nt; got {arguments.shown(grid)}")
     nx, nt = (arguments.positive_int("grid", n, maximum=2**20) for n in grid)
     return nx, nt
 

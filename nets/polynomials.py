@@ -21,6 +21,7 @@ from flax import nnx
 from numpy.polynomial import chebyshev, polynomial
 
 from eft import activation, arguments
+from eft.arguments import ArgumentError
 from nets import circuits
 from nets.circuits import Block, Stage
 from nets.fcn import FCN
@@ -91,7 +92,7 @@ def polynomial_network(
     p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     P = _coefficients(coefficients)
     if len(P) - 1 > p:
-        raise ValueError(
+        raise ArgumentError(
             f"the degree of the polynomial must be ≤ p = {p} for one hidden layer of MRePU_{p}; got "
             f"{len(P) - 1}. multivariate_network makes higher degrees of several layers"
         )
@@ -99,7 +100,7 @@ def polynomial_network(
     centred = circuits.centred(P, (low, high))
     middle, half = (low + high) / 2, (high - low) / 2
     if nodes is not None and shifts is not None:
-        raise ValueError("give nodes or shifts, not both")
+        raise ArgumentError("give nodes or shifts, not both")
     if shifts is None:
         block = Block.of(p, nodes)
         stage = Stage(np.array([[1 / half]]), np.array([-middle / half]), *block.outputs(centred))
@@ -123,7 +124,9 @@ def _coefficients(coefficients: Any) -> np.ndarray:
     arguments.real_array("coefficients", coefficients)
     P = np.asarray(coefficients, np.float64)
     if P.ndim != 1 or not P.size or not np.isfinite(P).all():
-        raise ValueError(f"coefficients must be (P_0, P_1, ...), finite; got {arguments.shown(coefficients)}")
+        raise ArgumentError(
+            f"coefficients must be (P_0, P_1, ...), finite; got {arguments.shown(coefficients)}"
+        )
     return np.append(P[:1], np.trim_zeros(P[1:], "b"))
 
 
@@ -131,15 +134,15 @@ def _checked_shifts(shifts: Any, p: int, interval: tuple[float, float]) -> np.nd
     arguments.real_array("shifts", shifts)
     t = np.asarray(shifts, np.float64)
     if t.shape != (p + 1,):
-        raise ValueError(f"shifts must be {p + 1} numbers for p = {p}; got shape {t.shape}")
+        raise ArgumentError(f"shifts must be {p + 1} numbers for p = {p}; got shape {t.shape}")
     if len(set(t.tolist())) < len(t):
-        raise ValueError(
+        raise ArgumentError(
             f"shifts must differ from one another, else two units are the same; got {t.tolist()}"
         )
     if np.any(t == 1):
-        raise ValueError(f"shifts must not be 1: x·max(0, x+1)ᵖ has no constant term; got {t.tolist()}")
+        raise ArgumentError(f"shifts must not be 1: x·max(0, x+1)ᵖ has no constant term; got {t.tolist()}")
     if not np.isfinite(t).all() or interval[0] + t.min() < 0:
-        raise ValueError(
+        raise ArgumentError(
             f"shifts must be ≥ {-interval[0]:g}: a unit x + t − 1 is off where x < −t, which must "
             f"lie outside of the interval; got {t.tolist()}"
         )
@@ -174,14 +177,14 @@ def multivariate_network(
     arguments.real_array("coefficients", coefficients)
     C = np.asarray(coefficients, np.float64)
     if C.ndim < 1 or not C.size or max(C.shape) > LARGEST_DEGREE + 1 or not np.isfinite(C).all():
-        raise ValueError(
+        raise ArgumentError(
             f"coefficients must be finite, with an axis for each variable, each of length 1 to "
             f"{LARGEST_DEGREE + 1}; got shape {C.shape}"
         )
     if box is None:
         box = [(-1.0, 1.0)] * C.ndim
     if len(box) != C.ndim:
-        raise ValueError(f"box must have an interval for each of {C.ndim} variables; got {len(box)}")
+        raise ArgumentError(f"box must have an interval for each of {C.ndim} variables; got {len(box)}")
     sides = tuple(circuits.checked_interval(f"box[{i}]", side) for i, side in enumerate(box))
     _check_products(p, C.ndim > 1 or C.shape[0] > 2)
     block = Block.of(p)
@@ -214,7 +217,7 @@ def horner_counts(degrees: Sequence[int], p: int) -> Counts:
 
 def _check_products(p: int, needed: bool) -> None:
     if p < 2 and needed:
-        raise ValueError(
+        raise ArgumentError(
             "p must be ≥ 2: products are made of squares, which one layer of MRePU_1 has not; got 1"
         )
 
@@ -267,7 +270,7 @@ def function_network(
 def _finite(values: Any) -> np.ndarray:
     values = np.asarray(values, np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("f must be finite in the interval")
+        raise ArgumentError("f must be finite in the interval")
     return values
 
 
@@ -290,7 +293,7 @@ def module(network: ExactNetwork, dtype: Any = jnp.float64) -> FCN:
 def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float], ...]) -> ExactNetwork:
     layers = circuits.assembled(stages, block, len(box))
     if not all(np.isfinite(a).all() for layer in layers for a in layer.values()):
-        raise ValueError(
+        raise ArgumentError(
             f"the weights overflow: coefficients and interval must be smaller; the interval is {box}"
         )
     parameters = {"layers": dict(enumerate(layers))}

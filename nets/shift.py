@@ -5,6 +5,7 @@ import numpy as np
 
 import eft
 from eft.activations import as_activation
+from eft.arguments import ArgumentError
 from eft.gaussian import Function
 from nets import estimators
 from nets.ensemble import Measurement
@@ -32,9 +33,9 @@ def ntk_shift(
     Raises ValueError if the measurement has no NTK, or networks overflowed.
     """
     if measured.H is None or measured.F_hat is None:
-        raise ValueError("measured must have an NTK: nets.measure(..., ntk=True)")
+        raise ArgumentError("measured must have an NTK: nets.measure(..., ntk=True)")
     if measured.n_overflowed.any():
-        raise ValueError(f"measured must hold no network that overflowed; got {measured.n_overflowed}")
+        raise ArgumentError(f"measured must hold no network that overflowed; got {measured.n_overflowed}")
     act, n = as_activation(act), measured.widths
     at, slope_at = act.moments(flow.K), act.slopes(flow.K)
     g, s = (np.asarray(a) for a in (at.g, slope_at.s))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eft import arguments
+from eft.arguments import ArgumentError
 
 
 class Target(NamedTuple):
@@ -30,11 +31,11 @@ def samples(name: str, count: int, n0: int, seed: int) -> tuple[np.ndarray, np.n
     Raises ValueError for a name that is not one of `TARGETS`, or too small an n₀.
     """
     if name not in TARGETS:
-        raise ValueError(f"target must be one of {', '.join(TARGETS)}; got {arguments.shown(name)}")
+        raise ArgumentError(f"target must be one of {', '.join(TARGETS)}; got {arguments.shown(name)}")
     count, n0 = arguments.positive_int("samples", count), arguments.positive_int("n0", n0)
     target = TARGETS[name]
     if n0 < target.n0:
-        raise ValueError(f"n0 must be ≥ {target.n0} for {name}, {target.formula}; got {n0}")
+        raise ArgumentError(f"n0 must be ≥ {target.n0} for {name}, {target.formula}; got {n0}")
     X = np.random.default_rng(seed).uniform(-1, 1, (count, n0))
     return X, target.fn(X)
 

@@ -15,7 +15,7 @@ import references
 from references import FLOAT32, FLOAT64, PROMISED, USER_KINKS
 
 import eft
-from eft.table import BLOCK
+from eft.window import BLOCK
 
 CATALOGUE = [key for key in references.table() if key not in USER_KINKS]
 FAR = jnp.array([0.0, 1e-300, 1e-100, 1e-20, 1e-16, 1e16, 1e17, 1e30, 1e150, 1e300])
