@@ -6,6 +6,7 @@ with nodes h/m apart falls as e^{−cm/h} where σ is analytic, and as 1/m² or 
 declared: twice as many nodes divide it by the same number, or a larger one, each time.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ DENSITY = 8
 
 GRID = 10.0 ** (np.arange(-DECADES * DENSITY, DECADES * DENSITY + 1) / DENSITY)
 
-SAFETY = 3.0
+SAFETY = 5.0
 """The estimated error in units of the largest deviation that was seen."""
 
 SETTLED = 5e-13
@@ -33,7 +34,7 @@ SETTLED = 5e-13
 NOTHING = 1e-13
 """An error below this is rounding."""
 
-SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW = range(1, 6)
+SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW, ROUNDING = range(1, 7)
 """Causes of an error."""
 
 CAUSES = {
@@ -42,8 +43,8 @@ CAUSES = {
     SLOPE: "the function's derivative in JAX is not the slope of its values (a straight-through or custom "
     "gradient, or a jump that is neither declared nor found)",
     BEYOND: "the function has more kinks than are looked after",
-    EDGE: "the function's slope grows without bound at a kink away from 0, where floating-point numbers are "
-    "too coarse",
+    EDGE: "the function's slope grows without bound at a kink, where floating-point numbers are too coarse",
+    ROUNDING: "its terms cancel, and the rounding of floating-point numbers is left",
     OVERFLOW: "the function, a power or a derivative of it is not a finite number as far out as the Gaussian "
     "reaches",
 }
@@ -111,23 +112,42 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
     cause = xp.take(causes, xp.argmax(explained, axis=0))
     error = xp.max(errors, axis=0)
     error = jax.lax.stop_gradient(error) if xp is jnp else error
-    return _some(made, chosen)._replace(accuracy=Accuracy(error, xp.where(error > 0, cause, 0.0)))
+    return _some(made, chosen)._replace(accuracy=Accuracy(error, cause))
 
 
 DOUBLED = {6: (1, 2), 24: (3, 6)}
 """Of so many rules: two numbers of them, one twice the other, whose errors say how fast it falls."""
 
 
+def error_of_all(errors: dict[int, Any], rules: int) -> Any:
+    """The error of the mean of all the rules, from the errors of the means of every m-th part of them."""
+    half, (few, more) = errors[rules // 2], DOUBLED[rules]
+    xp = numpy_of(half)
+    ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
+    # two halves may agree by chance
+    return ratio * xp.maximum(half, ratio * errors[more] if 2 * more == rules // 2 else 0.0)
+
+
+def error_of_six(values: jax.Array) -> jax.Array:
+    """The error of the mean of six rules, on the leading axis."""
+    mean = values.mean(0)
+
+    def deviation(apart):
+        return max_of(jnp.abs(values[first::apart].mean(0) - mean) for first in range(apart))
+
+    return SAFETY * error_of_all({m: deviation(6 // m) for m in (1, 2, 3)}, 6)
+
+
+def max_of(arrays) -> Any:
+    """The largest of several arrays, element by element."""
+    return functools.reduce(jnp.maximum, arrays)
+
+
 def _enough(deviation: Callable, rules: int, last: bool) -> tuple[tuple[int, ...] | None, Any]:
     """The rules to use, or None, and the error of their mean; of the fewest that are enough."""
     seen = {m: deviation(rules // m) for m in range(1, rules) if rules % m == 0}
-    # twice as many rules divide the error of n by what they divided it by before, or more
-    half, (few, more) = seen[rules // 2], DOUBLED[rules]
-    xp = numpy_of(half)
-    ratio = xp.clip(seen[more] / xp.where(seen[few] > 0, seen[few], 1.0), 0.0, 1.0)
-    # two halves may agree by chance
-    seen[rules] = ratio * xp.maximum(half, ratio * seen[more] if 2 * more == rules // 2 else 0.0)
-    if xp is jnp:
+    seen[rules] = error_of_all(seen, rules)
+    if numpy_of(seen[rules]) is jnp:
         return tuple(range(rules)), seen[rules]
     for wanted in (WANTED, WANTED_AT_LEAST) if last else (WANTED,):
         for m, error in sorted(seen.items()):
@@ -153,45 +173,3 @@ def _some(made: Any, rows: tuple[int, ...]) -> Any:
     """The table of some of the rules."""
     kept = {name: getattr(made, name)[np.array(rows)] for name in made.PER_RULE}
     return made._replace(**kept)
-
-
-def share(made: Any, mask: np.ndarray, sums: Callable, units: Callable) -> Any:
-    """What the nodes where `mask` is contribute to each expectation at most, relative; the worst, (grid,)."""
-    xp = numpy_of(made.columns)
-    K = GRID.astype(made.z.dtype)
-    size = units(sums(made, K), K)
-    part = sums(made.part(mask), K)
-    relative = xp.where((size > 0) & xp.isfinite(size), part / xp.where(size > 0, size, 1.0), 0.0)
-    return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
-
-
-def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
-    """How far ⟨zσ⟩ = K⟨σ′⟩ + KΣ[σ]p and ⟨(z²−K)σ⟩ = K⟨zσ′⟩ + KΣc[σ]p are missed, beyond rounding; (grid,).
-
-    `jumps`: [σ]_c; `unit`: ⟨σ′²⟩, to whose root the first is relative. Both hold if σ′ is the slope of σ and
-    every jump is known, and not else. σ² may be blind to a jump, as sign(z − 1) shows.
-    """
-    xp = numpy_of(at.left)
-    K = GRID.astype(at.z.dtype)[:, None]
-    z, v = at.z.ravel(), at.v.ravel() / len(at.z)
-    left, right = (side[:2].reshape(2, -1) for side in (at.left, at.right))
-    good = xp.isfinite(left).all(0) & xp.isfinite(right).all(0)
-    left, right = (xp.where(good, side, 0.0) for side in (left, right))
-    p = v * np.exp(-z * (z / K) / 2) / np.sqrt(2 * np.pi * K)
-    at_kinks = np.exp(-at.kinks * (at.kinks / K) / 2) / np.sqrt(2 * np.pi * K)
-    K, root = K[:, 0], np.sqrt(K[:, 0])
-    jump = at_kinks @ jumps
-    both = right[0] - left[0], right[1] + left[1]
-    odd = p @ (z * both[0]) / K - p @ both[1] - jump
-    even = (p @ (z * z * (right[0] + left[0])) - K * (p @ (right[0] + left[0]))) / K
-    even = (even - p @ (z * (right[1] - left[1])) - at_kinks @ (at.kinks * jumps)) / root
-    size = xp.abs(right[0]) + xp.abs(left[0])
-    rounding = (
-        64 * np.finfo(at.z.dtype).eps * (p @ (z * size) / K + (p @ (z * z * size) / K + p @ size) / root)
-    )
-    root_unit = xp.where(xp.isfinite(unit), xp.sqrt(xp.where(xp.isfinite(unit), unit, 0.0)), 0.0)
-    scale = xp.maximum(root_unit, p @ (xp.abs(left[1]) + xp.abs(right[1])) + xp.abs(jump))
-    innermost = (at.z <= 10 * at.z.min()).ravel()  # what is missing below, of a slope that grows towards 0
-    rounding = rounding + 10 * (p[:, innermost] @ (xp.abs(left[1]) + xp.abs(right[1]))[innermost])
-    missed = xp.maximum(xp.abs(odd), xp.abs(even)) - rounding
-    return xp.where((missed > 0) & (scale > 0), missed / xp.where(scale > 0, scale, 1.0), 0.0)

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from eft.activations import Activation, as_activation
 from eft.derivatives import Function, Sampler, nested_derivatives
 from eft.fingerprint import fingerprint
-from eft.kinks import find_kinks
+from eft.kinks import apart, find_kinks
 
 KEPT = 64
 """Activations that are remembered."""
@@ -37,13 +37,14 @@ def analysed(act: "str | Activation | Function") -> Activation:
 
 
 def _with_found_kinks(act: Activation, state: tuple) -> Activation:
-    found = find_kinks(Sampler(lambda z: nested_derivatives(act.fn, z), act.kinks))
+    found = find_kinks(Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks))
     new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    kinks = apart((*act.kinks, *new))
     # another object in any case: what is compiled for it is for this state of the function
     seen = copy.copy(act)
     fields = {
-        "kinks": tuple(sorted((*act.kinks, *new))),
-        "found": tuple(new),
+        "kinks": kinks,
+        "found": tuple(c for c in kinks if c not in act.kinks),
         "reach": min(act.reach, found.reach),
         "_tables": {},
         "_state": state,

@@ -99,7 +99,7 @@ def classify(act: "str | Activation | Function") -> Universality:
 @functools.lru_cache(maxsize=64)
 def _classified(act: Activation) -> Universality:
     land = landscape(act)
-    near = origin(Sampler(act.derivatives, act.kinks), float(np.finfo(float).tiny))
+    near = origin(Sampler(act.fn, act.derivatives, act.kinks), float(np.finfo(float).tiny))
     hopeless = _hopeless(land, near)
     if hopeless:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []

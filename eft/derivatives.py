@@ -29,6 +29,9 @@ POINTS = 13
 LENGTHS = 0.125 * 0.25 ** np.arange(5)
 """Half lengths of the intervals that are tried, in units of max(|z|, 1)."""
 
+SHARES = (1 / 4, 1 / 16)
+"""Others, in units of the distance to the nearest cut, for functions that are singular there."""
+
 
 def leibniz(a: tuple, b: tuple) -> tuple:
     """(ab)⁽ᵏ⁾ = Σ_j C(k, j) a⁽ʲ⁾ b⁽ᵏ⁻ʲ⁾ for k = 0 … 4."""
@@ -57,19 +60,28 @@ def is_traced(fn: Function) -> bool:
 class Sampler:
     """z → (σ, σ′, …) as float64 NumPy arrays of z's shape, whatever the precision in use; compiled once.
 
-    `derivatives` gives σ and its derivatives; those that are no numbers, though σ is one, are replaced.
+    `derivatives` gives σ and its derivatives, `orders` of these; those that are no numbers, though σ is one,
+    are replaced.
     """
 
-    def __init__(self, derivatives: Callable[[jax.Array], tuple[jax.Array, ...]], cuts: tuple[float, ...]):
+    def __init__(self, fn: Function, derivatives: Callable, cuts: tuple[float, ...] = (), *, orders: int = 4):
         self.cuts = tuple(sorted({0.0, *cuts}))
+        self.orders = orders
         # functions of their own, so that nothing is kept that was compiled for another state of σ
         self._derivatives = jax.jit(lambda z: derivatives(z))
-        self._value = jax.jit(lambda z: derivatives(z)[:1])
+        self._value = jax.jit(lambda z: (fn(z),))
+        self._differentiable = True
 
     def raw(self, z: Any) -> tuple[np.ndarray, ...]:
-        """As JAX has them."""
+        """As JAX has them; nan where it has no forward derivatives, as of a `jax.custom_vjp`."""
         z = np.asarray(z, float)
-        return tuple(_in_blocks(self._derivatives, z.ravel()).reshape(-1, *z.shape))
+        if self._differentiable:
+            try:
+                return tuple(_in_blocks(self._derivatives, z.ravel()).reshape(-1, *z.shape))
+            except (TypeError, NotImplementedError):
+                self._differentiable = False
+        value = _in_blocks(self._value, z.ravel())[0].reshape(z.shape)
+        return value, *(self.orders * [np.full(z.shape, np.nan)])
 
     def __call__(self, z: Any) -> tuple[np.ndarray, ...]:
         return self.between(z, self.cuts)
@@ -92,8 +104,10 @@ class Sampler:
         x = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
         found = np.full((orders, len(z)), np.nan)
         best = np.full(len(z), np.inf)
-        for length in LENGTHS:
-            half = np.minimum(length * np.maximum(np.abs(z), 1.0), (high - low) / 2)
+        room = np.minimum(z - low, high - z)
+        lengths = [length * np.maximum(np.abs(z), 1.0) for length in LENGTHS]
+        for half in (*lengths, *(share * np.where(room < np.inf, room, 1.0) for share in SHARES)):
+            half = np.minimum(half, (high - low) / 2)
             middle = np.clip(z, low + half, high - half)
             values = _in_blocks(self._value, (middle[:, None] + half[:, None] * x).ravel())
             values = values[0].reshape(-1, POINTS).T

@@ -61,9 +61,10 @@ def kernel_flow(
     In float64 the expectations are right to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
     float range K saturates, at the largest number or at 0, and `valid` turns false; V and G1
     saturate at the largest number. For homogeneous σ (ReLU, RePU, linear, …) `log_K` goes on being
-    right until log K itself overflows. A function of the user's is integrated by three rules: where
-    they disagree beyond the bound, `error` says by how much, `valid` turns false and, outside of
-    tracing, a QuadratureWarning is given.
+    right until log K itself overflows. Of a function of the user's, kinks that were not declared are looked
+    for, and how far its expectations are known is measured at every scale of K: where that is not
+    within the bound, `error` says by how much, `valid` turns false and, outside of tracing, a
+    QuadratureWarning says why.
 
     Differentiable in cw, cb, x2, K1. Compiled once for each depth and batch shape, for
     all activations without a closed form together.

@@ -22,6 +22,7 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
+from eft.accuracy import error_of_six
 from eft.derivatives import Function, derivative
 from eft.elementwise import checked_function
 from eft.limits import jump_at, sides
@@ -36,10 +37,7 @@ REACH = 16.0
 """|z|/√K at which the Gaussian, then e^{−128}, is cut off."""
 
 OFFSETS = tuple(k / 6 for k in range(6))
-"""Starts of the rule, in steps. Its error at a kink turns with the start, so three cannot agree by chance."""
-
-SAFETY = 10.0
-"""The estimated error, in units of the spread of the three."""
+"""Starts of the rule, in steps. Its error at a kink turns with the start: all cannot agree by chance."""
 
 
 class QuadratureWarning(UserWarning):
@@ -180,7 +178,7 @@ def gaussian_expectation(
     Returns an array of K's shape (for a pytree: such arrays).
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12] and an f that is
-    smooth between its kinks on the scale 1. Three rules are compared: with `return_error=True`
+    smooth between its kinks on the scale 1. Six rules are compared: with `return_error=True`
     the result is `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
     the error may exceed that bound times ⟨|f|⟩ (not while K is traced: ask for the error there).
     Structure that all rules miss, as a narrow bump far from 0 and from every kink, goes unseen.
@@ -207,7 +205,7 @@ def gaussian_expectation(
 
 
 def _expectation(f: Function, K: jax.Array, kinks: tuple[float, ...]) -> Expectation:
-    """⟨f⟩_K by three rules, with K = 0 made whole."""
+    """⟨f⟩_K by six rules, with K = 0 made whole."""
     g, theta = _elementwise(f, K.dtype)
     is_zero = K == 0
     args = (jnp.where(is_zero, 1.0, K), *theta)
@@ -239,12 +237,10 @@ def _at_zero(g, theta, K, kinks):
 
 
 def combined(values: jax.Array, magnitude: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean of what rules with several offsets (the leading axis) give, and its estimated error."""
+    """The mean of what the six rules (the leading axis) give, and its estimated error."""
     value = jnp.mean(values, axis=0)
-    seen = jax.lax.stop_gradient(values)
-    spread = jnp.max(seen, axis=0) - jnp.min(seen, axis=0)
-    rounding = 8 * jnp.finfo(values.dtype).eps * magnitude
-    error = jnp.where(spread <= rounding, rounding, SAFETY * spread)
+    error = error_of_six(jax.lax.stop_gradient(values))
+    error = jnp.maximum(error, 8 * jnp.finfo(values.dtype).eps * magnitude)
     return value, jnp.where(jnp.isfinite(error), error, jnp.inf)
 
 

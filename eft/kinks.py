@@ -84,7 +84,7 @@ def find_kinks(sampler: Sampler) -> Kinks:
             found = _search(sampler, low, high, scale)
             if not turn:
                 steep = _steep(found, scale)
-            kinks = tuple(sorted({*kinks, *(_rounded(c) for c in found.above if abs(c) > SAME)}))
+            kinks = apart((*kinks, *(_rounded(c) for c in found.above if abs(c) > SAME)))
             if len(kinks) > MOST:
                 distances = np.sort(np.abs(kinks))
                 reach = min(reach, float(distances[MOST]))
@@ -96,8 +96,17 @@ def find_kinks(sampler: Sampler) -> Kinks:
             low, high = low[wide], high[wide]
             if not len(low):
                 break
-    apart = (c for c in steep if all(abs(c - k) > 1e-4 * (1 + abs(c)) for k in kinks))
-    return Kinks(kinks, reach, tuple(apart))
+    steep = tuple(c for c in steep if all(abs(c - k) > 1e-4 * (1 + abs(c)) for k in kinks))
+    return Kinks(kinks, reach, steep)
+
+
+def apart(places) -> tuple[float, ...]:
+    """The places in ascending order, of those that cannot be told apart the first that was given."""
+    kept: list[float] = []
+    for c in places:
+        if all(abs(c - d) > SAME * (1 + abs(c)) for d in kept):
+            kept.append(c)
+    return tuple(sorted(kept))
 
 
 def _scale(z, value):

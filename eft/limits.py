@@ -25,10 +25,13 @@ DISTANCE = 1e-10
 CLOSER = 32
 """How many times smaller the other distance is."""
 
+FARTHER = (1e3, 1e6)
+"""How many times larger the distances are at which a power law must hold as well, to be no rounding."""
+
 FLOOR = 1e-10
 """What is left of a function by cancellation, relative to its size at some distance."""
 
-ROUNDED = 1e-2
+ROUNDED = 1e-3
 """The smallest jump, in units of that."""
 
 AGREEMENT = 1e-3
@@ -36,10 +39,10 @@ AGREEMENT = 1e-3
 
 
 class Points(NamedTuple):
-    """Where a function is looked at near its kinks: next to them, at h and at h/32; below and above."""
+    """Where a function is looked at near its kinks: next to them, at h, h/32, 10³h, 10⁶h; below and above."""
 
-    z: np.ndarray  # (3, 2, kinks)
-    step: np.ndarray  # (3, 2, kinks) z less the kink
+    z: np.ndarray  # (5, 2, kinks)
+    step: np.ndarray  # (5, 2, kinks) z less the kink
 
 
 class Limits(NamedTuple):
@@ -79,19 +82,20 @@ def points(kinks: np.ndarray) -> Points:
     h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), 1e-3 * np.minimum(between[:-1], between[1:]))
     h = np.maximum(h, 4 * np.spacing(np.abs(kinks))).astype(dtype)
     next_to = np.array([sides(c, dtype) for c in kinks]).T
-    z = np.stack([next_to, *(np.stack([kinks - d, kinks + d]) for d in (h, h / CLOSER))])
-    return Points(z, z - kinks)
+    far = [np.minimum(factor * h, np.minimum(between[:-1], between[1:]) / 4) for factor in FARTHER]
+    z = np.stack([next_to, *(np.stack([kinks - d, kinks + d]) for d in (h, h / CLOSER, *far))])
+    return Points(z.astype(dtype), (z - kinks).astype(dtype))
 
 
 def limits(at: Points, f: Any, size: Any) -> Limits:
-    """From f, f′, … at the points, shape (orders, 3, 2, kinks). `size`: |f| at some distance from the kinks.
+    """From f, f′, … at the points, shape (orders, 5, 2, kinks). `size`: |f| at some distance from the kinks.
 
     What is smaller than 1e-10 of that, on the length 1, is what sums and differences inside of f round by.
     """
     xp = numpy_of(f)
     orders, eps = len(f), np.finfo(at.z.dtype).eps
-    powers = [(-at.step[1:]) ** j / math.factorial(j) for j in range(orders)]
-    terms = [[f[k + j, 1:] * powers[j] for j in range(orders - k)] for k in range(orders)]
+    powers = [(-at.step[1:3]) ** j / math.factorial(j) for j in range(orders)]
+    terms = [[f[k + j, 1:3] * powers[j] for j in range(orders - k)] for k in range(orders)]
     far, close = xp.moveaxis(xp.stack([sum(row) for row in terms]), 1, 0)
     rounding = xp.stack([sum(map(xp.abs, row)) for row in terms])[:, 1] * (64 * eps)
     difference = xp.abs(far - close)
@@ -113,12 +117,22 @@ def limits(at: Points, f: Any, size: Any) -> Limits:
 
 
 def exponent(at: Points, f: Any, size: Any) -> Any:
-    """a of |f| ~ h^{−a} next to the kink where it is largest; 0 where f is regular."""
+    """a of |f| ~ h^{−a} next to the kink where it is largest; 0 where f is regular.
+
+    The law must hold from the largest distance to the smallest: rounding grows near the kink only.
+    """
     xp = numpy_of(f)
-    far, close = xp.abs(f[1]), xp.abs(f[2])
-    seen = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
-    ratio = xp.where(seen, close / xp.where(seen, far, 1.0), 1.0)
-    return xp.max(xp.log(ratio) / np.log(at.step[1] / at.step[2]))
+    order = [4, 3, 1, 2]  # from far to near
+    f, steps = xp.abs(f[np.array(order)]), np.abs(at.step[order])
+    found = []
+    for far, close, d_far, d_close in zip(f, f[1:], steps, steps[1:], strict=False):
+        seen = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
+        ratio = xp.where(seen, close / xp.where(seen, far, 1.0), 1.0)
+        apart = d_far > 1.5 * d_close
+        power = xp.log(ratio) / np.log(np.where(apart, d_far / d_close, np.e))
+        found.append(xp.where(apart, power, np.inf))
+    least = functools.reduce(xp.minimum, found)
+    return xp.max(xp.where(xp.isfinite(least), least, 0.0))
 
 
 def jump_at(f: Function, c: float, dtype) -> Any:

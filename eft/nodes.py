@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.derivatives import Function, Sampler
+from eft.derivatives import Function
 from eft.gaussian import half_line
 from eft.limits import DISTANCE, Limits, Points, numpy_of, points
 
@@ -58,16 +58,16 @@ class Nodes(NamedTuple):
         return xp.max(xp.where(xp.isfinite(values), values, 0.0))
 
 
-def nodes(act: Sampled, derivatives: Derivatives, rules: int) -> Nodes:
-    """σ, σ′, … at the nodes and the kinks; by a `Sampler`, or by JAX where σ closes over traced values."""
-    dtype = np.dtype(np.float64 if isinstance(derivatives, Sampler) else jnp.result_type(float))
+def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool) -> Nodes:
+    """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX where σ closes over traced values."""
+    dtype = np.dtype(jnp.result_type(float) if traced else np.float64)
     kinks = np.array(sorted({0.0, *act.kinks}), dtype)
     finer = 1.0 if act.resolved else FINER
     each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
     z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
     at_kinks = points(kinks)
     where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
-    found = derivatives(where if isinstance(derivatives, Sampler) else jnp.asarray(where))
+    found = derivatives(jnp.asarray(where) if traced else where)
     s = numpy_of(found[0]).stack(found)
     cuts = np.cumsum([at_kinks.z.size, z.size])
     parts = numpy_of(s).split(s, cuts, axis=1)
@@ -85,10 +85,14 @@ def _equally_long(rules: list) -> list:
     ]
 
 
-def centres(F: Limits, zero: int, left, right) -> tuple:
-    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out."""
+def centres(F: Limits, zero: int, left, right, size) -> tuple:
+    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out.
+
+    `size`: √F at some distance. F₀ is 0 where it is far below what that rounds by.
+    """
     xp = numpy_of(left)
     F0 = (F.below[0, zero] + F.above[0, zero]) / 2
+    F0 = xp.where(xp.abs(F0) > (np.finfo(F0.dtype).eps * size) ** 2, F0, 0.0)
     far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
     return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
 
@@ -109,7 +113,9 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
         y = xp.where(near, y, 0.0)
         # F − F(0) from the series at that side of 0, where the difference would cancel
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
-        from_zero = xp.where(near & xp.isfinite(series), series, values - F0)
+        direct = values - F0
+        same = xp.abs(series - direct) <= 64 * np.finfo(at.z.dtype).eps * xp.abs(F0)
+        from_zero = xp.where(near & same, series, direct)
         found.append((from_zero, xp.where(far == F0, from_zero, values - far)))
     return found[0], found[1]
 

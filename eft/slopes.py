@@ -4,7 +4,6 @@ The NTK at finite width needs them. Those of S alone are the moments of σ′ as
 of F and S together stand on the same nodes.
 """
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.accuracy import Accuracy, error_at
-from eft.building import Kind, built, edge_doubts
-from eft.derivatives import Array, Function, leibniz
+from eft.building import Kind, built, sampler
+from eft.derivatives import Array, leibniz
+from eft.doubts import edge_doubts
 from eft.limits import exponent, limits, numpy_of
 from eft.moments import odd_factorial
 from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
-from eft.table import HALF, Table, table, table_moments
+from eft.table import HALF, Table, table_moments, table_of
 from eft.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
 
@@ -73,32 +73,6 @@ class SlopeTable(NamedTuple):
     cross: CrossTable
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Slope:
-    """σ′ as an activation."""
-
-    of: Sampled
-
-    @property
-    def kinks(self) -> tuple[float, ...]:
-        return self.of.kinks
-
-    @property
-    def resolved(self) -> bool:
-        return self.of.resolved
-
-    @property
-    def fn(self) -> Function:
-        return lambda z: self.derivatives(z)[0]
-
-    @property
-    def reach(self) -> float:
-        return self.of.reach
-
-    def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]:
-        return six_derivatives(self.of, z)[1:]
-
-
 def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
     """σ, σ′, …, σ⁗, σ⁽⁵⁾ at z."""
     d, more = jax.jvp(act.derivatives, (z,), (jnp.ones_like(z),))
@@ -107,10 +81,10 @@ def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
 
 def slope_table(act: Sampled, dtype) -> SlopeTable:
     """The table of an activation."""
+    sample, traced = sampler(act, functools.partial(six_derivatives, act), orders=5)
+    slope = table_of(act, lambda z: sample(z)[1:], traced, dtype)
     cross = Kind(_assemble, _cross_sums, _units, _doubts)
-    return SlopeTable(
-        table(_Slope(act), dtype), built(act, functools.partial(six_derivatives, act), cross, dtype)
-    )
+    return SlopeTable(slope, built(act, sample, traced, cross, dtype))
 
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
@@ -123,7 +97,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
     sizes = at.size**2, xp.max(xp.abs(at.kink_values[1, 1])) ** 2
     for F_left, F_right, F_kinks, size in zip(left, right, kinks, sizes, strict=True):
         F = limits(at.at_kinks, F_kinks, size)
-        apart.append(differences(centres(F, at.zero, F_left, F_right), F, at, F_left, F_right))
+        apart.append(differences(centres(F, at.zero, F_left, F_right, size**0.5), F, at, F_left, F_right))
     columns = 0
     for side, (F, S) in enumerate((left, right)):
         (f0, f1), (s0, s1) = (parts[side] for parts in apart)
@@ -143,7 +117,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
     )  # fmt: skip
 
 
-def _doubts(act: Sampled, at: Nodes, made: CrossTable) -> list:
+def _doubts(act: Sampled, at: Nodes, eps: float, made: CrossTable) -> list:
     """What the spread of the rules cannot see; σ′ as the slope of σ is looked at in `eft.table`."""
     return edge_doubts(act, at, made, _cross_sums, _units)
 

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from eft.accuracy import GRID, SLOPE, Accuracy, error_at, slope_mismatch
-from eft.building import Kind, built, edge_doubts
+from eft.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
+from eft.building import Kind, built, sampler
 from eft.derivatives import Array, leibniz
+from eft.doubts import edge_doubts, rounding_errors, slope_mismatch
 from eft.limits import exponent, limits, numpy_of
 from eft.moments import Moments
-from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
+from eft.nodes import Derivatives, Nodes, Sampled, centres, differences, finite_columns
 from eft.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
 HALF = 0.4999
@@ -57,7 +58,12 @@ class Table(NamedTuple):
 
 def table(act: Sampled, dtype) -> Table:
     """The table of an activation."""
-    return built(act, act.derivatives, Kind(_assemble, _sums, _units, _doubts), dtype)
+    return table_of(act, *sampler(act, act.derivatives), dtype)
+
+
+def table_of(act: Sampled, sample: Derivatives, traced: bool, dtype) -> Table:
+    """The table of what `sample` gives: σ, σ′, σ″, σ‴, σ⁗."""
+    return built(act, sample, traced, Kind(_assemble, _sums, _units, _doubts), dtype)
 
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
@@ -65,7 +71,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
     values = at.left, at.right, at.kink_values
     F_left, F_right, F_kinks = (xp.stack(leibniz(tuple(s), tuple(s))) for s in values)
     F, s = limits(at.at_kinks, F_kinks, at.size**2), limits(at.at_kinks, at.kink_values, at.size)
-    centre = centres(F, at.zero, F_left, F_right)
+    centre = centres(F, at.zero, F_left, F_right, at.size)
     apart = differences(centre, F, at, F_left, F_right)
     rough = ~F.exists & (not resolved)
     columns = _integrands(-at.z, at.left, F_left, apart[0], rough[1].any())
@@ -106,7 +112,7 @@ ROUGHLY = 1e-11
 """The accuracy of a sum, relative to that of the absolute values, when it is no more than a check."""
 
 
-def _doubts(act: Sampled, at: Nodes, made: Table) -> list:
+def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     """What the spread of the rules cannot see."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
     K = GRID.astype(at.z.dtype)
@@ -115,7 +121,9 @@ def _doubts(act: Sampled, at: Nodes, made: Table) -> list:
     unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
     missed = numpy_of(missed).where(unbounded, 0.0, missed)
     apart = _forms_apart(made, K, _units(moments, K))
-    return [(SLOPE, missed), (SLOPE, apart), *edge_doubts(act, at, made, _sums, _units)]
+    rounding = rounding_errors(_magnitudes(made, K), _units(moments, K), eps)
+    found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding)]
+    return [*found, *edge_doubts(act, at, made, _sums, _units)]
 
 
 def _forms_apart(made: Table, K, units) -> Any:
@@ -147,21 +155,22 @@ def _integrands(z, s, F, centred, rough) -> Any:
     return xp.stack(moments + slopes, axis=-1)
 
 
-def _at_kinks(table: Table, K) -> tuple:
+def _at_kinks(table: Table, K, absolute: bool = False) -> tuple:
     """What the jumps of F, F′, … at the kinks c add to ½⟨F″⟩, ⟨zF′⟩/2K, ¼⟨F⁗⟩ and ⟨z²F″−zF′⟩/4K².
 
     F⁽ᵏ⁾ contains [F⁽ᵏ⁻¹⁻ʲ⁾]_c δ⁽ʲ⁾(z−c), and ∫δ⁽ʲ⁾p = (−1)ʲp⁽ʲ⁾(c), p′ = −vp, p″ = (v²−1/K)p, … with v = c/K.
-    In the form for rough kinks F″ does not occur, nor [F′].
+    In the form for rough kinks F″ does not occur, nor [F′]. `absolute`: the terms' absolute values.
     """
     xp = np if numpy_of(table.jumps) is np and numpy_of(K) is np else jnp
-    F, F1, F2, F3 = table.jumps.T
+    size = xp.abs if absolute else lambda a: a
+    F, F1, F2, F3 = size(table.jumps.T)
     K = K[..., None]
-    v, p = table.kinks / K, weights(table.kinks, K)
+    v, p, sign = size(table.kinks / K), weights(table.kinks, K), 1 if absolute else -1
     rows = (
         (F1 + F * v) / 2,
         F * v / 2,
-        (F3 + F2 * v + F1 * (v * v - 1 / K) + F * v * (v * v - 3 / K)) / 4,
-        (F1 * (1 - table.rough) * v * v + F * v * (v * v - 3 / K)) / 4,
+        (F3 + F2 * v + F1 * (v * v + sign / K) + F * v * (v * v + sign * 3 / K)) / 4,
+        (F1 * (1 - table.rough) * v * v + F * v * (v * v + sign * 3 / K)) / 4,
     )
     return tuple(xp.sum(xp.where(p > 0, row * p, 0.0), -1) for row in rows)
 
@@ -197,6 +206,20 @@ def _bends(table: Table, K, sums: Any = None) -> tuple[Any, Any]:
     xp, kinks = numpy_of(sums), _at_kinks(table, K)
     bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
     return sums[8] + kinks[2], bend / K**2 + kinks[3]
+
+
+def _magnitudes(table: Table, K) -> Any:
+    """The sums of the absolute values of each moment's terms: what it rounds by, in units of rounding."""
+    every = table.part(np.ones(table.z.shape))
+    sums = summed(every, K)
+    xp = numpy_of(sums)
+    g, g4, d0, q0, d1, q1, slope2, *_ = sums
+    kinks = _at_kinks(table, K, absolute=True)
+    var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 + d0 * d0, q1 + d1 * d1)
+    bend = xp.where(table.rough > 0, sums[10] / K + 1.5 * sums[9], sums[10])
+    dg = xp.where(table.near[0] > K, sums[7] + kinks[0], sums[9] / K + kinks[1])
+    d2g = xp.where(table.near[1] > K, sums[8] + kinks[2], bend / K**2 + kinks[3])
+    return xp.stack([g, g4, var, dg, slope2, d2g])
 
 
 def _units(moments, K) -> Any:

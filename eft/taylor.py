@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from eft.accuracy import SAFETY
 from eft.activations import Activation
 from eft.derivatives import Array
-from eft.gaussian import SAFETY, WINDOW, density
+from eft.gaussian import WINDOW, density
 from eft.moments import Moments, odd_factorial
 from eft.table import Table
 from eft.window import HIGHEST

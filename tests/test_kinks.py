@@ -14,7 +14,7 @@ from eft.landscape import landscape
 
 
 def found_in(fn, declared=()):
-    return find_kinks(Sampler(lambda z: nested_derivatives(fn, z), declared))
+    return find_kinks(Sampler(fn, lambda z: nested_derivatives(fn, z), declared))
 
 
 def kinks_of(fn):

@@ -1,10 +1,14 @@
 """Fixed points are fixed, attract as they say, and phase diagrams agree with flows run to their end."""
 
+import subprocess
+import sys
 import time
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 import eft
 from eft.criticality import classify
@@ -173,3 +177,72 @@ def test_critical_curve(name):
 def test_bad_input(call, arguments, says):
     with pytest.raises(ValueError, match=says):
         call(*arguments)
+
+
+# --- functions of the user's ----------------------------------------------------------------------
+
+
+def naive_swish(z):
+    return z / (1 + jnp.exp(-z))
+
+
+def test_functions_as_people_write_them():
+    """Their derivatives are no numbers where the values are fine."""
+    assert eft.threshold(naive_swish, 1.9, 0.1) == np.inf
+    zero, one = eft.fixed_points(lambda z: jnp.maximum(z, 0) ** 1.5, 1.0)
+    assert zero.K == 0 and zero.stability == "stable"
+    np.testing.assert_allclose(one.K, np.pi / 2, rtol=1e-12)  # K = C_W √(2/π) K^{3/2}
+    np.testing.assert_allclose(one.chi_parallel, 1.5, rtol=1e-12)
+    for named, written in (("swish", naive_swish), ("sigmoid", lambda z: 1 / (1 + jnp.exp(-z)))):
+        for a, b in zip(eft.fixed_points(named, 2.5, 0.1), eft.fixed_points(written, 2.5, 0.1), strict=True):
+            np.testing.assert_allclose(a[:3], b[:3], rtol=1e-9)
+
+
+def test_what_cannot_be_resolved_is_said():
+    """⌊z⌋ has a kink at every integer; those near 0 are looked after."""
+    with pytest.warns(eft.QuadratureWarning, match="more kinks than are looked after"):
+        (point,) = eft.fixed_points(jnp.floor, 0.5)
+    k = np.arange(-30, 30)
+    mass = np.diff(scipy.stats.norm.cdf(np.append(k, 30) / np.sqrt(point.K)))
+    np.testing.assert_allclose(0.5 * np.sum(k**2 * mass), point.K, rtol=1e-12)
+    assert point.error < 1e-14
+    with pytest.warns(eft.QuadratureWarning, match="the threshold at C_W = 0.5"):
+        assert np.isnan(eft.threshold(jnp.floor, 0.5))
+    with pytest.warns(eft.QuadratureWarning, match="the phase at"):
+        found = eft.phase_diagram(jnp.floor, np.array([0.2, 2.0]), np.array([0.0, 30.0]))
+    assert found.error[0, 0] < 1e-12 and (found.error[1] > 1e-9).all()
+    with pytest.warns(eft.QuadratureWarning, match="the curve at K = 1e"):
+        eft.critical_curve(lambda z: z * jnp.cos(20 * z), K=np.array([1e-3, 1e5]))
+    assert eft.critical_curve(lambda z: z * jnp.cos(20 * z)).K.max() < 1e4, "by default they are left out"
+
+
+def test_no_fixed_point_below_the_bias():
+    steep = lambda z: 1 + jnp.tanh(1e4 * (z - 1.1))  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", eft.QuadratureWarning)  # χ⊥ ~ 10⁴ is known to 1e-10 only
+        (point,) = eft.fixed_points(steep, 0.5, 0.1)
+    # all but a step of height 2 at 1.1
+    np.testing.assert_allclose(
+        0.1 + 0.5 * 4 * scipy.stats.norm.sf(1.1 / np.sqrt(point.K)), point.K, rtol=1e-5
+    )
+
+
+def test_float64_whatever_the_switch():
+    """With float64 off, classes and phases are those with it on, to the last bit."""
+    code = (
+        "import jax, sys\n"
+        "jax.config.update('jax_enable_x64', sys.argv[1] == '1')\n"
+        "import jax.numpy as jnp, numpy as np, eft\n"
+        "nsw = lambda z: z / (1 + jnp.exp(-z))\n"
+        "for act in ('hard_tanh', 'sigmoid', nsw):\n"
+        "    u = eft.classify(act)\n"
+        "    print(u.kind, u.K, u.cw, u.cb, u.a1, u.basin, u.sure, u.reason, u.advice)\n"
+        "    print(eft.fixed_points(act, 1.9, 0.1), eft.threshold(act, 1.9, 0.1))\n"
+        "phases = eft.phase_diagram(nsw, np.array([1.0, 3.0]), np.array([0.1]))\n"
+        "print([list(map(float, np.ravel(a))) for a in phases])\n"
+    )
+    off, on = (
+        subprocess.run([sys.executable, "-c", code, x64], check=True, capture_output=True, text=True).stdout
+        for x64 in "01"
+    )
+    assert off == on and "K* = 0, flat" in on
