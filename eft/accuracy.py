@@ -55,11 +55,12 @@ class Accuracy(NamedTuple):
 
     error: Array  # (grid,) relative error of the worst moment, in their units; 0 where none was seen
     cause: Array  # (grid,) what it comes from, or 0
+    measured: Array  # () 1, or 0 of a rule that is known to be accurate
 
     @classmethod
     def exact(cls) -> "Accuracy":
         """Of a rule that is known to be accurate."""
-        return cls(np.zeros(len(GRID)), np.zeros(len(GRID)))
+        return cls(np.zeros(len(GRID)), np.zeros(len(GRID)), np.zeros(()))
 
 
 def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
@@ -104,6 +105,7 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
     chosen, spread = _enough(deviation, len(each), last)
     if chosen is None:
         return None
+    spread = xp.where(spread > 0.1, np.inf, spread)  # then nothing is known
     found = [(SPREAD, spread), (OVERFLOW, xp.where(_lost(mean, made.infinite), np.inf, 0.0)), *doubts(made)]
     errors = xp.stack([xp.where(error > NOTHING, error, 0.0) for _, error in found])
     causes = np.array([cause for cause, _ in found], made.z.dtype)
@@ -112,7 +114,7 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
     cause = xp.take(causes, xp.argmax(explained, axis=0))
     error = xp.max(errors, axis=0)
     error = jax.lax.stop_gradient(error) if xp is jnp else error
-    return _some(made, chosen)._replace(accuracy=Accuracy(error, cause))
+    return _some(made, chosen)._replace(accuracy=Accuracy(error, cause, np.ones(())))
 
 
 DOUBLED = {6: (1, 2), 24: (3, 6)}

@@ -3,10 +3,12 @@
 import copy
 from collections import OrderedDict
 
+import numpy as np
+
 from eft.activations import Activation, as_activation
 from eft.derivatives import Function, Sampler, nested_derivatives
 from eft.fingerprint import fingerprint
-from eft.kinks import apart, find_kinks
+from eft.kinks import Kinks, apart, find_kinks
 
 KEPT = 64
 """Activations that are remembered."""
@@ -37,7 +39,10 @@ def analysed(act: "str | Activation | Function") -> Activation:
 
 
 def _with_found_kinks(act: Activation, state: tuple) -> Activation:
-    found = find_kinks(Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks))
+    sampler = Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks)
+    # a function that rounds z to float32 is a staircase; its spread shows what it hides
+    coarse = sampler.resolution != np.float64
+    found = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
     new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
     kinks = apart((*act.kinks, *new))
     # another object in any case: what is compiled for it is for this state of the function

@@ -26,28 +26,41 @@ class Kind(NamedTuple):
     doubts: Callable  # (activation, nodes, rounding unit, table) → [(cause, error)]
 
 
-def sampler(act: Sampled, derivatives: Derivatives, orders: int = 4) -> tuple[Derivatives, bool]:
-    """`derivatives` at any z by NumPy in float64; as they are, and True, if σ closes over traced values."""
+class Sample(NamedTuple):
+    """How an activation is looked at."""
+
+    derivatives: Derivatives  # z → (σ, σ′, …)
+    traced: bool  # by JAX, as σ closes over traced values; else by NumPy, in float64
+    resolution: Any  # the precision in which σ looks at z
+
+    def from_order(self, order: int) -> "Sample":
+        """The same of a derivative of σ."""
+        return self._replace(derivatives=lambda z: self.derivatives(z)[order:])
+
+
+def sampled(act: Sampled, derivatives: Derivatives, orders: int = 4) -> Sample:
+    """How the activation with these derivatives is to be looked at."""
     if is_traced(act.fn):
-        return derivatives, True
-    return Sampler(act.fn, derivatives, act.kinks, orders=orders), False
+        return Sample(derivatives, True, jnp.result_type(float))
+    sampler = Sampler(act.fn, derivatives, act.kinks, orders=orders)
+    return Sample(sampler, False, sampler.resolution)
 
 
-def built(act: Sampled, sample: Derivatives, traced: bool, kind: Kind, dtype) -> Any:
+def built(act: Sampled, sample: Sample, kind: Kind, dtype) -> Any:
     """A table by one rule where that resolves the activation, else by as many as are needed.
 
-    `sample`, `traced`: of `sampler`. The table is made in float64, whatever the precision wanted, and by
-    NumPy, so that nothing but the activation itself is compiled; by JAX where σ is traced.
+    It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
+    itself is compiled; by JAX where σ is traced.
     """
     with np.errstate(all="ignore"):
         # more rules do not help against kinks that are not known
-        tried = (1,) if act.resolved else RULES[:1] if traced or act.reach < np.inf else RULES
+        tried = (1,) if act.resolved else RULES[:1] if sample.traced or act.reach < np.inf else RULES
         for rules in tried:
-            at = nodes(act, sample, rules, traced)
+            at = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
             made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
             if act.resolved:
                 break
-            doubts = functools.partial(kind.doubts, act, at, float(jnp.finfo(dtype).eps))
+            doubts = functools.partial(kind.doubts, act, at, _rounding(sample, dtype))
             found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1])
             if found is not None:
                 made = found
@@ -56,3 +69,8 @@ def built(act: Sampled, sample: Derivatives, traced: bool, kind: Kind, dtype) ->
         return jax.tree.map(
             lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a, dtype)), made
         )
+
+
+def _rounding(sample: Sample, dtype) -> float:
+    """The unit of rounding of the sums, or of the activation."""
+    return max(float(jnp.finfo(dtype).eps), float(jnp.finfo(sample.resolution).eps))

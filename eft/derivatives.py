@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, Jaxpr
 from numpy.polynomial import chebyshev
 
 Function = Callable[[jax.Array], Any]
@@ -57,6 +58,31 @@ def is_traced(fn: Function) -> bool:
     return any(isinstance(value, Tracer) for value in jax.make_jaxpr(lambda z: fn(z))(0.0).consts)
 
 
+def resolution_of(fn: Function) -> Any:
+    """The precision in which fn looks at a float64 number: float32 if it casts it to that, or to less."""
+    with jax.enable_x64(True):
+        closed = jax.make_jaxpr(lambda z: fn(z))(0.0)
+    return np.dtype(np.float32 if _narrows(closed.jaxpr) else np.float64)
+
+
+def _narrows(jaxpr: Any) -> bool:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "convert_element_type":
+            old, new = equation.invars[0].aval.dtype, equation.outvars[0].aval.dtype
+            if old == np.float64 and jnp.issubdtype(new, jnp.floating) and jnp.finfo(new).bits < 64:
+                return True
+        inner = (
+            part for value in equation.params.values() for part in jax.tree.leaves(value, is_leaf=_is_jaxpr)
+        )
+        if any(_narrows(getattr(part, "jaxpr", part)) for part in inner if _is_jaxpr(part)):
+            return True
+    return False
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return isinstance(value, ClosedJaxpr | Jaxpr)
+
+
 class Sampler:
     """z → (σ, σ′, …) as float64 NumPy arrays of z's shape, whatever the precision in use; compiled once.
 
@@ -71,6 +97,7 @@ class Sampler:
         self._derivatives = jax.jit(lambda z: derivatives(z))
         self._value = jax.jit(lambda z: (fn(z),))
         self._differentiable = True
+        self.resolution = resolution_of(fn)
 
     def raw(self, z: Any) -> tuple[np.ndarray, ...]:
         """As JAX has them; nan where it has no forward derivatives, as of a `jax.custom_vjp`."""

@@ -36,9 +36,11 @@ def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
     even = (p @ (z * z * (right[0] + left[0])) - K * (p @ (right[0] + left[0]))) / K
     even = (even - p @ (z * (right[1] - left[1])) - at_kinks @ (at.kinks * jumps)) / root
     size = xp.abs(right[0]) + xp.abs(left[0])
-    rounding = (
-        64 * np.finfo(at.z.dtype).eps * (p @ (z * size) / K + (p @ (z * z * size) / K + p @ size) / root)
-    )
+    # p itself rounds by z²/K units
+    rough = p * (64 + 4 * z * z / K[:, None])
+    rounding = rough @ (z * size) / K + (rough @ (z * z * size) / K + rough @ size) / root
+    rounding = rounding + 4 * np.abs(at_kinks * at.kinks**2 / K[:, None]) @ xp.abs(jumps)
+    rounding = np.finfo(at.z.dtype).eps * rounding
     root_unit = xp.where(xp.isfinite(unit), xp.sqrt(xp.where(xp.isfinite(unit), unit, 0.0)), 0.0)
     scale = xp.maximum(root_unit, p @ (xp.abs(left[1]) + xp.abs(right[1])) + xp.abs(jump))
     # of a slope that grows without bound at a kink the part next to it is missing
@@ -58,7 +60,7 @@ def _with_neighbours(error: Any) -> Any:
 def rounding_errors(magnitudes: Any, size: Any, eps: float) -> Any:
     """What the sums round by, relative; the worst moment, (grid,)."""
     xp = numpy_of(magnitudes)
-    relative = 2 * eps * magnitudes / xp.where(size > 0, size, np.inf)
+    relative = eps / 2 * magnitudes / xp.where(size > 0, size, np.inf)
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
@@ -81,5 +83,6 @@ def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, units: Calla
     edge = share(made, beside & singular, sums, units)
     found = [(EDGE, edge)]
     if act.reach < np.inf:
-        found.append((BEYOND, share(made, made.z > act.reach, sums, units)))
+        beyond = share(made, made.z > act.reach, sums, units)
+        found.append((BEYOND, numpy_of(beyond).where(beyond > 0.1, np.inf, SAFETY * beyond)))
     return found

@@ -178,10 +178,12 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
     if bad.any():
         where = np.argwhere(bad)[0]
         K = float(kernel[tuple(where)])
+        worst = float(np.max(np.asarray(error)[bad]))
+        known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
         cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
         warnings.warn(
-            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are known to "
-            f"{float(np.max(np.asarray(error)[bad])):.1e} only: {cause}",
+            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
+            f"{cause}",
             QuadratureWarning,
             stacklevel=3,
         )

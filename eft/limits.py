@@ -74,10 +74,11 @@ def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.nextafter(np.asarray(c, dtype), np.asarray(end, dtype)) for end in (-np.inf, np.inf))  # type: ignore[return-value]
 
 
-def points(kinks: np.ndarray) -> Points:
-    """For ascending kinks, which may be closer together than h."""
+def points(kinks: np.ndarray, resolution: Any = np.float64) -> Points:
+    """For ascending kinks, which may be closer together than h; `resolution`: the precision of f."""
     dtype = kinks.dtype
-    share = DISTANCE if jnp.finfo(dtype).bits >= 64 else 1e-3
+    narrow = min(jnp.finfo(dtype).bits, jnp.finfo(resolution).bits) < 64
+    share = 1e-3 if narrow else DISTANCE
     between = np.diff(kinks, prepend=-np.inf, append=np.inf)
     h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), 1e-3 * np.minimum(between[:-1], between[1:]))
     h = np.maximum(h, 4 * np.spacing(np.abs(kinks))).astype(dtype)

@@ -58,14 +58,17 @@ class Nodes(NamedTuple):
         return xp.max(xp.where(xp.isfinite(values), values, 0.0))
 
 
-def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool) -> Nodes:
-    """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX where σ closes over traced values."""
+def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool, resolution: Any) -> Nodes:
+    """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX where σ closes over traced values.
+
+    `resolution`: the precision in which σ looks at z.
+    """
     dtype = np.dtype(jnp.result_type(float) if traced else np.float64)
     kinks = np.array(sorted({0.0, *act.kinks}), dtype)
     finer = 1.0 if act.resolved else FINER
     each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
     z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
-    at_kinks = points(kinks)
+    at_kinks = points(kinks, resolution)
     where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
     found = derivatives(jnp.asarray(where) if traced else where)
     s = numpy_of(found[0]).stack(found)
@@ -88,11 +91,11 @@ def _equally_long(rules: list) -> list:
 def centres(F: Limits, zero: int, left, right, size) -> tuple:
     """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out.
 
-    `size`: √F at some distance. F₀ is 0 where it is far below what that rounds by.
+    `size`: √F at some distance. F₀ is 0 where it is far below what that rounds by, or F has no limit.
     """
     xp = numpy_of(left)
     F0 = (F.below[0, zero] + F.above[0, zero]) / 2
-    F0 = xp.where(xp.abs(F0) > (np.finfo(F0.dtype).eps * size) ** 2, F0, 0.0)
+    F0 = xp.where((xp.abs(F0) > (np.finfo(F0.dtype).eps * size) ** 2) & F.exists[0, zero], F0, 0.0)
     far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
     return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.accuracy import Accuracy, error_at
-from eft.building import Kind, built, sampler
+from eft.building import Kind, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts
 from eft.limits import exponent, limits, numpy_of
@@ -81,10 +81,9 @@ def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
 
 def slope_table(act: Sampled, dtype) -> SlopeTable:
     """The table of an activation."""
-    sample, traced = sampler(act, functools.partial(six_derivatives, act), orders=5)
-    slope = table_of(act, lambda z: sample(z)[1:], traced, dtype)
-    cross = Kind(_assemble, _cross_sums, _units, _doubts)
-    return SlopeTable(slope, built(act, sample, traced, cross, dtype))
+    sample = sampled(act, functools.partial(six_derivatives, act), orders=5)
+    slope = table_of(act, sample.from_order(1), dtype)
+    return SlopeTable(slope, built(act, sample, Kind(_assemble, _cross_sums, _units, _doubts), dtype))
 
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:

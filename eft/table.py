@@ -13,13 +13,13 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from eft.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
-from eft.building import Kind, built, sampler
+from eft.building import Kind, Sample, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts, rounding_errors, slope_mismatch
 from eft.limits import exponent, limits, numpy_of
 from eft.moments import Moments
-from eft.nodes import Derivatives, Nodes, Sampled, centres, differences, finite_columns
-from eft.window import everywhere, in_blocks, lost, summed, weights, without_lost
+from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
+from eft.window import everywhere, in_blocks, lost, product, summed, weights, without_lost
 
 HALF = 0.4999
 """a of σ ~ |z−c|^{−a} from which on σ² cannot be integrated."""
@@ -58,12 +58,12 @@ class Table(NamedTuple):
 
 def table(act: Sampled, dtype) -> Table:
     """The table of an activation."""
-    return table_of(act, *sampler(act, act.derivatives), dtype)
+    return table_of(act, sampled(act, act.derivatives), dtype)
 
 
-def table_of(act: Sampled, sample: Derivatives, traced: bool, dtype) -> Table:
-    """The table of what `sample` gives: σ, σ′, σ″, σ‴, σ⁗."""
-    return built(act, sample, traced, Kind(_assemble, _sums, _units, _doubts), dtype)
+def table_of(act: Sampled, sample: Sample, dtype) -> Table:
+    """The table of what is sampled: σ, σ′, σ″, σ‴, σ⁗."""
+    return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype)
 
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
@@ -108,7 +108,7 @@ def _near(kinks: np.ndarray, rough) -> Any:
     return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
 
 
-ROUGHLY = 1e-11
+ROUGHLY = 1e-10
 """The accuracy of a sum, relative to that of the absolute values, when it is no more than a check."""
 
 
@@ -121,8 +121,10 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
     missed = numpy_of(missed).where(unbounded, 0.0, missed)
     apart = _forms_apart(made, K, _units(moments, K))
-    rounding = rounding_errors(_magnitudes(made, K), _units(moments, K), eps)
-    found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding)]
+    size = _units(moments, K)
+    rounding = rounding_errors(_magnitudes(made, K), size, eps)
+    of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
+    found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding), (ROUNDING, of_z)]
     return [*found, *edge_doubts(act, at, made, _sums, _units)]
 
 
@@ -187,23 +189,24 @@ def _sums(table: Table, K) -> Any:
     xp = numpy_of(sums)
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
-    slopes, bends = _slopes(table, K, sums), _bends(table, K, sums)
+    kinks = _at_kinks(table, K)
+    slopes, bends = _slopes(table, K, sums, kinks), _bends(table, K, sums, kinks)
     dg, d2g = (xp.where(near > K, *forms) for near, forms in zip(table.near, (slopes, bends), strict=True))
     moments = xp.stack([g, g4, var, dg, slope2, d2g])
     return without_lost(table, K, moments, _units(moments, K))
 
 
-def _slopes(table: Table, K, sums: Any = None) -> tuple[Any, Any]:
+def _slopes(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, Any]:
     """g′ = ½⟨F″⟩ and ⟨zF′⟩/2K."""
     sums = summed(table, K) if sums is None else sums
-    kinks = _at_kinks(table, K)
+    kinks = kinks or _at_kinks(table, K)
     return sums[7] + kinks[0], sums[9] / K + kinks[1]
 
 
-def _bends(table: Table, K, sums: Any = None) -> tuple[Any, Any]:
+def _bends(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, Any]:
     """g″ = ¼⟨F⁗⟩ and ⟨z²F″ − zF′⟩/4K², or ⟨z³F′/K − 3zF′⟩/4K²."""
     sums = summed(table, K) if sums is None else sums
-    xp, kinks = numpy_of(sums), _at_kinks(table, K)
+    xp, kinks = numpy_of(sums), kinks or _at_kinks(table, K)
     bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
     return sums[8] + kinks[2], bend / K**2 + kinks[3]
 
@@ -222,6 +225,20 @@ def _magnitudes(table: Table, K) -> Any:
     return xp.stack([g, g4, var, dg, slope2, d2g])
 
 
+def _slopes_of_terms(at: Nodes, K) -> Any:
+    """Likewise of z times the derivative of each term: what they round by as z does."""
+    xp = numpy_of(at.left)
+    terms, z = 0, at.z
+    for s in (at.left, at.right):
+        F, F1, F2, F3, _ = leibniz(tuple(s), tuple(s))
+        of_square = 2 * z * F * F1
+        each = (z * F1, of_square, of_square, (F1 + z * F2) * z / 2, 2 * z * s[1] * s[2], z**3 * F3 / 4)
+        terms = terms + xp.stack([xp.where(xp.isfinite(term), xp.abs(term), 0.0) for term in each], -1)
+    p = at.v.reshape(-1) / len(z) * weights(z.reshape(-1), K[..., None])
+    powers = np.array([0, 0, 0, 1, 0, 2])[:, None]
+    return xp.moveaxis(product(p, terms.reshape(-1, len(powers))), -1, 0) / K**powers
+
+
 def _units(moments, K) -> Any:
     """What the errors of the moments are relative to: |g|, ⟨σ⁴⟩, ⟨σ⁴⟩, g/K, ⟨σ′²⟩, g/K², or more."""
     xp = numpy_of(moments)
@@ -233,7 +250,21 @@ def _units(moments, K) -> Any:
 def _from_table(table: Table, K: jax.Array) -> Moments:
     moments, extrapolation = everywhere(_sums, table, K)
     error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
+    error = jnp.maximum(error, _sunk(table, moments[1]))
     return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
+
+
+SUNK = 1e3
+"""The smallest normal numbers that ⟨σ⁴⟩ may lack: those that its terms lose where they are too small."""
+
+
+def _sunk(table: Table, g4: jax.Array) -> jax.Array:
+    """The relative error of ⟨σ⁴⟩ from terms below the range of numbers, where it is itself within that."""
+    tiny = jnp.finfo(g4.dtype).tiny
+    g4 = jax.lax.stop_gradient(g4)
+    return jnp.where(
+        g4 >= tiny, table.accuracy.measured * (SUNK * tiny) / jnp.where(g4 >= tiny, g4, 1.0), 0.0
+    )
 
 
 @jax.custom_jvp
