@@ -36,10 +36,10 @@ REACH = 16.0
 """|z|/√K at which the Gaussian, then e^{−128}, is cut off."""
 
 OFFSETS = tuple(k / 6 for k in range(6))
-"""Starts of the rule, in steps. Its error at a kink turns with the start, so three cannot agree by chance."""
+"""Starts of the rule, in steps. Its error at a kink turns with the start, so all cannot agree by chance."""
 
 SAFETY = 10.0
-"""The estimated error, in units of the spread of the three."""
+"""The estimated error, in units of the spread of the rules."""
 
 
 class QuadratureWarning(UserWarning):
@@ -180,15 +180,17 @@ def gaussian_expectation(
     Returns an array of K's shape (for a pytree: such arrays).
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12] and an f that is
-    smooth between its kinks on the scale 1. Three rules are compared: with `return_error=True`
-    the result is `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
+    smooth between its kinks on the scale 1, as computed in K's precision. Kinks that are not declared are not
+    looked for, but noticed: six rules are compared. With `return_error=True` the result is
+    `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
     the error may exceed that bound times ⟨|f|⟩ (not while K is traced: ask for the error there).
     Structure that all rules miss, as a narrow bump far from 0 and from every kink, goes unseen.
 
     Differentiable in K to any order, jumps of f at the kinks included, and in what f closes over:
     d⟨f⟩_K/dK = ½⟨f″⟩_K.
 
-    Raises TypeError or ValueError if f is no such function, or K is negative or not finite.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if f is not elementwise or not
+    real, or K is negative or not finite.
     A traced K < 0 gives NaN.
     """
     K = arguments.nonnegative("K", K)
@@ -207,7 +209,7 @@ def gaussian_expectation(
 
 
 def _expectation(f: Function, K: jax.Array, kinks: tuple[float, ...]) -> Expectation:
-    """⟨f⟩_K by three rules, with K = 0 made whole."""
+    """⟨f⟩_K by several rules, with K = 0 made whole."""
     g, theta = _elementwise(f, K.dtype)
     is_zero = K == 0
     args = (jnp.where(is_zero, 1.0, K), *theta)
