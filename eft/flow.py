@@ -69,8 +69,9 @@ def kernel_flow(
     and, outside of tracing, a QuadratureWarning gives the reason. A function that closes over traced values
     cannot be searched for kinks; its error is measured. See docs/accuracy.md.
 
-    Differentiable in cw, cb, x2, K1 and in what the activation closes over. Compiled once for each depth
-    and batch shape, for all activations that have tables of one size together.
+    Differentiable in cw, cb, x2, K1 and in what the activation closes over, as long as that does not move a
+    kink. Compiled once for each depth and batch shape, for all activations that have tables of one size
+    together.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, such as a
     function that is not elementwise. The values of traced arguments cannot be looked at: there `valid`
