@@ -83,9 +83,13 @@ def _steps(land: Landscape, cw: float, cb: float):
     def at(x):
         m = land.at(x)
         rounding = 8 * EPS * (2 + np.abs(x))  # far out a power of K rounds with log K
+        K = np.exp(x)
         with np.errstate(all="ignore"):
-            K_next = cb + (cw * m.g if cw else np.zeros_like(m.g))
-        return _step(np.exp(x), K_next), rounding + m.error
+            from_g = cw * m.g if cw else np.zeros_like(m.g)
+            # of K′ + K only this part is uncertain: an error of g hardly matters where K is far above K′
+            share = np.where(from_g < np.inf, from_g / (cb + from_g + K), 1.0)
+            unknown = m.error * np.maximum(share, EPS) if cw else 0.0
+        return _step(K, cb + from_g), rounding + unknown
 
     return at
 

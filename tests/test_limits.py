@@ -101,3 +101,6 @@ def test_what_is_not_known_of_phases_is_said():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert eft.threshold(careless_swish, 1.9, 0.1) == np.inf == eft.threshold("swish", 1.9, 0.1)
+        # a logarithm beyond the window is not known, but certainly below K
+        for name in ("softsign", "arctan", "log_sigmoid"):
+            assert eft.threshold(name, 1.0) == np.inf and eft.fixed_points(name, 1.0)
