@@ -150,7 +150,7 @@ class Job(NamedTuple):
 
 
 def prepare(
-    act, cw, depth, width, n_nets, *, seed=0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
+    act, cw, depth, width, n_nets, *, seed: Any = 0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
     method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
     ntk=False, lambda_w=1.0, lambda_b=1.0,
 ) -> Job:  # fmt: skip
