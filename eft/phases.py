@@ -109,7 +109,7 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
     """
     cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
     land = landscape(analysed(act))
-    found, _, open_ = _fixed_points(land, cw_, cb_)
+    found, _, open_ = fixed_points_of(land, cw_, cb_)
     if open_:
         _warn(land, f"whether K′ = K {_ranges(open_)}", open_[0][0])
     return found
@@ -135,7 +135,7 @@ def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[
     return [(float(land.K[part[0]]), float(land.K[part[-1]])) for part in parts]
 
 
-def _fixed_points(
+def fixed_points_of(
     land: Landscape, cw: float, cb: float
 ) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
     """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
@@ -185,7 +185,7 @@ def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) 
 
 
 def _threshold(land: Landscape, cw: float, cb: float) -> float:
-    points, beyond, open_ = _fixed_points(land, cw, cb)
+    points, beyond, open_ = fixed_points_of(land, cw, cb)
     last = points[-1].K if points else 0.0
     if open_ and open_[-1][1] > last:
         _warn(land, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
