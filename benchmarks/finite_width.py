@@ -13,7 +13,8 @@ is printed: where G1 is small, so many networks do not see them.
 
 What came out (2026-11-25, two cores, 538 s): all claims hold. Standard errors by which networks are away from
 order 3, at n = 16 | 32 | 64; in brackets where the last term is larger than one of them, "?" where the series
-does not converge; and by which the variance is away from its leading order at n = 16.
+does not converge by itself; and by which the variance is away from its leading order at n = 16. Judged as a
+whole (`at_width` of the expansion) GELU's converge at n = 64 only.
 
     C_W, C_b, K¹            mean                variance                   third cumulant             order 1
     tanh 1.3, 0, 1          +0.1 | +0.0 | -0.4  (+0.2)| +2.3 | -0.8        (-0.5)| +0.5 | -1.2         -58

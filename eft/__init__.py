@@ -1,6 +1,7 @@
 """Effective theory of neural networks: how signals, fluctuations and gradients flow with depth."""
 
 from eft.activations import Activation, activation, activation_names
+from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.bivariate import PairMoments, pair_expectation
 from eft.correlators import Action, Sum, at_width, correlator, couplings
 from eft.criticality import CriticalPoint, Universality, classify, critical_point
@@ -27,6 +28,8 @@ from eft.vertex import VertexFlow, vertex_flow
 __all__ = [
     "Action",
     "Activation",
+    "ArgumentError",
+    "ArgumentTypeError",
     "CriticalCurve",
     "CriticalPoint",
     "ExpandedPairFlow",

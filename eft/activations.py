@@ -41,14 +41,19 @@ class Activation:
     """An activation σ and what is known of it.
 
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
-    named); also the centre of structure far from 0. `name`: for tables. The rest has a default
-    that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
-    `resolved`: one quadrature rule is known to be accurate, no others are run. `reach`: |z| up to which
-    `kinks` are all.
+    named); also the centre of structure far from 0. The flows of one input, `vertex_flow`, `classify` and its
+    like find kinks that are not named; those of pairs of inputs do not. `name`: for tables. The rest has a
+    default that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
+    `resolved`: one quadrature rule is known to be accurate and `kinks` are all; no others are looked for.
+    `reach`: |z| up to which `kinks` are all.
     `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
-    `slope_form`: K → SlopeMoments.
+    `slope_form`: K → SlopeMoments. `found`: those of the kinks that were found and not named.
 
-    Raises TypeError or ValueError if `fn` is not an elementwise real function that is finite on [−8, 8].
+    Its moments are kept for as long as `fn` computes the same: a module whose parameters change is another
+    function from then on.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if `fn` is not a real function of
+    each element of an array by itself, or is not finite on [−8, 8].
     """
 
     fn: Function
@@ -342,7 +347,7 @@ _NOT_ELEMENTWISE = (
 
 
 def activation_names() -> tuple[str, ...]:
-    """The names in the catalogue, `activation(name)` for each; `repu` and `mrepu` take `p`."""
+    """The names in the catalogue, `activation(name)` for each; some take parameters."""
     return tuple(_CATALOGUE)
 
 
@@ -358,10 +363,13 @@ def activation(name: str, **parameters) -> Activation:
     `mrepu(p=2)` = z·max(0, z+1)ᵖ, `celu(alpha=1)`, `soft_shrink(lam=0.5)`, `hard_shrink(lam=0.5)`,
     `squareplus(b=4)`, `snake(a=1)` = z + sin²(az)/a. `gelu` is the exact one, zΦ(z), and `gelu_tanh` its
     approximation, which is what `jax.nn.gelu` computes unless it is told `approximate=False` (they are up to
-    5e-4 apart). `perceptron` is the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)².
+    5e-4 apart); the function `jax.nn.gelu` itself, given as an activation, is `gelu_tanh`. `perceptron` is
+    the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)². Other names that are in use, such as
+    `silu`, `identity` and `hardtanh`, are understood too.
 
-    Raises TypeError if the name is not text or a parameter is unknown, ValueError if the name or a
-    parameter's value is; near names are listed.
+    Raises ArgumentTypeError if the name is not text or a parameter is unknown, ArgumentError if a parameter's
+    value is not allowed or the name is not known; near names are listed. Names of what mixes the entries of a
+    layer, such as `softmax` and `glu`, are refused as that.
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")

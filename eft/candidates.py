@@ -15,7 +15,7 @@ from numpy.polynomial import Chebyshev
 from eft.gaussian import WINDOW
 from eft.landscape import BLOCK, CELLS, Landscape, sampled
 from eft.origin import RUNGS, Origin
-from eft.phases import fixed_points
+from eft.phases import fixed_points_of
 from eft.roots import Root, find_roots, signs
 
 SCALE_INVARIANT = "scale-invariant"  # σ = a₊z for z > 0, a₋z for z < 0: every K is critical
@@ -134,7 +134,7 @@ def _inner(land: Landscape, root: Root) -> Candidate:
 
 def _neighbours(land: Landscape, cw: float, cb: float, K: float) -> tuple[str, float, float]:
     """The stability of the fixed point at K, and the fixed points below and above it (0 and inf if none)."""
-    points = fixed_points(land.act, cw, cb)
+    points, *_ = fixed_points_of(land, cw, cb)  # what is open is told in the notes of `classify`
     same = [p for p in points if abs(p.K - K) <= 1e-4 * K]
     below = [p.K for p in points if p.K < K * (1 - 1e-4)]
     above = [p.K for p in points if p.K > K * (1 + 1e-4)]

@@ -61,16 +61,21 @@ def kernel_flow(
     In float64 the expectations are right to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
     float range K saturates, at the largest number or at 0, and `valid` turns false; V and G1
     saturate at the largest number. For homogeneous σ (ReLU, RePU, linear, …) `log_K` goes on being
-    right until log K itself overflows. Of a function of the user's, kinks that were not declared are looked
-    for, and how far its expectations are known is measured at every scale of K: where that is not
-    within the bound, `error` says by how much, `valid` turns false and, outside of tracing, a
-    QuadratureWarning says why.
+    right until log K itself overflows.
 
-    Differentiable in cw, cb, x2, K1. Compiled once for each depth and batch shape, for
-    all activations without a closed form together.
-    Raises TypeError or ValueError for a bad argument; the values of traced arguments cannot be
-    looked at: there `valid` takes over, and is false from the first layer for a K¹ that is
-    negative or not a number.
+    Of a function of yours the kinks that you did not declare are found, and derivatives that JAX gives
+    as NaN are taken from values. The error of its moments is measured when its table is made, in float64
+    whatever the precision in use: where it exceeds the bound, `error` says by how much, `valid` turns false
+    and, outside of tracing, a QuadratureWarning gives the reason. A function that closes over traced values
+    cannot be searched for kinks; its error is measured. See docs/accuracy.md.
+
+    Differentiable in cw, cb, x2, K1 and in what the activation closes over, as long as that does not move a
+    kink. Compiled once for each depth and batch shape, for all activations that have tables of one size
+    together.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, such as a
+    function that is not elementwise. The values of traced arguments cannot be looked at: there `valid`
+    takes over, and is false from the first layer for a K¹ that is negative or not a number.
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)

@@ -178,15 +178,17 @@ def gaussian_expectation(
     Returns an array of K's shape (for a pytree: such arrays).
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12] and an f that is
-    smooth between its kinks on the scale 1. Six rules are compared: with `return_error=True`
-    the result is `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
+    smooth between its kinks on the scale 1, as computed in K's precision. Kinks that are not declared are not
+    looked for, but noticed: six rules are compared. With `return_error=True` the result is
+    `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
     the error may exceed that bound times ⟨|f|⟩ (not while K is traced: ask for the error there).
     Structure that all rules miss, as a narrow bump far from 0 and from every kink, goes unseen.
 
     Differentiable in K to any order, jumps of f at the kinks included, and in what f closes over:
     d⟨f⟩_K/dK = ½⟨f″⟩_K.
 
-    Raises TypeError or ValueError if f is no such function, or K is negative or not finite.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if f is not elementwise or not
+    real, or K is negative or not finite.
     A traced K < 0 gives NaN.
     """
     K = arguments.nonnegative("K", K)

@@ -83,9 +83,13 @@ def _steps(land: Landscape, cw: float, cb: float):
     def at(x):
         m = land.at(x)
         rounding = 8 * EPS * (2 + np.abs(x))  # far out a power of K rounds with log K
+        K = np.exp(x)
         with np.errstate(all="ignore"):
-            K_next = cb + (cw * m.g if cw else np.zeros_like(m.g))
-        return _step(np.exp(x), K_next), rounding + m.error
+            from_g = cw * m.g if cw else np.zeros_like(m.g)
+            # of K′ + K only this part is uncertain: an error of g hardly matters where K is far above K′
+            share = np.where(from_g < np.inf, from_g / (cb + from_g + K), 1.0)
+            unknown = m.error * np.maximum(share, EPS) if cw else 0.0
+        return _step(K, cb + from_g), rounding + unknown
 
     return at
 
@@ -96,15 +100,16 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
 
     K* = 0 is one where C_b = 0 and σ(0) = 0. Where every K is a fixed point (ReLU at C_W = 2), K* = 0
     is given, and called neutral. `cw`, `cb` ≥ 0: numbers. Between 1e-300 and 1e300 in float64;
-    K* right to about 1e-14/|1 − χ∥|. Two that are closer than √(1e-14/|K g″|), relative, are given
-    as one that attracts from one side. A function's undeclared kinks are looked for first. Where its
-    moments are not known well enough to tell whether there are more, a `QuadratureWarning` says so.
+    K* right to about 1e-14/|1 − χ∥|, or as its `error` says. Two that are closer than √(1e-14/|K g″|),
+    relative, are given as one that attracts from one side. A function's undeclared kinks are looked for
+    first. Where its moments are not known well enough to tell whether there are more, a `QuadratureWarning`
+    names the range of K and the reason. Computed in float64, also where that is switched off.
 
-    Raises TypeError or ValueError for a bad argument.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
     cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
     land = landscape(analysed(act))
-    found, _, open_ = _fixed_points(land, cw_, cb_)
+    found, _, open_ = fixed_points_of(land, cw_, cb_)
     if open_:
         _warn(land, f"whether K′ = K {_ranges(open_)}", open_[0][0])
     return found
@@ -130,7 +135,7 @@ def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[
     return [(float(land.K[part[0]]), float(land.K[part[-1]])) for part in parts]
 
 
-def _fixed_points(
+def fixed_points_of(
     land: Landscape, cw: float, cb: float
 ) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
     """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
@@ -167,9 +172,9 @@ def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) 
     It is the last fixed point, if K′ > K everywhere beyond it; inf where no K¹ explodes, 0 where all
     do, and nan where it lies beyond the range of floating-point numbers, or is not known (then a
     `QuadratureWarning` says why). Where g falls somewhere (as for a σ with a bump) single values of K¹ < K_u
-    may explode too.
+    may explode too. Computed in float64, also where that is switched off.
 
-    Raises TypeError or ValueError for a bad argument.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
     cw_, cb_ = arguments.broadcast(
         {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
@@ -180,7 +185,7 @@ def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) 
 
 
 def _threshold(land: Landscape, cw: float, cb: float) -> float:
-    points, beyond, open_ = _fixed_points(land, cw, cb)
+    points, beyond, open_ = fixed_points_of(land, cw, cb)
     last = points[-1].K if points else 0.0
     if open_ and open_[-1][1] > last:
         _warn(land, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
@@ -195,10 +200,11 @@ def critical_curve(act: "str | Activation | Function", K: object = None) -> Crit
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
 
     `K`: the fixed points along the curve, > 0; by default 24 decades. It ends at the critical point,
-    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default K whose moments are
-    not known are left out; of those that are given, a `QuadratureWarning` tells.
+    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default those K are left
+    out whose moments are not known; if `K` is given they stay, with their `error`, and a `QuadratureWarning`
+    gives the reason. Computed in float64, also where that is switched off.
 
-    Raises TypeError or ValueError for a bad argument.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
     land = landscape(analysed(act))
     if K is None:
@@ -244,8 +250,10 @@ def phase_diagram(
     is called oscillating.
 
     K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3). Where the moments
-    are not known well enough, `error` says so, and a `QuadratureWarning`.
-    Raises TypeError or ValueError for a bad argument.
+    are not known well enough, `error` says how far K* is known, and it is inf where even the end of the flow
+    is not; a `QuadratureWarning` gives the reason. Computed in float64, also where that is switched off.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
     axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     for name, axis in axes.items():

@@ -49,7 +49,7 @@ def measure(
     width: int | None,
     n_nets: int,
     *,
-    seed: int = 0,
+    seed: int | jax.Array = 0,
     cb: float = 0.0,
     x: Any = None,
     x2: float = 1.0,
@@ -71,7 +71,8 @@ def measure(
         V_z  = n_{l−1}·(mean of P − unbiased G²),   P = Σ_{i≠j} z_i²z_j²/(n_l(n_l−1)), or z⁴/3 if n_l = 1
 
     Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased for the
-    network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors.
+    network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors; of
+    V they are too small for a few networks, and `Measurement.V_interval(level)` is to be used.
 
     With `ntk` (method "networks" only) also the empirical NTK of every layer by its recursion, O(n³) a layer,
 
@@ -96,8 +97,10 @@ def measure(
     x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN` (one input only).
     `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is the same in
     distribution and draws no weights. `normal`: what draws the weights (networks only).
+    `seed`: an integer from 0 to 2³² − 1, or a key of `jax.random`; `jax.random.key(s)` means the same as s.
     `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes;
-    default: half of what the device has. It decides how many blocks of networks a device is given at a time.
+    default: half of what the device has, for a CPU of what the process may have (control groups and `ulimit`
+    count). It decides how many blocks of networks a device is given at a time.
     `progress`: show that plan, and how far it is, on stderr; None: if that is a terminal.
 
     Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed number, the
@@ -106,8 +109,8 @@ def measure(
 
     A network with a number that is not finite is left out from that layer on, and counted.
 
-    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` does not hold
-    one block of networks and the results; all before any network is drawn.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
+    `memory_budget` does not hold one block of networks and the results; all before any network is drawn.
     """
     progress = checked_progress(progress)
     job = prepare(
@@ -147,7 +150,7 @@ class Job(NamedTuple):
 
 
 def prepare(
-    act, cw, depth, width, n_nets, *, seed=0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
+    act, cw, depth, width, n_nets, *, seed: Any = 0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
     method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
     ntk=False, lambda_w=1.0, lambda_b=1.0,
 ) -> Job:  # fmt: skip

@@ -47,7 +47,7 @@ def measure_inputs(
     n_nets: int,
     X: Any,
     *,
-    seed: int = 0,
+    seed: int | jax.Array = 0,
     cb: float = 0.0,
     x2: float = 1.0,
     K1: float | None = None,

@@ -49,7 +49,7 @@ def train(
     n_out: int | None = None,
     x_probe: Any = None,
     x_test: Any = None,
-    seed: int = 0,
+    seed: int | jax.Array = 0,
     cb: float = 0.0,
     K1: float | None = None,
     x2: float = 1.0,
@@ -83,18 +83,20 @@ def train(
     A network whose loss or parameters are no longer finite is frozen as it last was, counted, and left out of
     the averages from then on.
 
-    `checkpoint`: a folder, written to after every so many steps as `every` says, and at snapshots. Killed at
-    any moment, the same call goes on from it and ends with the same bits. Whatever decides the result is part
-    of what "the same call" means, also values that `act`, `loss` and `optimizer` have from elsewhere.
+    `checkpoint`: a folder of this run alone, written to after every so many steps as `every` says, and at
+    snapshots. Killed at any moment, the same call goes on from it and ends with the same bits, on any number
+    of devices. Whatever decides the result is part of what "the same call" means, also values that `act`,
+    `loss` and `optimizer` have from elsewhere. The folder is locked while a run uses it.
 
     Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
-    bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default:
-    half of what the device has. `progress`: show what is needed of it, and how far the run is, on stderr;
-    None: if that is a terminal.
+    bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default: as
+    for `measure`. `progress`: show what is needed of it, and how far the run is, on stderr; None: if that is
+    a terminal.
 
-    Raises TypeError or ValueError for a bad argument or too small a `memory_budget` before any work is
-    done, ValueError where `checkpoint` holds another run or no folder can be written to, and
-    `nets.checkpoints.CheckpointError` where another run is using it or none of its files is whole.
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
+    `memory_budget` before any work is done, and where `checkpoint` holds another run or is a place where no
+    folder can be written; `nets.checkpoints.CheckpointError` where another run is using it or none of
+    its files is whole.
     """
     given = dict(locals())
     shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
