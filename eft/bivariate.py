@@ -20,6 +20,7 @@ from eft.activations import Activation, as_activation
 from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.limits import jump_at, sides
+from eft.programs import compiled
 from eft.rules import graded
 
 SHORT = 1e-3
@@ -59,7 +60,7 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     return _pair_moments(act, a, b, a - b, gap_)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(0)
 def _pair_moments(act: Activation, a, b, difference, gap) -> PairMoments:
     return pair_moments(act, a, b, difference, gap)
 

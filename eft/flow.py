@@ -1,6 +1,5 @@
 """The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
 
-import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ from eft.activations import Activation, as_activations, moments
 from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.gaussian import Function, QuadratureWarning, tolerance
+from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
 """The most layers × batch of one flow: 2 GiB a field in float64."""
@@ -116,7 +116,7 @@ class _Layer(NamedTuple):
     valid: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     start = _Layer(
         saturated(K1),

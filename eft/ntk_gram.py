@@ -21,6 +21,7 @@ from eft.gram import checked_inputs, checked_number
 from eft.moments import homogeneous_moments
 from eft.ntk import checked_continuous, width_ratios
 from eft.products import Grid, grid, slope_products
+from eft.programs import compiled
 from eft.slopes import six_derivatives
 from eft.vertex import ACCURACY, layer_moments, pair_index, pair_places
 
@@ -148,7 +149,7 @@ def slope_of(act: Activation) -> Activation:
     return Activation(fn, act.kinks, f"slope of {act.name}", resolved=act.resolved, taylor=taylor)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
