@@ -1,6 +1,5 @@
 """The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from eft.activations import Activation, as_activations, moments
 from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.gaussian import Function, QuadratureWarning, tolerance
+from eft.notices import warn_user
 from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
@@ -178,9 +178,8 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         where = np.argwhere(bad)[0]
         K = float(kernel[tuple(where)])
         cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
-        warnings.warn(
+        warn_user(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are known to "
             f"{float(np.max(np.asarray(error)[bad])):.1e} only: {cause}",
             QuadratureWarning,
-            stacklevel=3,
         )

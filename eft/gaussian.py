@@ -12,7 +12,6 @@ exponentially at a kink and at infinity; its error falls as e^{−π²/2h} or so
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from eft import arguments
 from eft.derivatives import Function, derivative
 from eft.elementwise import checked_function
 from eft.limits import jump_at, sides
+from eft.notices import warn_user
 
 WINDOW = (1e-16, 1e16)
 """The K that one set of nodes serves. Outside of it the nodes are stretched with √K."""
@@ -256,10 +256,9 @@ def warn_of_error(error: np.ndarray, magnitude: np.ndarray, K: np.ndarray) -> No
     relative = np.where(np.isnan(relative), np.inf, relative)
     if relative.max(initial=0.0) > promised:
         worst = np.unravel_index(relative.argmax(), relative.shape)
-        warnings.warn(
+        warn_user(
             f"the Gaussian expectation at K = {K[worst]:.6g} is known to a relative error of about "
             f"{relative[worst]:.1e} only (promised: {promised:.0e}). Does the function have a kink, "
             "a jump or structure far from 0 that is not declared? Pass kinks=(...).",
             QuadratureWarning,
-            stacklevel=3,
         )
