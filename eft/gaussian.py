@@ -23,7 +23,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.derivatives import Function, derivative
 from eft.elementwise import checked_function
-from eft.limits import jump_at, sides
+from eft.limits import aligned, jump_at, sides
 from eft.notices import warn_user
 
 WINDOW = (1e-16, 1e16)
@@ -124,7 +124,7 @@ def _integral(f: Callable[..., Any], args: tuple, kinks: tuple[float, ...], offs
     K, *theta = args
     z, v = (jnp.asarray(a, K.dtype) for a in half_line(kinks, offset))
     stretch = jnp.sqrt(K / jnp.clip(K, *WINDOW))[..., None]
-    z, v = stretch * z, stretch * v
+    z, v = stretch * aligned(z, stretch), stretch * aligned(v, stretch)
     w = v * density(z, K[..., None])
     z = jnp.where(w > 0, z, 0.0)  # where p_K has underflowed f(0) stands in: 0·f must not be 0·∞
     return jax.tree.map(lambda left, right: jnp.sum(w * (left + right), -1), f(-z, *theta), f(z, *theta))
