@@ -99,7 +99,7 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
     def deviation(apart):
         """That of the rules with every `apart`-th set of nodes from the mean of all."""
         some = xp.stack([each[first::apart].mean(0) for first in range(apart)])
-        relative = xp.where(known, xp.abs(some - mean) / xp.where(size > 0, size, 1.0), 0.0)
+        relative = xp.where(known[None], xp.abs(some - mean[None]) / xp.where(size > 0, size, 1.0)[None], 0.0)
         return SAFETY * xp.max(relative, axis=(0, 1))
 
     chosen, spread = _enough(deviation, len(each), last)

@@ -27,6 +27,7 @@ from eft.moments import (
     sine_moments,
     snake_moments,
 )
+from eft.programs import compiled
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
 from eft.table import Table, table, table_moments
 
@@ -34,6 +35,9 @@ Derivatives = tuple[jax.Array, ...]
 
 KEPT = 16
 """Tables that an activation keeps: of each kind, for each precision and each state of its parameters."""
+
+NAMED, WRAPPED = 128, 64
+"""Activations that are kept, with their tables: of the catalogue, and those made of functions."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -136,13 +140,13 @@ class Activation:
         return slopes(self.slope_form, self.slope_table(K.dtype), K)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(0)
 def moments(closed_form: Callable[[jax.Array], Moments] | None, table: Table | None, K: jax.Array) -> Moments:
     """`Activation.moments` as a function of arrays: one compiled flow serves every tabulated activation."""
     return closed_form(K) if closed_form else table_moments(table, K)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(0)
 def slopes(slope_form: Callable[[jax.Array], SlopeMoments] | None, table: Any, K: jax.Array) -> SlopeMoments:
     """`Activation.slopes` as a function of arrays, likewise."""
     return slope_form(K) if slope_form else slope_moments(table, K)  # type: ignore[arg-type]
@@ -351,7 +355,7 @@ def activation_names() -> tuple[str, ...]:
     return tuple(_CATALOGUE)
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=NAMED)
 def _named(name: str, parameters: tuple) -> Activation:
     return _CATALOGUE[name](**dict(parameters))
 
@@ -404,7 +408,7 @@ def activation(name: str, **parameters) -> Activation:
         ) from None
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=WRAPPED)
 def _wrapped(fn: Function) -> Activation:
     # by its own name it would pass for the exact one
     return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)

@@ -20,6 +20,7 @@ from eft.activations import Activation, as_activation
 from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.limits import jump_at, sides
+from eft.programs import compiled
 from eft.rules import graded
 
 SHORT = 1e-3
@@ -59,7 +60,7 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     return _pair_moments(act, a, b, a - b, gap_)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@compiled(0)
 def _pair_moments(act: Activation, a, b, difference, gap) -> PairMoments:
     return pair_moments(act, a, b, difference, gap)
 
@@ -155,7 +156,7 @@ def plane(act: Activation, a, b, gap) -> Plane:
     x, w_x = graded(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / safe(a), kinks / safe(rho * b)]))
     x, w_x = x[:, None], w_x[:, None]
     zeros = jnp.concatenate([jnp.zeros(1, a.dtype), kinks])
-    y, w_y = graded((zeros / safe(b) - rho * x) / jnp.maximum(sine, tiny))
+    y, w_y = graded(((zeros / safe(b))[None] - rho * x) / jnp.maximum(sine, tiny))
     return Plane(x, w_x, y, w_y, a * x, b * (rho * x + sine * y))
 
 

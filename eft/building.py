@@ -67,7 +67,7 @@ def built(act: Sampled, sample: Sample, kind: Kind, dtype) -> Any:
                 break
         made = made._replace(edges=edges(kind.sums, made))
         return jax.tree.map(
-            lambda a: jnp.asarray(a if isinstance(a, jax.Array) else np.asarray(a, dtype)), made
+            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype)), made
         )
 
 

@@ -19,6 +19,7 @@ from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.flow import MAX_NUMBERS, kernel_flow
 from eft.gaussian import Function
+from eft.programs import compiled
 from eft.taylor import Source, cumulants, times
 
 MAX_ORDER = 5
@@ -166,7 +167,7 @@ class _Layer(NamedTuple):
     valid: jax.Array  # (N,)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
     """M, its error and `valid` of every layer, the batch last; K and log_K have shape (depth, N)."""
     run = functools.partial(_flow, closed_form, order, table, known, ratios)

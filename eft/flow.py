@@ -1,7 +1,5 @@
 """The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
 
-import functools
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +14,8 @@ from eft.activations import Activation, as_activations, moments
 from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.gaussian import Function, QuadratureWarning, tolerance
+from eft.notices import warn_user
+from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
 """The most layers × batch of one flow: 2 GiB a field in float64."""
@@ -122,7 +122,7 @@ class _Layer(NamedTuple):
     valid: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     start = _Layer(
         saturated(K1),
@@ -186,9 +186,8 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         worst = float(np.max(np.asarray(error)[bad]))
         known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
         cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
-        warnings.warn(
+        warn_user(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
             f"{cause}",
             QuadratureWarning,
-            stacklevel=3,
         )

@@ -12,7 +12,6 @@ exponentially at a kink and at infinity; its error falls as e^{−π²/2h} or so
 
 import functools
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +24,8 @@ from eft import arguments
 from eft.accuracy import error_of_six
 from eft.derivatives import Function, derivative
 from eft.elementwise import checked_function
-from eft.limits import jump_at, sides
+from eft.limits import aligned, jump_at, sides
+from eft.notices import warn_user
 
 WINDOW = (1e-16, 1e16)
 """The K that one set of nodes serves. Outside of it the nodes are stretched with √K."""
@@ -122,7 +122,7 @@ def _integral(f: Callable[..., Any], args: tuple, kinks: tuple[float, ...], offs
     K, *theta = args
     z, v = (jnp.asarray(a, K.dtype) for a in half_line(kinks, offset))
     stretch = jnp.sqrt(K / jnp.clip(K, *WINDOW))[..., None]
-    z, v = stretch * z, stretch * v
+    z, v = stretch * aligned(z, stretch), stretch * aligned(v, stretch)
     w = v * density(z, K[..., None])
     z = jnp.where(w > 0, z, 0.0)  # where p_K has underflowed f(0) stands in: 0·f must not be 0·∞
     return jax.tree.map(lambda left, right: jnp.sum(w * (left + right), -1), f(-z, *theta), f(z, *theta))
@@ -254,10 +254,9 @@ def warn_of_error(error: np.ndarray, magnitude: np.ndarray, K: np.ndarray) -> No
     relative = np.where(np.isnan(relative), np.inf, relative)
     if relative.max(initial=0.0) > promised:
         worst = np.unravel_index(relative.argmax(), relative.shape)
-        warnings.warn(
+        warn_user(
             f"the Gaussian expectation at K = {K[worst]:.6g} is known to a relative error of about "
             f"{relative[worst]:.1e} only (promised: {promised:.0e}). Does the function have a kink, "
             "a jump or structure far from 0 that is not declared? Pass kinks=(...).",
             QuadratureWarning,
-            stacklevel=3,
         )

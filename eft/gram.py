@@ -1,6 +1,5 @@
 """Any number of inputs: the kernel (NNGP) and the neural tangent kernel (NTK) of infinitely wide networks."""
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from eft.flow import kernel_flow
 from eft.gaussian import Function
 from eft.hermite import coefficients
 from eft.moments import Moments
+from eft.programs import compiled
 
 TILE = 128
 """Inputs a side of the block of pairs that goes through all layers at a time."""
@@ -217,7 +217,7 @@ def _padded(side: _Side) -> _Side:
 # --- the pairs ----------------------------------------------------------------------------------
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _blocks(act, modes: tuple[bool, bool, bool], left: _Side, right: _Side, *settings) -> GramFlow:
     """Tile after tile through all layers; of a symmetric matrix the upper ones."""
     symmetric, all_layers, odd = modes

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations import Activation
+from eft.programs import compiled
 
 REACH = 12
 """|u| at which the Gaussian, then e^{−72}, is cut off."""
@@ -52,7 +53,7 @@ def hermite(u: jax.Array, count: int) -> jax.Array:
     return jnp.moveaxis(values, 0, -1)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2, 3))
+@compiled(0, 2, 3)
 def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> jax.Array:
     """a_0 … a_{count−1} at each of a vector of K, shape (K.size, count).
 

@@ -58,16 +58,13 @@ def in_float64(function):
     return run
 
 
-_moments = functools.partial(jax.jit, static_argnums=0)(moments)
-
-
 def sampled(act: Activation, K: np.ndarray) -> Any:
     """The moments at any number of K as NumPy arrays of K's shape, in float64."""
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK))
     blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
     table = act.table(jnp.float64)
-    rows = [_moments(act.closed_form, table, jnp.asarray(block)) for block in blocks]
+    rows = [moments(act.closed_form, table, jnp.asarray(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
     return Moments(*whole)  # type: ignore[arg-type]
 

@@ -61,9 +61,14 @@ class Limits(NamedTuple):
         return xp.where((xp.abs(step) > self.noise) & self.exists, step, 0.0)
 
 
-def numpy_of(array) -> Any:
-    """NumPy for its own arrays, jax.numpy for JAX's."""
-    return np if isinstance(array, np.ndarray | np.generic) else jnp
+def numpy_of(*arrays) -> Any:
+    """NumPy for its own arrays, jax.numpy where one is JAX's."""
+    return np if all(isinstance(a, np.ndarray | np.generic) for a in arrays) else jnp
+
+
+def aligned(a, like) -> Any:
+    """a with axes of length 1 before its own, as many as `like` has more: JAX may be told not to add them."""
+    return a.reshape((1,) * (np.ndim(like) - np.ndim(a)) + np.shape(a))
 
 
 def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +115,7 @@ def limits(at: Points, f: Any, size: Any) -> Limits:
     error = xp.where(exact, 0.0, difference + rounding)
     steep = xp.concatenate([xp.abs(f[1:, 2]), xp.zeros_like(f[:1, 2])])
     gap = at.step[0, 1] - at.step[0, 0]
-    slope = 4 * gap * xp.where(exact, steep, 0.0)
+    slope = 4 * gap[None, None] * xp.where(exact, steep, 0.0)
     noise = 64 * eps * xp.max(xp.abs(limit), axis=1) + xp.max(slope, axis=1) + xp.sum(error, axis=1)
     noise = noise + ROUNDED * floor[:, None]
     good = xp.all(~grows & xp.isfinite(limit), axis=1)

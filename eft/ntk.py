@@ -15,6 +15,7 @@ from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.flow import KernelFlow, kernel_flow, saturated, warn
 from eft.gaussian import Function, tolerance
+from eft.programs import compiled
 
 
 class NTKFlow(NamedTuple):
@@ -118,7 +119,7 @@ def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
     return ratios
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, ratios) -> NTKFlow:
     m, p = moments(closed_form, tables[0], flow.K), slopes(slope_form, tables[1], flow.K)
     error = jnp.maximum(m.error, p.error)

@@ -21,6 +21,7 @@ from eft.gram import checked_inputs, checked_number
 from eft.moments import homogeneous_moments
 from eft.ntk import checked_continuous, width_ratios
 from eft.products import Grid, grid, slope_products
+from eft.programs import compiled
 from eft.slopes import six_derivatives
 from eft.vertex import ACCURACY, layer_moments, pair_index, pair_places
 
@@ -148,7 +149,7 @@ def slope_of(act: Activation) -> Activation:
     return Activation(fn, act.kinks, f"slope of {act.name}", resolved=act.resolved, taylor=taylor)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@compiled(0, 1, 2)
 def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
@@ -167,8 +168,9 @@ def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
         var, cov = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, p.g)
         square = p.fourth - jnp.outer(p.g, p.g)
         linear, bent = cw * m.J, lw * m.J + c[:, None] * p.J
-        moved = bent @ D * s
-        fresh = lw * lw * var + lw * (cov * c + (cov * c).T) + jnp.outer(c, c) * square
+        moved = bent @ D * s[None]
+        mixed = cov * c[None]
+        fresh = lw * lw * var + lw * (mixed + mixed.T) + jnp.outer(c, c) * square
         # F_a1b2 + F_a2b1 with pairs (ab), (12)
         paired = F[I[:, None], I, J[:, None], J] + F[I[:, None], J, J[:, None], I]
         slopes, kinked = p.g[index], _kicks(m.J, p.g, index)
@@ -189,7 +191,7 @@ def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
             fresh + r * (bent @ V @ bent.T + moved + moved.T + jnp.outer(s, s) * A),
             cw * cw * jnp.einsum("ijkl,ij,kl->ikjl", tensor, Theta[index], Theta[index])
             + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", slopes, slopes, B),
-            cw * (lw * var + cov * c) + r * (linear @ V @ bent.T + linear @ D * s),
+            cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
             cw * cw * jnp.einsum("ijkl,kl->ikjl", cross[index][:, :, index], Theta[index])
             + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", kinked, kinked, F),
         )

@@ -1,6 +1,5 @@
 """The flow of two inputs with depth: does the network bring them together, or drive them apart?"""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ from eft.arguments import ArgumentError
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function, tolerance
+from eft.programs import compiled
 
 
 class PairFlow(NamedTuple):
@@ -81,16 +81,20 @@ def expanded_pair_flow(
         return cw_[..., None] * act.moments(K).slope2
 
     h = jax.jvp(chi_perp, (flow.K,), (jnp.ones_like(flow.K),))[1] / 2
+    factors = (flow.chi_parallel, flow.chi_perp, h)
+    K1, K2 = _expanded(K1, K2, factors)
+    return ExpandedPairFlow(flow.K, K1, K2, *factors, flow.valid & jnp.isfinite(K2))
 
+
+@compiled()
+def _expanded(K1, K2, factors) -> tuple[jax.Array, jax.Array]:
     def layer(now, factors):
         K1, K2 = now
         chi_parallel, chi_perp, h = factors
         return (chi_parallel * K1, chi_perp * K2 + h * K1**2), now
 
-    factors = (flow.chi_parallel, flow.chi_perp, h)
     _, (K1, K2) = lax.scan(layer, (K1, K2), jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), factors))
-    K1, K2 = jnp.moveaxis(K1, 0, -1), jnp.moveaxis(K2, 0, -1)
-    return ExpandedPairFlow(flow.K, K1, K2, *factors, flow.valid & jnp.isfinite(K2))
+    return jnp.moveaxis(K1, 0, -1), jnp.moveaxis(K2, 0, -1)
 
 
 def _prepared(act, cw, depth, xa, xb, cb):
@@ -123,7 +127,7 @@ def _input(name: str, value: object) -> jax.Array:
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _exact(act: Activation, depth: int, table, cw, cb, M, K1, K2) -> PairFlow:
     def mean_slope(K_aa, K_bb):
         """(g(K_aa) − g(K_bb))/(K_aa − K_bb), by Gauss–Legendre where the two are near."""

@@ -4,7 +4,6 @@ Where the moments are not known well enough to say whether K′ > K, every resul
 and by a `QuadratureWarning`.
 """
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.gaussian import QuadratureWarning
 from eft.landscape import CELLS, Landscape, in_float64, landscape, sampled
+from eft.notices import warn_user
 from eft.roots import Root, find_roots, signs
 
 ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
@@ -118,7 +118,7 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
 def _warn(land: Landscape, what: str, K: float) -> None:
     """Say what is not known, as the moments at K are not, and why."""
     cause = cause_at(K, land.act.nodes(np.float64).accuracy)
-    warnings.warn(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning, stacklevel=4)
+    warn_user(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning)
 
 
 def _ranges(ranges: list[tuple[float, float]]) -> str:

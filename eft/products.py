@@ -18,6 +18,7 @@ import numpy as np
 
 from eft.activations import Activation
 from eft.factor import factor
+from eft.limits import aligned
 from eft.rules import even, legendre
 
 
@@ -107,7 +108,7 @@ def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax
         means, levels = F[:, 0] * x, [(factors(F[0, 0] * x), w)]
         for k in range(1, len(F)):
             x, w = _nodes(means[k:], F[k:, k], grid)
-            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x
+            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x[None]
             levels.append((factors(means[k]), w))
         return inner(levels)
 
@@ -118,7 +119,8 @@ def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax
 def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
     """For the x in z = mean + slope·x, an axis over variables first."""
     if not grid.cuts:
-        return even(grid.step, means.dtype)
+        x, w = even(grid.step, means.dtype)
+        return aligned(x, means), aligned(w, means)
     slopes = jnp.where(slopes == 0, jnp.finfo(means.dtype).tiny, slopes)
     slopes = jnp.expand_dims(slopes, tuple(range(1, means.ndim)))
     cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])

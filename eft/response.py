@@ -39,7 +39,8 @@ class Response(NamedTuple):
         """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""
         polar = self.jacobian @ V @ self.jacobian.T
         return (
-            jnp.sum(self.polar_hessian * polar) + self.polar_gradient @ jnp.sum(self.curvature * V, (1, 2))
+            jnp.sum(self.polar_hessian * polar)
+            + self.polar_gradient @ jnp.sum(self.curvature * V[None], (1, 2))
         ) / 2
 
 

@@ -15,7 +15,7 @@ from eft.accuracy import Accuracy, error_at
 from eft.building import Kind, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts
-from eft.limits import exponent, limits, numpy_of
+from eft.limits import aligned, exponent, limits, numpy_of
 from eft.moments import odd_factorial
 from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
 from eft.table import HALF, Table, table_moments, table_of
@@ -58,7 +58,10 @@ class CrossTable(NamedTuple):
         """What some of the nodes contribute at most."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(
-            v=self.v * mask, columns=columns, kicks=0 * self.kicks, bounded=np.full(4, np.inf)
+            v=numpy_of(mask).where(mask, self.v, 0.0),
+            columns=columns,
+            kicks=0 * self.kicks,
+            bounded=np.full(4, np.inf),
         )
 
 
@@ -108,10 +111,10 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
     cube = limits(at.at_kinks, cube, xp.max(xp.abs(cube[0, 1])))
     s = limits(at.at_kinks, at.kink_values, at.size)
     kicks = (s.below[0] + s.above[0]) / 2 * cube.jumps[0] / 3
-    a0, a1 = (exponent(at.at_kinks, d, at.size) * (not resolved) for d in at.kink_values[:2])
+    a0, a1 = (exponent(at.at_kinks, d, at.size) * float(not resolved) for d in at.kink_values[:2])
     diverges = xp.stack([a0 + a1, a0 + a1, 2 * a1, 2 * a1]) >= HALF
     return CrossTable(
-        at.z, at.v, columns, bounded, last, at.kinks, kicks, diverges * 1.0,
+        at.z, at.v, columns, bounded, last, at.kinks, kicks, diverges.astype(at.z.dtype),
         np.zeros((2, 4, 4)), Accuracy.exact(),
     )  # fmt: skip
 
@@ -129,7 +132,7 @@ def _cross_sums(made: CrossTable, K) -> Any:
     both, f0, s0, q0, f1, s1, q1, bend, SS = summed(made, K)
     xp = numpy_of(both)
     p = weights(made.kinks, K[..., None])
-    bend = bend + xp.sum(xp.where(p > 0, made.kicks * p, 0.0), -1)
+    bend = bend + xp.sum(xp.where(p > 0, aligned(made.kicks, p) * p, 0.0), -1)
     cov = xp.where(xp.abs(f0 * s0) <= xp.abs(f1 * s1), q0 - f0 * s0, q1 - f1 * s1)
     moments = xp.stack([both, cov, bend, SS])
     return without_lost(made, K, moments, _units(moments, K))

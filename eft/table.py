@@ -16,7 +16,7 @@ from eft.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
 from eft.building import Kind, Sample, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts, rounding_errors, slope_mismatch
-from eft.limits import exponent, limits, numpy_of
+from eft.limits import aligned, exponent, limits, numpy_of
 from eft.moments import Moments
 from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
 from eft.window import everywhere, in_blocks, lost, product, summed, weights, without_lost
@@ -52,7 +52,10 @@ class Table(NamedTuple):
         """What some of the nodes contribute at most."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(
-            v=self.v * mask, columns=columns, jumps=0 * self.jumps, bounded=np.full(len(USED), np.inf)
+            v=numpy_of(mask).where(mask, self.v, 0.0),
+            columns=columns,
+            jumps=0 * self.jumps,
+            bounded=np.full(len(USED), np.inf),
         )
 
 
@@ -77,13 +80,13 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
     columns = _integrands(-at.z, at.left, F_left, apart[0], rough[1].any())
     columns = columns + _integrands(at.z, at.right, F_right, apart[1], rough[1].any())
     columns, bounded, last = finite_columns(columns, at, USED, most)
-    a0, a1 = (exponent(at.at_kinks, d, at.size) * (not resolved) for d in at.kink_values[:2])
+    a0, a1 = (exponent(at.at_kinks, d, at.size) * float(not resolved) for d in at.kink_values[:2])
     jumps = xp.any(s.jumps[0] != 0)
     diverges = xp.stack([a0, 2 * a0, 2 * a0, a0, xp.where(jumps, 1.0, a1), a0]) >= HALF
     near = [_near(at.kinks, rough[: k + 1].any(0)) for k in (1, 3)]
     made = Table(
-        at.z, at.v, columns, bounded, last, at.kinks, F.jumps[:4].T, diverges * 1.0, xp.stack(near),
-        rough[1].any() * 1.0, np.zeros((2, len(USED), 4)), xp.stack(centre),
+        at.z, at.v, columns, bounded, last, at.kinks, F.jumps[:4].T, diverges.astype(at.z.dtype),
+        xp.stack(near), rough[1].any().astype(at.z.dtype), np.zeros((2, len(USED), 4)), xp.stack(centre),
         xp.stack([xp.stack(side, -1) for side in apart], -2), Accuracy.exact(),
     )  # fmt: skip
     return made if resolved else made._replace(near=xp.minimum(made.near, _where_forms_cross(made)))
@@ -163,11 +166,12 @@ def _at_kinks(table: Table, K, absolute: bool = False) -> tuple:
     F⁽ᵏ⁾ contains [F⁽ᵏ⁻¹⁻ʲ⁾]_c δ⁽ʲ⁾(z−c), and ∫δ⁽ʲ⁾p = (−1)ʲp⁽ʲ⁾(c), p′ = −vp, p″ = (v²−1/K)p, … with v = c/K.
     In the form for rough kinks F″ does not occur, nor [F′]. `absolute`: the terms' absolute values.
     """
-    xp = np if numpy_of(table.jumps) is np and numpy_of(K) is np else jnp
+    xp = numpy_of(table.jumps, K)
     size = xp.abs if absolute else lambda a: a
-    F, F1, F2, F3 = size(table.jumps.T)
     K = K[..., None]
-    v, p, sign = size(table.kinks / K), weights(table.kinks, K), 1 if absolute else -1
+    F, F1, F2, F3 = (size(aligned(jump, K)) for jump in table.jumps.T)
+    kinks = aligned(table.kinks, K)
+    v, p, sign = size(kinks / K), weights(table.kinks, K), 1 if absolute else -1
     rows = (
         (F1 + F * v) / 2,
         F * v / 2,

@@ -19,6 +19,7 @@ from eft.flow import kernel_flow
 from eft.gaussian import Function
 from eft.gram import checked_inputs, checked_number
 from eft.products import Grid, grid, products
+from eft.programs import compiled
 from eft.response import response
 
 MOST_INPUTS = 8
@@ -133,7 +134,7 @@ def _fourth_moments(n: int) -> np.ndarray:
     return np.array([[where[tuple(sorted((*p, *q)))] for q in pairs] for p in pairs])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(0, 1)
 def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios):
     """K (depth, P), V, G1 (depth, P) and the error of different inputs."""
     n = len(x)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.gaussian import WINDOW
-from eft.limits import numpy_of
+from eft.limits import aligned, numpy_of
 from eft.nodes import LATE
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -22,14 +22,14 @@ BLOCK = 512
 
 
 def weights(z, K):
-    """p_K(z), for NumPy as for JAX."""
-    xp = numpy_of(K)
+    """p_K(z), for NumPy as for JAX; z may have fewer axes."""
+    xp, z = numpy_of(z, K), aligned(z, K)
     return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
 
 
 def product(a, b):
     """The product of matrices in full precision (an accelerator would take less for float32)."""
-    if numpy_of(a) is np and numpy_of(b) is np:
+    if numpy_of(a, b) is np:
         return a @ b
     if jnp.result_type(a, b) == jnp.float32:  # sums of sums: rounding grows with the root of their length
         a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
@@ -45,7 +45,8 @@ def summed(made: Any, K) -> Any:
     rules = len(made.z)
     z, v = made.z.reshape(-1), made.v.reshape(-1)
     columns = made.columns.reshape(-1, made.columns.shape[-1])
-    sums = product(v * weights(z, K[..., None]), columns)
+    w = weights(z, K[..., None])
+    sums = product(aligned(v, w) * w, columns)
     xp = numpy_of(sums)
     return xp.moveaxis(sums if rules == 1 else sums / rules, -1, 0)
 
@@ -54,6 +55,7 @@ def without_lost(made: Any, K, moments, size) -> Any:
     """The moments, infinite where they are, or where terms that matter are not finite."""
     xp = numpy_of(moments)
     shape = (-1, *(1,) * K.ndim)
+    K = K[None]
     bounded, last, infinite = (a.reshape(shape) for a in (made.bounded, made.last, made.infinite))
     finite = xp.isfinite(bounded)
     end = xp.where(finite, bounded, 1.0)
@@ -89,7 +91,7 @@ def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
     slope = 2 * slopes[:, 0] - slopes[:, 1]
     q = xp.round(2 * slope) / 2
     q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < 1e-5, q, slope), 0.0)
-    scaled = M / x ** q[:, None]
+    scaled = M / x[None] ** q[:, None]
     b = scaled[:, 1] - scaled[:, 0]
     small = xp.abs(b) < 1e-3 * xp.abs(scaled[:, 0])
     a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
@@ -108,19 +110,21 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
     corrections = jnp.where(down > 0, jnp.sqrt(some), 0.0), 1 / jnp.sqrt(up)
 
     def outside(x, correction, edge):
+        x, correction = x[None], correction[None]
         q, a, b, misfit = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
         log_x = jnp.log(jnp.where(x > 0, x, 1.0))
         power = jnp.where((x > 0) | (q == 0), jnp.exp(q * log_x), jnp.where(q > 0, 0.0, jnp.inf))
         # a power of half an integer is exact; another one's error grows with the distance
         distance = jnp.abs(log_x)
-        growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0) * 1.0, distance)
+        growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0).astype(distance.dtype), distance)
         misfit = jnp.where(growth > 0, misfit, 0.0)
         return power * (a + b * correction), jnp.max((misfit * growth)[:5], axis=0)
 
     below, error_below = outside(down, corrections[0], table.edges[0])
     above, error_above = outside(up, corrections[1], table.edges[1])
     inside = sums(table, jnp.clip(K, low, high))
-    return jnp.where(low > K, below, jnp.where(high < K, above, inside)), error_below + error_above
+    below_it, above_it = (low > K)[None], (high < K)[None]
+    return jnp.where(below_it, below, jnp.where(above_it, above, inside)), error_below + error_above
 
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:

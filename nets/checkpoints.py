@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ import numpy as np
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.notices import warn_user
 from nets import archive, output
 
 try:
@@ -82,7 +82,7 @@ def held(folder: Path | None) -> Iterator[None]:
             raise CheckpointError(
                 f"another run is using the checkpoint folder {folder}: wait until it ends, or choose another"
             ) from None
-        warnings.warn(f"{folder} cannot be locked ({error}): let no other run use it", stacklevel=2)
+        warn_user(f"{folder} cannot be locked ({error}): let no other run use it")
     try:
         yield
     finally:

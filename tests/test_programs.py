@@ -10,8 +10,8 @@ import pytest
 from jax import monitoring
 
 import nets
+from eft import programs
 from eft.activations import as_activation
-from nets import programs
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
 Y = np.sin(3 * X[:, 0])
@@ -75,7 +75,7 @@ GROWTH = """
 import gc, sys
 import jax.numpy as jnp, numpy as np
 import nets
-from nets import blocks, programs
+from eft import programs
 programs._program.cache_clear()
 X = np.random.default_rng(0).uniform(-1, 1, (6, 2))
 def maps():
@@ -98,7 +98,7 @@ def test_maps_of_memory_are_bounded():
     """After as many programs as are kept, new functions take no more. The control: none is let go."""
     found = {}
     for kept in (6, 10_000):
-        text = f"import functools\nfrom nets import programs\n{GROWTH}".replace(
+        text = f"import functools\nfrom eft import programs\n{GROWTH}".replace(
             "programs._program.cache_clear()",
             f"programs._program = functools.lru_cache({kept})(programs._program.__wrapped__)",
         )
