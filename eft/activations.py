@@ -15,6 +15,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.gaussian import Function, checked_function, jump_at
 from eft.moments import Moments, erf_moments, homogeneous_moments, mrepu_moments, sine_moments
+from eft.pair_forms import Form, error_function, piecewise_linear, sine
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
 from eft.table import Table, leibniz, nested_derivatives, table, table_moments
 
@@ -30,7 +31,7 @@ class Activation:
     that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
     `resolved`: one quadrature rule is known to be accurate, no others are run.
     `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
-    `slope_form`: K → SlopeMoments.
+    `slope_form`: K → SlopeMoments. `pair_form`: of two variables, see `pair_forms`.
 
     Raises TypeError or ValueError if `fn` is not an elementwise real function that is finite on [−8, 8].
     """
@@ -45,6 +46,7 @@ class Activation:
     taylor: Callable[[jax.Array], Derivatives] | None = None
     closed_form: Callable[[jax.Array], Moments] | None = None
     slope_form: Callable[[jax.Array], SlopeMoments] | None = None
+    pair_form: Form | None = None
     _tables: dict[str, Any] = dataclasses.field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -225,6 +227,7 @@ def _homogeneous(
         slope_form=functools.partial(homogeneous_slopes, degree=degree, plus=plus, minus=minus)
         if degree
         else None,
+        pair_form=piecewise_linear(plus, -minus) if degree == 1 else None,
     )
 
 
@@ -245,6 +248,7 @@ def _sin(frequency: object = 1.0) -> Activation:
         taylor=lambda z: _sine_derivatives(z, w),
         closed_form=functools.partial(sine_moments, frequency=w),
         slope_form=functools.partial(sine_slopes, frequency=w),
+        pair_form=sine(w),
     )
 
 
@@ -255,7 +259,9 @@ def _sine_derivatives(z, w):
 
 def _erf_activation() -> Activation:
     tabulated = _smooth(_erf, "erf")
-    return dataclasses.replace(tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)))
+    return dataclasses.replace(
+        tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)), pair_form=error_function()
+    )
 
 
 def _repu(p: object = 2) -> Activation:

@@ -12,12 +12,12 @@ from jax import lax
 
 from eft import arguments
 from eft.activations import Activation, as_activation
-from eft.bivariate import plane
 from eft.flow import kernel_flow
 from eft.gaussian import Function
 from eft.gram import checked_inputs, checked_number
 from eft.moments import homogeneous_moments
 from eft.ntk import checked_continuous, width_ratios
+from eft.plane import plane
 from eft.products import Grid, grid, slope_products
 from eft.slopes import six_derivatives
 from eft.vertex import ACCURACY, layer_moments, pair_index, pair_places

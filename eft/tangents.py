@@ -1,0 +1,65 @@
+"""Values whose derivatives are known better than by differentiating how they were computed.
+
+A Gaussian expectation at two variables is a smooth function of their kernel, K₁₁, K₂₂ and K₁₂, also where
+the coordinates in which it is computed, √K₁₁, √K₂₂ and the angle, have infinite derivatives: where a
+variable is 0 and where the two are one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@jax.custom_jvp
+def attached(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
+    """`value`, with the derivatives `gradients` by `variables` beside those that it has already."""
+    return value
+
+
+@attached.defjvp
+def _attached_jvp(primals, tangents):
+    value, gradients, variables = primals
+    tangent, _, changes = tangents
+    for gradient, change in zip(gradients, changes, strict=True):
+        tangent = tangent + gradient * change
+    return attached(value, gradients, variables), tangent
+
+
+def known(x: Any) -> Any:
+    """x as a constant, for values whose derivatives are attached."""
+    return jax.tree.map(lax.stop_gradient, x)
+
+
+@jax.custom_jvp
+def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
+    """x, whose derivative by the variables is not known: NaN, which a second derivative then shows."""
+    return x
+
+
+@undifferentiated.defjvp
+def _undifferentiated_jvp(primals, tangents):
+    return undifferentiated(*primals), tangents[0] + sum(jnp.nan * change for change in tangents[1:])
+
+
+def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
+    """(kernel, *coordinates) → accurate(*coordinates), with the derivatives by the kernel of `smooth`.
+
+    `smooth`, of the same arguments, is the same function, in arithmetic without rounding.
+    """
+
+    @jax.custom_jvp
+    def joined(kernel, *coordinates):
+        return accurate(*coordinates)
+
+    @joined.defjvp
+    def _(primals, tangents):
+        kernel, *coordinates = primals
+        change = jax.jvp(
+            lambda kernel: smooth(jnp.broadcast_arrays(*kernel), *coordinates), (kernel,), (tangents[0],)
+        )[1]
+        return joined(kernel, *coordinates), change
+
+    return joined
