@@ -44,7 +44,8 @@ def real_array(name: str, value: object) -> jax.Array:
     if isinstance(value, bool | str | bytes) or value is None:
         raise TypeError(f"{name} must be a real number or an array of them; got {shown(value)}")
     try:
-        array = jnp.asarray(value)
+        with jax.ensure_compile_time_eval():  # what is not traced can be looked at, also inside of jit
+            array = jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"{name} must be a real number or an array of them; got {shown(value)}") from None
     if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == jnp.bool_:

@@ -18,7 +18,6 @@ from eft.hermite import Expansion, coefficients
 from eft.mehler import RUN, Shape, correlation, pair_series
 from eft.moments import Moments
 from eft.pair_forms import Form, PairForm
-from eft.plane import correlated
 from eft.tangents import known
 
 TILE = 128
@@ -32,6 +31,9 @@ MOST_HALVINGS = 26
 
 ENOUGH = 1e-12
 """The share of ⟨σ²⟩, and of K⟨σ′²⟩, that may be left out if so many coefficients leave no more."""
+
+OPPOSITE = 1.9
+"""1 − ρ from which on 1 + ρ is had from the sum of the inputs."""
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
@@ -302,11 +304,15 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
     same = jnp.all(rows.x[:, None] == columns.x[None], -1)
 
     def here(now: _State, a: _Layers, b: _Layers):
-        """K and Θ of a layer; those of an input with itself are known better."""
-        return tuple(
-            value + known(jnp.where(same, own[:, None] - value, 0.0))
-            for value, own in ((now.K, a.K), (now.Theta, a.Theta))
-        )
+        """K and Θ of a layer; those of an input with itself are known better, also by derivatives.
+
+        Not so the derivative of ⟨σ′²⟩ at small K.
+        """
+        K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
+        own = (a.Theta[:, None] + b.Theta[None]) / 2
+        small = a.K[:, None] <= jnp.finfo(K.dtype).eps ** 0.5
+        alike = now.Theta + known(own - now.Theta)
+        return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
 
     @jax.checkpoint
     def layer(now: _State, both: tuple[_Layers, _Layers]):
@@ -352,22 +358,31 @@ def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
         biases = cb * (over_x[:, None] + sign * over_y[None]) ** 2
         return (biases + cw * jnp.mean((x[:, None] + sign * y[None]) ** 2, -1)) / 2
 
-    return half_square(-1.0), half_square(1.0)
+    gap = half_square(-1.0)
+    opposite = jnp.any(gap > OPPOSITE)
+    return gap, lax.cond(opposite, lambda: half_square(1.0), lambda: 2 - gap)
 
 
 def _by_form(form: Form, kernel: tuple, angle: tuple, g_a, g_b, cw, cb) -> tuple[PairForm, tuple]:
-    """The expectations, and 1 ∓ ρ of the next layer. With A = √(C_W g_a), B = √(C_W g_b):
+    """The expectations, and 1 ∓ ρ of the next layer. With p = √(C_W g/K′) and r = √(C_b/K′), p² + r² = 1:
 
-    √(K_a′K_b′) (1 − ρ′) = C_b(A − B)²/(√(K_a′K_b′) + C_b + AB) + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)
+    1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
     """
     gap, rest = known(angle)
     g_a, g_b, cw, cb = known((g_a, g_b, cw, cb))
     a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
     a, b = a[:, None], b[None]
-    gap, rest = correlated(a, b, gap), correlated(a, b, rest)
+    there = (a > 0) & (b > 0)  # two that are 0 are one input, of which more is known
+    gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
     found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
-    A, B = jnp.sqrt(cw * g_a)[:, None], jnp.sqrt(cw * g_b)[None]
-    size = jnp.sqrt(cb + cw * g_a)[:, None] * jnp.sqrt(cb + cw * g_b)[None]
-    lost = cb * (A - B) ** 2 / jnp.where(size > 0, size + cb + A * B, 1.0) + cw * known(found.lost)
-    gap = jnp.clip(lost / jnp.where(size > 0, size, 1.0), 0.0, 2.0)
+    (p_a, r_a, over_a), (p_b, r_b, over_b) = (_shares(g, cw, cb) for g in (g_a, g_b))
+    gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
+    gap = jnp.clip(gap + known(found.lost) * over_a[:, None] * over_b[None], 0.0, 2.0)
     return found, (gap, 2 - gap)
+
+
+def _shares(g, cw, cb) -> tuple:
+    """√(C_W g/K′), √(C_b/K′) and √(C_W/K′) for K′ = C_b + C_W g."""
+    K = cb + cw * g
+    over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
+    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over

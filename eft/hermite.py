@@ -27,7 +27,8 @@ REACH = 12
 SHORT = 1e-3
 """|z| below which the slope of a chord to 0 is had from derivatives at 0."""
 
-HIGHEST = lax.Precision.HIGHEST
+CANCELS = 1e-2
+"""√K below which a_k/√K has lost digits."""
 
 ORDER = 24
 """Gauss–Legendre nodes on panels of width 1: enough for h_k to k = 512."""
@@ -93,26 +94,32 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
     at_zero = jnp.stack(act.derivatives(ends), -1)
     kinks = jnp.asarray([c for c in act.kinks if c != 0], K.dtype)
 
-    def moments(root, u, w, h):
-        z = root * u
-        even = jnp.matmul(act(z), w[:, None], precision=HIGHEST)[..., 0]
-        return even, jnp.matmul(_chord(act, z, at_zero) * u, h, precision=HIGHEST)
+    def product(f, h):
+        return jnp.matmul(f, h, precision=lax.Precision.HIGHEST)
 
-    def polynomials(u, w):
-        return w[:, None] * hermite(u, count + 1)[:, 1:]
+    def moments(root, u, h):
+        def large(root):
+            a = product(act(root * u), h)
+            return a[..., 0], a[..., 1:] / root
+
+        def any_size(root):
+            z = root * u
+            return product(act(z), h[:, :1])[..., 0], product(_chord(act, z, at_zero) * u, h[:, 1:])
+
+        return lax.cond(jnp.all(root > CANCELS), large, any_size, root)
 
     if kinks.size:
 
         def row(root):
             u, w = _nodes(kinks / root, halvings)
-            return moments(root, u, w, polynomials(u, w))
+            return moments(root, u, w[:, None] * hermite(u, count + 1))
 
         mean, e = lax.map(row, root)
     else:
         u, w = _nodes(kinks, halvings)
-        h = polynomials(u, w)
+        h = w[:, None] * hermite(u, count + 1)
         blocks = jnp.pad(root, (0, -K.size % 256), constant_values=1.0).reshape(-1, 256, 1)
-        mean, e = lax.map(lambda b: moments(b, u, w, h), blocks)
+        mean, e = lax.map(lambda b: moments(b, u, h), blocks)
     origin = jnp.mean(at_zero, 0)
     origin = jnp.where(jnp.isfinite(origin), origin, 0.0)
     mean, e = mean.reshape(-1)[: K.size], e.reshape(-1, count)[: K.size]

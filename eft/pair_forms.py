@@ -49,7 +49,8 @@ def piecewise_linear(plus: float, minus: float) -> Form:
     both, bent = alpha2 + beta2, 2 / math.pi * beta2
 
     def accurate(a, b, difference, gap, rest):
-        theta, sine = 2 * jnp.arctan2(jnp.sqrt(gap), jnp.sqrt(rest)), jnp.sqrt(gap * rest)
+        turn = 2 * jnp.arcsin(jnp.sqrt(jnp.minimum(gap, rest) / 2))
+        theta, sine = jnp.where(gap <= rest, turn, math.pi - turn), jnp.sqrt(gap * rest)
         rho = 1 - gap
         t2 = theta * theta
         # sin θ − θ cos θ, by its series where the two would cancel

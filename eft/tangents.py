@@ -57,9 +57,11 @@ def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
     @joined.defjvp
     def _(primals, tangents):
         kernel, *coordinates = primals
-        change = jax.jvp(
-            lambda kernel: smooth(jnp.broadcast_arrays(*kernel), *coordinates), (kernel,), (tangents[0],)
-        )[1]
+
+        def by_kernel(kernel):
+            return smooth(jnp.broadcast_arrays(*kernel), *coordinates)
+
+        change = jax.jvp(by_kernel, (kernel,), (tangents[0],))[1]
         return joined(kernel, *coordinates), change
 
     return joined
