@@ -18,6 +18,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from eft.hermite import Expansion
+from eft.tangents import known, linear
 
 RUN = 16
 """Coefficients that are added without looking whether more are needed."""
@@ -66,28 +67,42 @@ def _pair_series_jvp(shape, primals, tangents):
     kernel, left, right, runs = primals
     product, slopes = pair_series(shape, kernel, left, right, runs)
     both = kernel, left, right
-    return (product, slopes), (
-        _change(shape, 0, 0, both, tangents, slopes),
-        _change(shape, 1, 1, both, tangents, _mean(shape, 2, 2, *both)),
+    rows = (
+        _changed(shape, 0, 0, both, tangents, product, slopes),
+        _changed(shape, 1, 1, both, tangents, slopes, _mean(shape, 2, 2, *both)),
     )
+    return tuple(zip(*rows, strict=True))
 
 
-def _change(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, by_K12: jax.Array) -> jax.Array:
-    """The tangent of g_ij; it is linear in either expansion."""
+def _changed(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, value, by_K12) -> tuple:
+    """g_ij and its tangent, which is linear in either expansion."""
     kernel, left, right = both
-    (K1, K2, K12), d_left, d_right = tangents[:3]
-    change = jnp.zeros_like(by_K12)
-    if not isinstance(K12, SymbolicZero):
-        change = change + by_K12 * K12
-    if not isinstance(K1, SymbolicZero):
-        change = change + _mean(shape, i + 2, j, *both) * K1[:, None] / 2
-    if not isinstance(K2, SymbolicZero):
-        change = change + _mean(shape, i, j + 2, *both) * K2[None] / 2
-    if not all(isinstance(d, SymbolicZero) for d in d_left):
-        change = change + _mean(shape, i, j, kernel, _filled(d_left, left), right)
-    if not all(isinstance(d, SymbolicZero) for d in d_right):
-        change = change + _mean(shape, i, j, kernel, left, _filled(d_right, right))
-    return change
+    (d1, d2, d12), d_left, d_right = tangents[:3]
+    change, moved = jnp.zeros_like(value), known(value)
+
+    def by_kernel(change, moved, gradient, d, variable):
+        return change + gradient * d, linear(moved, (gradient,), (variable,))
+
+    def by_expansion(change, moved, of, d, side):
+        if all(isinstance(part, SymbolicZero) for part in d):
+            return change, moved
+        return change + of(_filled(d, side)), moved + of(jax.tree.map(lambda a: a - known(a), side))
+
+    if not isinstance(d12, SymbolicZero):
+        change, moved = by_kernel(change, moved, by_K12, d12, kernel[2])
+    if not isinstance(d1, SymbolicZero):
+        half = _mean(shape, i + 2, j, *both) / 2
+        change, moved = by_kernel(change, moved, half, d1[:, None], kernel[0][:, None])
+    if not isinstance(d2, SymbolicZero):
+        half = _mean(shape, i, j + 2, *both) / 2
+        change, moved = by_kernel(change, moved, half, d2[None], kernel[1][None])
+    of_left, of_right = (
+        lambda side: _mean(shape, i, j, kernel, side, right),
+        lambda side: _mean(shape, i, j, kernel, left, side),
+    )
+    change, moved = by_expansion(change, moved, of_left, d_left, left)
+    change, moved = by_expansion(change, moved, of_right, d_right, right)
+    return moved, change
 
 
 def _filled(tangent: Expansion, primal: Expansion) -> Expansion:
@@ -118,8 +133,8 @@ def _mean(shape: Shape, i: int, j: int, kernel: tuple, left: Expansion, right: E
 
 @functools.partial(_mean.defjvp, symbolic_zeros=True)
 def _mean_jvp(shape, i, j, primals, tangents):
-    change = _change(shape, i, j, primals, tangents, _mean(shape, i + 1, j + 1, *primals))
-    return _mean(shape, i, j, *primals), change
+    value = _mean(shape, i, j, *primals)
+    return _changed(shape, i, j, primals, tangents, value, _mean(shape, i + 1, j + 1, *primals))
 
 
 def _of_derivative(shape: Shape, i: int, K: jax.Array, expansion: Expansion) -> jax.Array:

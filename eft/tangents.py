@@ -25,7 +25,17 @@ def _attached_jvp(primals, tangents):
     tangent, _, changes = tangents
     for gradient, change in zip(gradients, changes, strict=True):
         tangent = tangent + gradient * change
-    return attached(value, gradients, variables), tangent
+    return linear(value, gradients, variables), tangent
+
+
+def linear(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
+    """The same by plain arithmetic, right for one derivative.
+
+    A rule gives this as its value, since JAX forgets the rules within a scan when it differentiates the
+    backward pass: `jax.hessian` would be wrong in silence.
+    """
+    pairs = zip(gradients, variables, strict=True)
+    return value + sum(known(gradient) * (variable - known(variable)) for gradient, variable in pairs)
 
 
 def known(x: Any) -> Any:
@@ -33,15 +43,10 @@ def known(x: Any) -> Any:
     return jax.tree.map(lax.stop_gradient, x)
 
 
-@jax.custom_jvp
 def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
-    """x, whose derivative by the variables is not known: NaN, which a second derivative then shows."""
-    return x
-
-
-@undifferentiated.defjvp
-def _undifferentiated_jvp(primals, tangents):
-    return undifferentiated(*primals), tangents[0] + sum(jnp.nan * change for change in tangents[1:])
+    """x, whose derivative by the variables is not known: it is NaN, by way of √0, and so seen."""
+    still = sum(jnp.sqrt(jnp.abs(variable - known(variable))) for variable in variables)
+    return x + jnp.where(jnp.isnan(still), 0.0, still)
 
 
 def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
@@ -61,7 +66,8 @@ def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
         def by_kernel(kernel):
             return smooth(jnp.broadcast_arrays(*kernel), *coordinates)
 
-        change = jax.jvp(by_kernel, (kernel,), (tangents[0],))[1]
-        return joined(kernel, *coordinates), change
+        value, change = jax.jvp(by_kernel, (kernel,), (tangents[0],))
+        exact = accurate(*coordinates)
+        return jax.tree.map(lambda e, v: e + (v - known(v)), exact, value), change
 
     return joined
