@@ -76,8 +76,8 @@ def expanded_pair_flow(
     (PDLT chapter 5). With δ the separation of the inputs K0, K1, K2 are right up to δ², δ³, δ⁴ if σ is
     smooth; a kink spoils the last.
     """
-    act, depth, cw_, cb_, (M, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
-    flow = kernel_flow(act, cw_, depth, K1=M - K2, cb=cb_)
+    act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
+    flow = kernel_flow(act, cw_, depth, K1=(K_aa + K_bb) / 2 - K2, cb=cb_)
 
     def chi_perp(K):
         return cw_[..., None] * act.moments(K).slope2
@@ -96,7 +96,7 @@ def expanded_pair_flow(
 
 
 def _prepared(act, cw, depth, xa, xb, cb):
-    """The checked arguments, and M = (K_aa + K_bb)/2, K1, K2 and K_ab of layer 1."""
+    """The checked arguments, and K_aa, K_bb, K1, K2 and K_ab of layer 1."""
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     a, b = _input("xa", xa), _input("xb", xb)
@@ -106,7 +106,8 @@ def _prepared(act, cw, depth, xa, xb, cb):
     cw_, cb_ = arguments.broadcast(given)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
     first = (
-        cb_ + cw_ * (jnp.mean(a * a) + jnp.mean(b * b)) / 2,
+        cb_ + cw_ * jnp.mean(a * a),
+        cb_ + cw_ * jnp.mean(b * b),
         cw_ * jnp.mean((a - b) * (a + b)) / 2,
         cw_ * jnp.mean((a - b) ** 2) / 4,
         cb_ + cw_ * jnp.mean(a * b),
@@ -128,17 +129,18 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
-    def change_of_g(K_aa, K_bb, M, K1, m_a, m_b):
+    def change_of_g(K_aa, K_bb, K1, m_a, m_b):
         """g(K_aa) − g(K_bb), of sizes that are near by Gauss–Legendre: (K_aa − K_bb) times the mean of g′."""
         share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
-        K_aa, K_bb, M, K1 = known((K_aa, K_bb, M, K1))
-        K = K_bb[..., None] + (K_aa - K_bb)[..., None] * share
+        K_aa, K_bb, K1 = known((K_aa, K_bb, K1))
+        K = K_bb[..., None] + 2 * K1[..., None] * share
         slope = jnp.sum(moments(act.closed_form, table, K).dg * jnp.asarray(_WEIGHTS / 2, K.dtype), -1)
-        return jnp.where(jnp.abs(K1) < 0.1 * M, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
+        near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
+        return jnp.where(near, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
 
     def layer(now, _):
-        M, K1, K2, K_ab, valid = now
-        K_aa, K_bb = M + K1, M - K1
+        K_aa, K_bb, K1, K2, K_ab, valid = now
+        M = (K_aa + K_bb) / 2
         a, b = (jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_aa, K_bb))
         a, b = jnp.where(K_aa > 0, a, 0.0), jnp.where(K_bb > 0, b, 0.0)
         size = jnp.where(a * b > 0, a * b, 1.0)
@@ -151,17 +153,19 @@ def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
         gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
         pair = pair_moments(act, a, b, difference, gap, (K_aa, K_bb, K_ab))
         m_a, m_b = moments(act.closed_form, table, K_aa), moments(act.closed_form, table, K_bb)
-        change = attached(change_of_g(K_aa, K_bb, M, K1, m_a, m_b), (m_a.dg, -m_b.dg), (K_aa, K_bb))
+        change = attached(change_of_g(K_aa, K_bb, K1, m_a, m_b), (m_a.dg, -m_b.dg), (K_aa, K_bb))
         after = (
-            cb + cw * (m_a.g + m_b.g) / 2,
+            cb + cw * m_a.g,
+            cb + cw * m_b.g,
             cw * change / 2,
             cw * pair.distance / 4,
             cb + cw * pair.product,
         )
         error = jnp.maximum(pair.error, jnp.maximum(m_a.error, m_b.error))
         record = PairFlow(K_aa, K_ab, K_bb, M - K2, K1, K2, gap, valid & (error <= tolerance(M.dtype)))
-        return (*after, record.valid & jnp.isfinite(after[0]) & (after[0] >= 0)), record
+        sound = jnp.isfinite(after[0] + after[1]) & (after[0] >= 0) & (after[1] >= 0)
+        return (*after, record.valid & sound), record
 
-    valid = jnp.isfinite(first[0]) & jnp.isfinite(first[2])
+    valid = jnp.isfinite(first[0] + first[1]) & jnp.isfinite(first[3])
     _, flow = lax.scan(layer, (*first, valid), length=depth)
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)

@@ -92,7 +92,8 @@ def sine(frequency: float) -> Form:
         near, far = jnp.exp(-D / 2), jnp.exp(-S / 2)
         # |e^{−K₁} − e^{−K₂}|
         unlike = jnp.exp(-(jnp.minimum(a, b) ** 2)) * -jnp.expm1(-jnp.abs(difference) * (a + b))
-        product = jnp.sign(S - D) * jnp.maximum(near, far) * -jnp.expm1(-jnp.abs(S - D) / 2) / 2
+        excess = a * b * (rest - gap)  # (S − D)/2
+        product = jnp.sign(excess) * jnp.maximum(near, far) * -jnp.expm1(-jnp.abs(excess)) / 2
         distance = -jnp.expm1(-D / 2) * (1 + far) - unlike**2 / 2
         roots = [jnp.sqrt(-jnp.expm1(-2 * r * r) / 2) for r in (a, b)]
         return PairForm(product, frequency**2 * (near + far) / 2, distance, _lost(product, distance, *roots))
