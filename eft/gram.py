@@ -62,7 +62,7 @@ class _Layers(NamedTuple):
     """An input by itself, at each layer; shapes (n, depth, …)."""
 
     K: jax.Array
-    g: jax.Array  # ⟨σ²⟩
+    shares: tuple  # √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g
     Theta: jax.Array
     series: _Series
 
@@ -129,7 +129,8 @@ def gram_flow(
     moments = act.moments(single.K)
     series, shape = _series(act, single.K, moments)
     Theta = _single_ntk(moments.g, single.chi_perp, x2, *settings)
-    side = _Side(x, _Layers(single.K, moments.g, Theta, series))
+    shares = _shares(*known((moments.g, *settings[:2])))
+    side = _Side(x, _Layers(single.K, shares, Theta, series))
     n, m = len(rows), len(columns)
     left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
     right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
@@ -232,6 +233,14 @@ def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
 
 
 @jax.jit
+def _shares(g, cw, cb) -> tuple:
+    """What `_Layers` has of each input, computed once so that a pair and its transpose are the same bits."""
+    K = cb + cw * g
+    over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
+    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
+
+
+@jax.jit
 def _counted(squares, g, slope, run):
     """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs of e_k until ≤ ENOUGH."""
     k = jnp.arange(squares.shape[-1])
@@ -320,7 +329,7 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         K, Theta = here(now, a, b)
         kernel = a.K, b.K, K
         if form:
-            found, angle = _by_form(form, kernel, now.angle, a.g, b.g, cw, cb)
+            found, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
             product, slopes, error = found.product, found.slopes, now.error
         else:
             runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
@@ -335,7 +344,7 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
     layers = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
     first = jax.tree.map(lambda a: a[0], layers)
     overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
-    angle = _first_angle(rows.x, columns.x, *(side.K for side in first), cw, cb) if form else ()
+    angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, cw, cb) if form else ()
     begin = _State(cb + cw * overlap, lambda_b + lambda_w * overlap, jnp.zeros_like(overlap), angle)
     if modes.all_layers:
         end, (K, Theta) = lax.scan(layer, begin, layers)
@@ -363,26 +372,18 @@ def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
     return gap, lax.cond(opposite, lambda: half_square(1.0), lambda: 2 - gap)
 
 
-def _by_form(form: Form, kernel: tuple, angle: tuple, g_a, g_b, cw, cb) -> tuple[PairForm, tuple]:
+def _by_form(form: Form, kernel: tuple, angle: tuple, shares_a, shares_b) -> tuple[PairForm, tuple]:
     """The expectations, and 1 ∓ ρ of the next layer. With p = √(C_W g/K′) and r = √(C_b/K′), p² + r² = 1:
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
     """
     gap, rest = known(angle)
-    g_a, g_b, cw, cb = known((g_a, g_b, cw, cb))
     a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
     a, b = a[:, None], b[None]
     there = (a > 0) & (b > 0)  # two that are 0 are one input, of which more is known
     gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
     found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
-    (p_a, r_a, over_a), (p_b, r_b, over_b) = (_shares(g, cw, cb) for g in (g_a, g_b))
+    (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
     gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
-    gap = jnp.clip(gap + known(found.lost) * over_a[:, None] * over_b[None], 0.0, 2.0)
+    gap = jnp.clip(gap + known(found.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
     return found, (gap, 2 - gap)
-
-
-def _shares(g, cw, cb) -> tuple:
-    """√(C_W g/K′), √(C_b/K′) and √(C_W/K′) for K′ = C_b + C_W g."""
-    K = cb + cw * g
-    over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
-    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over

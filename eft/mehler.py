@@ -71,7 +71,7 @@ def _pair_series_jvp(shape, primals, tangents):
         _changed(shape, 0, 0, both, tangents, product, slopes),
         _changed(shape, 1, 1, both, tangents, slopes, _mean(shape, 2, 2, *both)),
     )
-    return tuple(zip(*rows, strict=True))
+    return (rows[0][0], rows[1][0]), (rows[0][1], rows[1][1])
 
 
 def _changed(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, value, by_K12) -> tuple:

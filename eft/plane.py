@@ -40,7 +40,7 @@ def plane(act: Activation, a, b, gap) -> Plane:
     x, w_x = graded(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / a, kinks / mean]))
     x, w_x = x[:, None], w_x[:, None]
     zeros = jnp.concatenate([jnp.zeros(1, a.dtype), kinks])
-    y, w_y = graded((zeros / b - rho * x) / jnp.maximum(sine, tiny))
+    y, w_y = graded(((zeros / b)[None] - rho * x) / jnp.maximum(sine, tiny))
     return Plane(x, w_x, y, w_y, a * x, b * (rho * x + sine * y))
 
 

@@ -62,7 +62,7 @@ def _composite(cuts: jax.Array, units: list) -> tuple[jax.Array, jax.Array]:
     edges = jnp.concatenate([-ends, cuts, ends], -1)
     x, w = [], []
     for i, unit in enumerate(units):
-        share, weight = (jnp.asarray(a, cuts.dtype) for a in unit)
+        share, weight = (jnp.asarray(a, cuts.dtype).reshape(*(1,) * (cuts.ndim - 1), -1) for a in unit)
         low, high = edges[..., i : i + 1], edges[..., i + 1 : i + 2]
         x.append(low + (high - low) * share)
         w.append((high - low) * weight)

@@ -217,3 +217,18 @@ def test_erf_at_large_inputs():
     np.testing.assert_allclose(found.Theta[:4, :4], Theta[:4, :4], rtol=1e-9)
     series = dataclasses.replace(eft.activation("erf"), pair_form=None)
     assert not eft.gram_flow(series, 1.5, 3, large[:4]).valid.all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["relu", "sin"])
+def test_nothing_is_promoted(name, dtype):
+    """Neither ranks nor dtypes: JAX refuses what would be."""
+    inputs = X.astype(dtype)
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        found = eft.gram_flow(name, 1.5, 3, inputs, **SETTINGS)
+        eft.gram_flow(name, 1.5, 3, inputs, inputs[:2], all_layers=True)
+        eft.pair_flow(name, 1.5, 3, inputs[0], inputs[1], cb=0.1)
+        eft.regress(name, 1.5, 2, inputs[:3], inputs[:3, 0], inputs[5:], noise=0.1)
+        with pytest.raises(ValueError, match="rank_promotion"):
+            jnp.ones((2, 2)) + jnp.ones(2)
+    assert found.K.dtype == dtype
