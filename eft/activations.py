@@ -27,6 +27,7 @@ from eft.moments import (
     sine_moments,
     snake_moments,
 )
+from eft.pair_forms import Form, error_function, piecewise_linear, sine
 from eft.programs import compiled
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
 from eft.table import Table, table, table_moments
@@ -45,13 +46,14 @@ class Activation:
     """An activation σ and what is known of it.
 
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
-    named); also the centre of structure far from 0. The flows of one input, `vertex_flow`, `classify` and its
-    like find kinks that are not named; those of pairs of inputs do not. `name`: for tables. The rest has a
+    named); also the centre of structure far from 0. Every flow, `classify` and its like find kinks that are
+    not named. `name`: for tables. The rest has a
     default that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
     `resolved`: one quadrature rule is known to be accurate and `kinks` are all; no others are looked for.
     `reach`: |z| up to which `kinks` are all.
     `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
-    `slope_form`: K → SlopeMoments. `found`: those of the kinks that were found and not named.
+    `slope_form`: K → SlopeMoments. `pair_form`: of two variables, see `pair_forms`. `found`: those of the
+    kinks that were found and not named.
 
     Its moments are kept for as long as `fn` computes the same: a module whose parameters change is another
     function from then on.
@@ -71,6 +73,7 @@ class Activation:
     taylor: Callable[[jax.Array], Derivatives] | None = None
     closed_form: Callable[[jax.Array], Moments] | None = None
     slope_form: Callable[[jax.Array], SlopeMoments] | None = None
+    pair_form: Form | None = None
     found: tuple[float, ...] = dataclasses.field(default=(), init=False)
     _tables: dict[tuple, Any] = dataclasses.field(default_factory=dict, init=False)
     _state: tuple | None = dataclasses.field(default=None, init=False)
@@ -194,6 +197,7 @@ def _homogeneous(
         slope_form=functools.partial(homogeneous_slopes, degree=degree, plus=plus, minus=minus)
         if degree
         else None,
+        pair_form=piecewise_linear(plus, -minus) if degree == 1 else None,
     )
 
 
@@ -214,12 +218,15 @@ def _sin(frequency: object = 1.0) -> Activation:
         taylor=lambda z: families.sine(z, w),
         closed_form=functools.partial(sine_moments, frequency=w),
         slope_form=functools.partial(sine_slopes, frequency=w),
+        pair_form=sine(w),
     )
 
 
 def _erf_activation() -> Activation:
     tabulated = _smooth(families.erf, "erf")
-    return dataclasses.replace(tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)))
+    return dataclasses.replace(
+        tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)), pair_form=error_function()
+    )
 
 
 def _repu(p: object = 2) -> Activation:

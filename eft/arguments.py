@@ -70,7 +70,8 @@ def real_array(name: str, value: object) -> jax.Array:
     try:
         if isinstance(value, int):
             value = float(value)
-        array = jnp.asarray(value)
+        with jax.ensure_compile_time_eval():  # what is not traced can be looked at, also inside of jit
+            array = jnp.asarray(value)
         whole, real = (jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
     except Exception as error:
         large = isinstance(error, OverflowError)

@@ -1,13 +1,12 @@
 """Expectations of one activation at two Gaussian variables: ⟨σ(z₁)σ(z₂)⟩, ⟨σ′(z₁)σ′(z₂)⟩, ⟨(σ(z₁)−σ(z₂))²⟩.
 
-z₁ = √K₁ x and z₂ = √K₂ (ρx + √(1−ρ²) y) with x, y ~ N(0, 1) independent. What matters to a pair of inputs
-that are close is 1 − ρ, which a float ρ does not know; so `gap` = 1 − ρ is the argument.
+What matters to a pair of inputs that are close is 1 − ρ, which a float ρ does not know; so `gap` = 1 − ρ is
+the argument. Derivatives are those of the kernel K₁, K₂, K₁₂, finite also where ρ = ±1 or a variable is 0:
 
-The integral over y is cut where z₂ is at 0 or at a kink, that over x where z₁ or the mean of z₂ is.
+    ∂⟨σ₁σ₂⟩/∂K₁₂ = ⟨σ′₁σ′₂⟩,     ∂⟨σ₁σ₂⟩/∂K₁ = ½⟨σ″₁σ₂⟩
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -16,12 +15,16 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.derivatives import Function
 from eft.limits import jump_at, sides
+from eft.pair_forms import PARALLEL
+from eft.plane import Plane, correlated, plane
 from eft.programs import compiled
-from eft.rules import graded
+from eft.response import at_both, at_kinks
+from eft.tangents import attached, known, undifferentiated
 
 SHORT = 1e-3
 """|z₁−z₂| below which σ(z₁) − σ(z₂) is taken from derivatives."""
@@ -45,129 +48,129 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     at every ρ, ±1 included; ⟨(σ₁−σ₂)²⟩ to a relative 1e-9 down to gap = 1e-12 and beyond. In float32
     to about 1e-5. `error` compares two integrals with one-variable ones that are known.
     Kinks that are not declared cost accuracy unseen: name them in `eft.Activation(fn, kinks=...)`.
-    Closed forms for the piecewise linear activations. About 0.2 million function values a pair otherwise.
+    Closed forms for the piecewise linear activations, sine and erf; about 0.2 million function values a pair
+    otherwise. A variable of variance 0 counts as independent of any other, and as one with another that is 0,
+    whatever `gap`; σ′ at 0 is then that of either side, each with weight ½: ⟨σ′σ′⟩ of ReLU is ¼ and ½.
+
+    Differentiable in K1, K2, gap and in what `act` closes over, once, and twice where σ has no kinks;
+    a derivative beyond is NaN.
 
     Raises TypeError or ValueError for a bad argument.
     """
-    act = as_activation(act)
+    act = analysed(act)
     given = {
         name: arguments.nonnegative(name, value) for name, value in (("K1", K1), ("K2", K2), ("gap", gap))
     }
     K1_, K2_, gap_ = arguments.broadcast(given)
     if not isinstance(gap_, Tracer) and (np.asarray(gap_) > 2).any():
         raise ArgumentError(f"gap = 1 − ρ must be ≥ 0 and ≤ 2; got {float(gap_.max())}")
-    a, b = jnp.sqrt(K1_), jnp.sqrt(K2_)
-    return _pair_moments(act, a, b, a - b, gap_)
+    return _expectation(act, K1_, K2_, gap_)
 
 
 @compiled(0)
-def _pair_moments(act: Activation, a, b, difference, gap) -> PairMoments:
-    return pair_moments(act, a, b, difference, gap)
+def _expectation(act: Activation, K1, K2, gap) -> PairMoments:
+    a, b = known((jnp.sqrt(K1), jnp.sqrt(K2)))
+    there = a * b > 0
+    size = jnp.where(there, jnp.sqrt(jnp.where(there, K1, 1.0)) * jnp.sqrt(jnp.where(there, K2, 1.0)), 0.0)
+    return pair_moments(act, a, b, a - b, gap, (K1, K2, size * (1 - gap)))
 
 
 def pair_moments(
-    act: Activation, a: jax.Array, b: jax.Array, difference: jax.Array, gap: jax.Array
+    act: Activation,
+    a: jax.Array,
+    b: jax.Array,
+    difference: jax.Array,
+    gap: jax.Array,
+    kernel: tuple | None = None,
 ) -> PairMoments:
-    """The same from √K₁, √K₂ and their difference, of which close inputs need more digits."""
-    args = jnp.broadcast_arrays(a, b, difference, gap)
-    exact = closed_form(act)
-    if exact:
-        product, slopes, distance = exact(*args)
+    """The same from √K₁, √K₂ and their difference, of which close inputs need more digits.
+
+    `kernel` = (K₁, K₂, K₁₂), by which the result is differentiated; default: a constant.
+    """
+    a, b, difference, gap = known(jnp.broadcast_arrays(a, b, difference, gap))
+    gap = correlated(a, b, gap)
+    kernel = kernel or (a * a, b * b, a * b * (1 - gap))
+    m1, m2 = act.moments(kernel[0]), act.moments(kernel[1])
+    if act.pair_form:
+        product, slopes, distance, _ = act.pair_form(kernel, a, b, difference, gap, 2 - gap)
     else:
-        found = jax.lax.map(lambda each: _by_quadrature(act, *each), [arg.ravel() for arg in args])
-        product, slopes, distance = (m.reshape(args[0].shape) for m in found)
-    sizes = act.moments(a * a).g + act.moments(b * b).g
+        each = jax.checkpoint(lambda args: _by_quadrature(act, *args))
+        args = kernel, m1.dg, m2.dg, a, b, difference, gap
+        found = jax.lax.map(each, jax.tree.map(jnp.ravel, args))
+        product, slopes, distance = (m.reshape(a.shape) for m in found)
+    sizes = m1.g + m2.g
     error = jnp.abs(sizes - 2 * product - distance) / jnp.where(sizes > 0, sizes, 1.0)
-    return PairMoments(product, slopes, distance, error)
-
-
-def closed_form(act: Activation):
-    """(√K₁, √K₂, √K₁ − √K₂, 1 − ρ) → (⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ⟨(σ₁−σ₂)²⟩), or None."""
-    if act.degree == 1:
-        return functools.partial(_piecewise_linear, act)
-    if act.frequency is not None:
-        return functools.partial(_sine, act.frequency)
-    return None
-
-
-def angle(gap: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """θ = arccos(1 − gap) and sin θ."""
-    return 2 * jnp.arcsin(jnp.sqrt(gap / 2)), jnp.sqrt(gap * (2 - gap))
-
-
-def _piecewise_linear(act: Activation, a, b, difference, gap):
-    """σ = αz + β|z|: with ρ = cos θ, ⟨|z₁z₂|⟩ = (2/π)√(K₁K₂) (sin θ + (π/2 − θ) cos θ)."""
-    plus, minus = (act(jnp.asarray(sign, a.dtype)) for sign in (1.0, -1.0))
-    alpha2, beta2 = (plus - minus) ** 2 / 4, (plus + minus) ** 2 / 4
-    theta, sine = angle(gap)
-    rho = 1 - gap
-    t2 = theta * theta
-    # sin θ − θ cos θ, by its series where the two would cancel
-    series = theta * t2 / 3 * (1 - t2 / 10 * (1 - t2 / 28 * (1 - t2 / 54 * (1 - t2 / 88 * (1 - t2 / 130)))))
-    bent = jnp.where(theta < 0.7, series, sine - theta * rho)
-    lost = jnp.maximum((alpha2 + beta2) * gap - 2 / math.pi * beta2 * bent, 0.0)
-    return (
-        a * b * (alpha2 * rho + 2 / math.pi * beta2 * (sine + (math.pi / 2 - theta) * rho)),
-        alpha2 + beta2 * (1 - 2 / math.pi * theta),
-        (alpha2 + beta2) * difference**2 + 2 * a * b * lost,
-    )
-
-
-def _sine(frequency: float, a, b, difference, gap):
-    """σ = sin ωz: with D = ω²⟨(z₁−z₂)²⟩ and S = ω²⟨(z₁+z₂)²⟩, ⟨σ₁σ₂⟩ = ½(e^{−D/2} − e^{−S/2})."""
-    a, b, difference = frequency * a, frequency * b, frequency * difference
-    D = difference**2 + 2 * a * b * gap
-    S = (a - b) ** 2 + 2 * a * b * (2 - gap)
-    near, far = jnp.exp(-D / 2), jnp.exp(-S / 2)
-    lost = jnp.exp(-(jnp.minimum(a, b) ** 2)) * jnp.expm1(
-        -jnp.abs(difference) * (a + b)
-    )  # |e^{−K₁} − e^{−K₂}|
-    return (
-        jnp.sign(S - D) * jnp.maximum(near, far) * -jnp.expm1(-jnp.abs(S - D) / 2) / 2,
-        frequency**2 * (near + far) / 2,
-        -jnp.expm1(-D / 2) * (1 + far) - lost**2 / 2,
-    )
+    return PairMoments(product, slopes, distance, known(error))
 
 
 # --- quadrature ---------------------------------------------------------------------------------
 
 
-class Plane(NamedTuple):
-    """Nodes for two Gaussian variables: x on the leading axis, y on the last."""
-
-    x: jax.Array  # (N, 1)
-    w_x: jax.Array
-    y: jax.Array  # (N, M)
-    w_y: jax.Array
-    z1: jax.Array  # (N, 1)
-    z2: jax.Array  # (N, M)
-
-    def mean(self, f: jax.Array) -> jax.Array:
-        return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))
-
-
-def plane(act: Activation, a, b, gap) -> Plane:
-    """The nodes for one pair of √K₁, √K₂ and 1 − ρ."""
-    kinks = jnp.asarray([c for c in act.kinks if c != 0], a.dtype)
-    tiny = jnp.finfo(a.dtype).tiny
-    rho = 1 - gap
-    sine = jnp.sqrt(gap * (2 - gap))
-    safe = lambda d: jnp.where(d == 0, tiny, d)  # noqa: E731
-    x, w_x = graded(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / safe(a), kinks / safe(rho * b)]))
-    x, w_x = x[:, None], w_x[:, None]
-    zeros = jnp.concatenate([jnp.zeros(1, a.dtype), kinks])
-    y, w_y = graded(((zeros / safe(b))[None] - rho * x) / jnp.maximum(sine, tiny))
-    return Plane(x, w_x, y, w_y, a * x, b * (rho * x + sine * y))
-
-
-def _by_quadrature(act: Activation, a, b, difference, gap):
+def _by_quadrature(act: Activation, kernel, slopes_1, slopes_2, a, b, difference, gap):
+    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ⟨(σ₁−σ₂)²⟩ of one pair; `slopes_1` and `slopes_2` are g′ of either variable."""
     p = plane(act, a, b, gap)
     sine = jnp.sqrt(gap * (2 - gap))
     apart = (difference + b * gap) * p.x - b * sine * p.y
-    s1, ds1 = act.derivatives(p.z1)[:2]
-    s2, ds2 = act.derivatives(p.z2)[:2]
-    d = _difference(act, p.z1, p.z2, s1 - s2, apart)
-    return p.mean(s1 * s2), p.mean(ds1 * ds2), p.mean(d * d)
+    first, second = act.derivatives(p.z1), act.derivatives(p.z2)
+    d = _difference(act, p.z1, p.z2, first[0] - second[0], apart)
+    product, slopes, *by_size = _differentiable(act, p, first, second, kernel, a, b, gap)
+    # what stands in for a variable that is 0 is not to be seen
+    unseen = (a * b == 0) & (jnp.abs(product) < jnp.sqrt(jnp.finfo(a.dtype).tiny))
+    product = product - known(jnp.where(unseen, product, 0.0))
+    gradients = slopes_1 - 2 * by_size[0], slopes_2 - 2 * by_size[1], -2 * slopes
+    return product, slopes, attached(p.mean(d * d), gradients, kernel)
+
+
+def _differentiable(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
+    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ½⟨σ″₁σ₂⟩ and ½⟨σ₁σ″₂⟩ with their derivatives by the kernel."""
+    if act.kinks:
+        return _bent(act, p, first, second, kernel, a, b, gap)
+
+    @functools.cache
+    def mean(i: int, j: int) -> jax.Array:
+        value = p.mean(first[i] * second[j])
+        if i + j > 2:
+            return undifferentiated(value, *kernel)
+        return attached(value, (mean(i + 2, j) / 2, mean(i, j + 2) / 2, mean(i + 1, j + 1)), kernel)
+
+    return mean(0, 0), mean(1, 1), mean(2, 0) / 2, mean(0, 2) / 2
+
+
+def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
+    """The same where σ has kinks. a⟨σ″₁f₂⟩ = ⟨uσ′₁f₂⟩ − bρ⟨σ′₁f′₂⟩, by parts, needs no δ function.
+
+    At ρ = ±1 the derivative of ⟨σ′₁σ′₂⟩ leaves out what a jump of σ′ makes of it, a cusp.
+    """
+    rho, sine = 1 - gap, jnp.sqrt(gap * (2 - gap))
+    u1, u2 = p.x, rho * p.x + sine * p.y
+    (s1, d1, c1), (s2, d2, c2) = first[:3], second[:3]
+    there = a * b > 0
+    safe_a, safe_b = (jnp.where(there, r, 1.0) for r in (a, b))
+
+    def by_size(direct, moved, across, own, other):
+        return jnp.where(there, (moved - other * rho * across) / own, direct) / 2
+
+    slopes = p.mean(d1 * d2)
+    size_1 = by_size(p.mean(c1 * s2), p.mean(u1 * d1 * s2), slopes, safe_a, safe_b)
+    size_2 = by_size(p.mean(s1 * c2), p.mean(s1 * u2 * d2), slopes, safe_b, safe_a)
+    kicks_1, kicks_2 = at_kinks(act, safe_a, safe_b, gap), at_kinks(act, safe_b, safe_a, gap)
+    apart = there & (sine > PARALLEL)
+
+    def kicks(k):
+        return jnp.where(apart, k, 0.0)
+
+    ab = safe_a * safe_b
+    curved = p.mean(c1 * c2) + kicks(kicks_1[2] + kicks_2[2] + at_both(act, safe_a, safe_b, gap)) / ab**2
+    turned_1 = p.mean(u1 * c1 * d2) + kicks(kicks_1[1]) / ab
+    turned_2 = p.mean(d1 * u2 * c2) + kicks(kicks_2[1]) / ab
+    gradient = (
+        by_size(p.mean(first[3] * d2), turned_1, curved, safe_a, safe_b),
+        by_size(p.mean(d1 * second[3]), turned_2, curved, safe_b, safe_a),
+        curved,
+    )
+    slopes = attached(slopes, tuple(undifferentiated(g, *kernel) for g in gradient), kernel)
+    sizes = [undifferentiated(size, *kernel) for size in (size_1, size_2)]
+    return attached(p.mean(s1 * s2), (*sizes, slopes), kernel), slopes, *sizes
 
 
 def _difference(act: Activation, z1, z2, direct, apart):

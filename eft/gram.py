@@ -7,28 +7,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from eft import arguments
-from eft.activations import Activation, as_activation
+from eft.activations import Activation
+from eft.analysis import analysed
 from eft.arguments import ArgumentError
-from eft.bivariate import closed_form
+from eft.derivatives import Function
 from eft.flow import kernel_flow
-from eft.gaussian import Function
-from eft.hermite import coefficients
+from eft.hermite import Expansion, coefficients
+from eft.mehler import RUN, Shape, correlation, pair_series
 from eft.moments import Moments
+from eft.pair_forms import Form, PairForm
 from eft.programs import compiled
+from eft.tangents import known
 
 TILE = 128
 """Inputs a side of the block of pairs that goes through all layers at a time."""
 
 MOST = 512
-"""Hermite coefficients at most."""
+"""Hermite coefficients at most, that of the mean apart."""
 
-RUN = 16
-"""Coefficients that are added without looking whether more are needed."""
+MOST_HALVINGS = 26
+"""Of the panels at 0 on which the coefficients are integrated: enough for K up to 4e15."""
 
 ENOUGH = 1e-12
 """The share of ⟨σ²⟩, and of K⟨σ′²⟩, that may be left out if so many coefficients leave no more."""
+
+OPPOSITE = 1.9
+"""1 − ρ from which on 1 + ρ is had from the sum of the inputs."""
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
@@ -48,7 +55,7 @@ class GramFlow(NamedTuple):
 class _Series(NamedTuple):
     """Hermite coefficients, and how many of them matter; an axis over inputs, one over layers."""
 
-    a: jax.Array  # (n, depth, count): a_k(K_αα), of odd σ those with odd k; count 0 with a closed form
+    expansion: Expansion  # of e_k(K_αα), of odd σ those with odd k; none with a closed form
     left_out: jax.Array  # (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient
     runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is ≤ ENOUGH
 
@@ -57,6 +64,7 @@ class _Layers(NamedTuple):
     """An input by itself, at each layer; shapes (n, depth, …)."""
 
     K: jax.Array
+    shares: tuple  # √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g
     Theta: jax.Array
     series: _Series
 
@@ -90,14 +98,21 @@ def gram_flow(
     two; default: X itself, each pair computed once. `cw`, `cb`, `lambda_w`, `lambda_b`: numbers ≥ 0.
     `depth` = L: layers of pre-activations, the output's included.
 
-    Piecewise linear activations and the sine go by closed forms. Any other is expanded in Hermite
+    Piecewise linear activations, the sine and erf go by closed forms. Any other is expanded in Hermite
     polynomials at every input and layer, and a pair costs one power series in its correlation ρ. What that
     leaves out is bounded in `error`: less than rounding for smooth activations while √K is at most a few
     times the scale on which they bend. A kink leaves up to 1e-2 of Θ as |ρ| → 1: there `pair_flow` serves.
 
+    An input of kernel 0 (the vector 0, without biases) counts as the limit of one that is orthogonal to all
+    others. That matters where σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ at such an input with itself, ¼ with another.
+
+    Under jit, grad and vmap X, X2, the four numbers and what `act` closes over may be traced; the series then
+    has all its 512 coefficients. Derivatives are finite everywhere; where there is a series they are its own.
+    Where inputs are parallel, ⟨σ′σ′⟩ of piecewise linear σ has a cusp, whose derivative counts as 0.
+
     Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the work.
     """
-    act = as_activation(act)
+    act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=10_000)
     budget = arguments.positive_int("memory_budget", memory_budget)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
@@ -110,37 +125,42 @@ def gram_flow(
     _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
 
     settings = [jnp.asarray(number, dtype) for number in numbers]
-    x = rows if X2 is None else jnp.concatenate([rows, columns])
-    x = x.astype(dtype)
+    x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
     x2 = jnp.mean(x * x, -1)
     single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=x2)
-    m = act.moments(single.K)
-    series, odd = _series(act, single.K, m)
-    side = _Side(x, _Layers(single.K, _single_ntk(m.g, single.chi_perp, x2, *settings), series))
+    moments = act.moments(single.K)
+    series, shape = _series(act, single.K, moments)
+    Theta = _single_ntk(moments.g, single.chi_perp, x2, *settings)
+    shares = _shares(*known((moments.g, *settings[:2])))
+    side = _Side(x, _Layers(single.K, shares, Theta, series))
     n, m = len(rows), len(columns)
     left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
     right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
-    flow = _blocks(act, (X2 is None, all_layers, odd), left, right, *settings)
-    flow = jax.tree.map(lambda a: a[..., :n, :m], flow)
+    modes = _Modes(act.pair_form, X2 is None, all_layers, shape)
+    flow = jax.tree.map(lambda a: a[..., :n, :m], _blocks(modes, left, right, *settings))
     whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
     rows_whole, columns_whole = whole[:n], whole[-m:]
-    return flow._replace(valid=flow.valid & rows_whole[:, None] & columns_whole)
+    return flow._replace(
+        error=known(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
+    )
 
 
 # --- arguments ----------------------------------------------------------------------------------
 
 
-def checked_number(name: str, value: object) -> float:
-    number = np.asarray(arguments.nonnegative(name, value))
+def checked_number(name: str, value: object) -> jax.Array:
+    number = arguments.nonnegative(name, value)
     if number.ndim:
         raise ArgumentError(f"{name} must be one number; got shape {number.shape}")
-    return float(number)
+    return number
 
 
 def checked_inputs(name: str, value: object) -> jax.Array:
     X = arguments.real_array(name, value)
     if X.ndim != 2 or not X.size:
         raise ArgumentError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")
+    if isinstance(X, Tracer):
+        return X
     bad = ~np.isfinite(np.asarray(X))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -151,7 +171,7 @@ def checked_inputs(name: str, value: object) -> jax.Array:
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
     pairs = 2 * (n + TILE) * (m + TILE) * kept  # tiles, and the matrix made of them
-    inputs = (n + m) * (n0 + depth * (0 if closed_form(act) else 2 * MOST) + 12 * depth)
+    inputs = (n + m) * (n0 + depth * (0 if act.pair_form else 2 * MOST) + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
         raise ArgumentError(
@@ -164,22 +184,42 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 # --- the inputs, each by itself -----------------------------------------------------------------
 
 
-def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, bool]:
-    """The coefficients at every input and layer, as many as are needed; and whether σ is odd."""
-    if closed_form(act):
+def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
+    """The coefficients at every input and layer, as many as are needed; all while tracing."""
+    shape = Shape(odd=False, smooth=0.0 not in act.kinks)
+    if act.pair_form:
         empty = jnp.zeros(K.shape, K.dtype)
-        return _Series(empty[..., None][..., :0], empty, empty.astype(int)), False
-    flat, g, slope = K.ravel(), m.g.ravel(), (K * m.slope2).ravel()
-    halvings = min(26, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
-    some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
-    a = coefficients(act, flat[some], MOST, halvings)
-    odd = bool(jnp.all(jnp.abs(a[:, ::2]) <= 64 * jnp.finfo(K.dtype).eps * jnp.max(jnp.abs(a), -1)[:, None]))
-    worst = int(_counted(a, g[some], slope[some], 1)[1].max()) + 2
-    count = min(MOST, math.ceil(worst / (2 * RUN)) * 2 * RUN)
-    a = coefficients(act, flat, count, halvings)
-    left_out, runs = _counted(a, g, slope, 2 * RUN if odd else RUN)
-    a = a[:, odd :: 1 + odd]
-    return _Series(a.reshape(*K.shape, -1), left_out.reshape(K.shape), runs.reshape(K.shape)), odd
+        none = empty[..., None][..., :0]
+        return _Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
+    flat, g, slope = known((K.ravel(), m.g.ravel(), (K * m.slope2).ravel()))
+    count, halvings = MOST, MOST_HALVINGS
+    if not isinstance(flat, Tracer):
+        halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
+        some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
+        few = coefficients(act, flat[some], MOST, halvings)
+        if not isinstance(few.e, Tracer):
+            shape = shape._replace(odd=_is_odd(few))
+            worst = int(_counted(_squares(few, flat[some]), g[some], slope[some], 1)[1].max()) + 2
+            count = min(MOST, math.ceil(worst / (2 * RUN)) * 2 * RUN)
+    found = coefficients(act, flat, count, halvings)
+    step = 1 + shape.odd
+    left_out, runs = _counted(_squares(found, flat), g, slope, step * RUN)
+    found = found._replace(e=found.e[:, ::step])
+    found = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), found)
+    return _Series(found, left_out.reshape(K.shape), runs.reshape(K.shape)), shape
+
+
+def _is_odd(few: Expansion) -> bool:
+    """Whether a_0, a_2, … are rounding."""
+    even = jnp.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
+    unit = 64 * jnp.finfo(few.e.dtype).eps
+    return bool(jnp.all(jnp.abs(even) <= unit * jnp.max(jnp.abs(few.e), 1, keepdims=True)))
+
+
+def _squares(found: Expansion, K: jax.Array) -> jax.Array:
+    """a_0², a_1², …"""
+    squares = jnp.concatenate([found.mean[:, None] ** 2, K[:, None] * found.e**2], 1)
+    return lax.stop_gradient(squares)
 
 
 @jax.jit
@@ -195,18 +235,26 @@ def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
 
 
 @jax.jit
-def _counted(a, g, slope, run):
-    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until ≤ ENOUGH."""
-    k = jnp.arange(a.shape[-1])
+def _shares(g, cw, cb) -> tuple:
+    """What `_Layers` has of each input, computed once so that a pair and its transpose are the same bits."""
+    K = cb + cw * g
+    over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
+    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
+
+
+@jax.jit
+def _counted(squares, g, slope, run):
+    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs of e_k until ≤ ENOUGH."""
+    k = jnp.arange(squares.shape[-1])
     left_out, last = jnp.zeros_like(g), jnp.zeros(g.shape, int)
-    for terms, size in ((a * a, g), (k * a * a, slope)):
+    for terms, size in ((squares, g), (k.astype(g.dtype) * squares, slope)):
         beyond = size[:, None] - jnp.cumsum(terms, -1)
         share = jnp.abs(beyond) / jnp.where(size > 0, size, 1.0)[:, None]
-        share = jnp.where(share <= 256 * jnp.finfo(a.dtype).eps, 0.0, share)
+        share = jnp.where(share <= 256 * jnp.finfo(g.dtype).eps, 0.0, share)
         share = jnp.where(jnp.isnan(share), jnp.inf, share)
         left_out = jnp.maximum(left_out, share[:, -1])
-        last = jnp.maximum(last, jnp.max(jnp.where(share > ENOUGH, k, 0), -1) + 1)
-    return left_out, -(-(last + 1) // run)
+        last = jnp.maximum(last, jnp.max(jnp.where(share > ENOUGH, k[None], 0), -1) + 1)
+    return left_out, -(-last // run)
 
 
 def _padded(side: _Side) -> _Side:
@@ -217,26 +265,34 @@ def _padded(side: _Side) -> _Side:
 # --- the pairs ----------------------------------------------------------------------------------
 
 
-@compiled(0, 1)
-def _blocks(act, modes: tuple[bool, bool, bool], left: _Side, right: _Side, *settings) -> GramFlow:
+class _Modes(NamedTuple):
+    """What a compiled program depends on."""
+
+    form: Form | None
+    symmetric: bool
+    all_layers: bool
+    shape: Shape
+
+
+@compiled(0)
+def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
     """Tile after tile through all layers; of a symmetric matrix the upper ones."""
-    symmetric, all_layers, odd = modes
     high, wide = len(left.x) // TILE, len(right.x) // TILE
-    places = [(i, j) for i in range(high) for j in range(i if symmetric else 0, wide)]
+    places = [(i, j) for i in range(high) for j in range(i if modes.symmetric else 0, wide)]
     I, J = np.array(places).T  # noqa: E741
 
     def tile(place):
         i, j = place
         rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * TILE, TILE), left)
         columns = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * TILE, TILE), right)
-        return _tile(act, all_layers, odd, rows, columns, *settings)
+        return _tile(modes, rows, columns, *settings)
 
     tiles = lax.map(tile, (jnp.asarray(I), jnp.asarray(J)))
 
     def matrix(t):
         t = jnp.moveaxis(t, 0, -3)  # ([depth,] places, TILE, TILE)
         whole = jnp.zeros((*t.shape[:-3], high, wide, TILE, TILE), t.dtype)
-        if symmetric:
+        if modes.symmetric:
             whole = whole.at[..., J, I, :, :].set(jnp.swapaxes(t, -1, -2))
         whole = whole.at[..., I, J, :, :].set(t)
         return jnp.swapaxes(whole, -3, -2).reshape(*t.shape[:-3], high * TILE, wide * TILE)
@@ -244,65 +300,92 @@ def _blocks(act, modes: tuple[bool, bool, bool], left: _Side, right: _Side, *set
     return jax.tree.map(matrix, tiles)
 
 
-def _tile(act, all_layers, odd, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
-    """All pairs of TILE inputs with TILE others. With a closed form their squared distance flows."""
-    exact = closed_form(act)
-    apart = rows.x[:, None] - columns.x
-    overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
-    same = jnp.all(apart == 0, -1)
+class _State(NamedTuple):
+    """Of pairs at one layer, (TILE, TILE)."""
 
-    def here(state, Theta, a: _Layers, b: _Layers):
-        """K and Θ of a layer; those of an input with itself are known better."""
-        K = (a.K[:, None] + b.K - state) / 2 if exact else state
-        return jnp.where(same, a.K[:, None], K), jnp.where(same, a.Theta[:, None], Theta)
+    K: jax.Array
+    Theta: jax.Array
+    error: jax.Array
+    angle: tuple  # with a closed form 1 − ρ and 1 + ρ, of which the first keeps relative digits; else ()
 
-    def layer(now, both: tuple[_Layers, _Layers]):
-        state, Theta, error = now
+
+def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
+    """All pairs of TILE inputs with TILE others."""
+    form = modes.form
+    same = jnp.all(rows.x[:, None] == columns.x[None], -1)
+
+    def here(now: _State, a: _Layers, b: _Layers):
+        """K and Θ of a layer; those of an input with itself are known better, also by derivatives.
+
+        Not so the derivative of ⟨σ′²⟩ at small K.
+        """
+        K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
+        own = (a.Theta[:, None] + b.Theta[None]) / 2
+        small = a.K[:, None] <= jnp.finfo(K.dtype).eps ** 0.5
+        alike = now.Theta + known(own - now.Theta)
+        return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
+
+    @jax.checkpoint
+    def layer(now: _State, both: tuple[_Layers, _Layers]):
         a, b = both
-        K, Theta = here(state, Theta, a, b)
-        root_a, root_b = jnp.sqrt(a.K)[:, None], jnp.sqrt(b.K)
-        size = jnp.where(root_a * root_b > 0, root_a * root_b, 1.0)
-        if exact:
-            gap = jnp.clip((state - (root_a - root_b) ** 2) / (2 * size), 0.0, 2.0)
-            product, slopes, distance = exact(root_a, root_b, root_a - root_b, gap)
-            after = cw * distance
+        K, Theta = here(now, a, b)
+        kernel = a.K, b.K, K
+        if form:
+            found, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
+            product, slopes, error = found.product, found.slopes, now.error
         else:
-            rho = jnp.where(same, 1.0, jnp.clip(K / size, -1.0, 1.0))
             runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
-            product, slopes = _power_series(rho, a.series.a, b.series.a, runs, odd)
-            slopes, after = slopes / size, cb + cw * product
-            count = a.series.a.shape[-1] * (1 + odd)
-            missing = jnp.sqrt(a.series.left_out[:, None] * b.series.left_out) * jnp.abs(rho) ** count
-            error = jnp.maximum(error, jnp.where(same, 0.0, missing))
-        return (after, lambda_b + lambda_w * product + cw * slopes * Theta, error), (K, Theta)
+            product, slopes = pair_series(modes.shape, kernel, a.series.expansion, b.series.expansion, runs)
+            count = a.series.expansion.e.shape[-1] * (1 + modes.shape.odd) + 1
+            missing = jnp.sqrt(a.series.left_out[:, None] * b.series.left_out[None])
+            missing = missing * jnp.abs(correlation(kernel)) ** count
+            error, angle = jnp.maximum(now.error, jnp.where(same, 0.0, missing)), ()
+        after = cb + cw * product, lambda_b + lambda_w * product + cw * slopes * Theta
+        return _State(*after, error, angle), (K, Theta)
 
-    start = cw * jnp.mean(apart * apart, -1) if exact else cb + cw * overlap
-    begin = start, lambda_b + lambda_w * overlap, jnp.zeros_like(start)
     layers = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
-    if all_layers:
-        (_, _, error), (K, Theta) = lax.scan(layer, begin, layers)
+    first = jax.tree.map(lambda a: a[0], layers)
+    overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
+    angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, cw, cb) if form else ()
+    begin = _State(cb + cw * overlap, lambda_b + lambda_w * overlap, jnp.zeros_like(overlap), angle)
+    if modes.all_layers:
+        end, (K, Theta) = lax.scan(layer, begin, layers)
     else:
         before, last = jax.tree.map(lambda a: a[:-1], layers), jax.tree.map(lambda a: a[-1], layers)
-        (state, Theta, error), _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
-        K, Theta = here(state, Theta, *last)
+        end, _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
+        K, Theta = here(end, *last)
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
-    good = finite & (error <= (1e-9 if K.dtype == jnp.float64 else 1e-5))
-    return GramFlow(K, Theta, error, good)
+    good = finite & (end.error <= (1e-9 if K.dtype == jnp.float64 else 1e-5))
+    return GramFlow(K, Theta, end.error, good)
 
 
-def _power_series(rho, a, b, runs, odd: bool) -> tuple[jax.Array, jax.Array]:
-    """Σ_k a_k b_k ρᵏ and its derivative by Horner's rule, in ρ² where only odd k are there."""
-    t = rho * rho if odd else rho
+def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
+    """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of vectors x̂, ŷ of length 1 whose product is ρ."""
+    x, y, K_x, K_y, cw, cb = known((x, y, K_x, K_y, cw, cb))
+    over_x, over_y = (1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_x, K_y))
+    x, y = x * over_x[:, None], y * over_y[:, None]
 
-    def run(r, sums):
-        value, slope = sums
-        first = (runs - 1 - r) * RUN
-        a_r, b_r = (lax.dynamic_slice_in_dim(c, first, RUN, axis=1) for c in (a, b))
-        for i in reversed(range(RUN)):
-            slope = slope * t + value
-            value = value * t + a_r[:, i : i + 1] * b_r[:, i]
-        return value, slope
+    def half_square(sign):
+        biases = cb * (over_x[:, None] + sign * over_y[None]) ** 2
+        return (biases + cw * jnp.mean((x[:, None] + sign * y[None]) ** 2, -1)) / 2
 
-    zero = jnp.zeros_like(rho)
-    value, slope = lax.fori_loop(0, runs, run, (zero, zero))
-    return (rho * value, value + 2 * t * slope) if odd else (value, slope)
+    gap = half_square(-1.0)
+    opposite = jnp.any(gap > OPPOSITE)
+    return gap, lax.cond(opposite, lambda: half_square(1.0), lambda: 2 - gap)
+
+
+def _by_form(form: Form, kernel: tuple, angle: tuple, shares_a, shares_b) -> tuple[PairForm, tuple]:
+    """The expectations, and 1 ∓ ρ of the next layer. With p = √(C_W g/K′) and r = √(C_b/K′), p² + r² = 1:
+
+    1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
+    """
+    gap, rest = known(angle)
+    a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
+    a, b = a[:, None], b[None]
+    there = (a > 0) & (b > 0)  # two that are 0 are one input, of which more is known
+    gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
+    found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
+    (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
+    gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
+    gap = jnp.clip(gap + known(found.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
+    return found, (gap, 2 - gap)

@@ -2,23 +2,34 @@
 
 They make the expectation at two Gaussian variables a power series in their correlation (Mehler):
 
-    ⟨σ(z₁)σ(z₂)⟩ = Σ_k a_k(K₁) a_k(K₂) ρᵏ,     √(K₁K₂) ⟨σ′(z₁)σ′(z₂)⟩ = Σ_k k a_k(K₁) a_k(K₂) ρᵏ⁻¹
+    ⟨σ(z₁)σ(z₂)⟩ = Σ_k a_k(K₁) a_k(K₂) ρᵏ,     ⟨σ′(z₁)σ′(z₂)⟩ = Σ_k k e_k(K₁) e_k(K₂) ρᵏ⁻¹,     e_k = a_k/√K
 
-What is left out after k < M is at most √(T₁T₂)|ρ|ᴹ, T = ⟨σ²⟩ − Σ_{k<M} a_k², and T is known.
+What is left out after k < M is at most √(T₁T₂)|ρ|ᴹ, T = ⟨σ²⟩ − Σ_{k<M} a_k², and T is known. As K → 0 e_1
+goes to σ′(0) and the other e_k to 0; so e_k is what is kept, from the slope of σ's chord to 0.
 """
 
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from eft.activations import Activation
+from eft.limits import sides
+from eft.plane import SPECK
 from eft.programs import compiled
 
 REACH = 12
 """|u| at which the Gaussian, then e^{−72}, is cut off."""
+
+SHORT = 1e-3
+"""|z| below which the slope of a chord to 0 is had from derivatives at 0."""
+
+CANCELS = 1e-2
+"""√K below which a_k/√K has lost digits."""
 
 ORDER = 24
 """Gauss–Legendre nodes on panels of width 1: enough for h_k to k = 512."""
@@ -49,27 +60,68 @@ def hermite(u: jax.Array, count: int) -> jax.Array:
         return (h, (u * h - jnp.sqrt(k) * below) / jnp.sqrt(k + 1)), h
 
     k = jnp.arange(count, dtype=u.dtype)
-    _, values = jax.lax.scan(step, (jnp.zeros_like(u), jnp.ones_like(u)), k)
+    _, values = lax.scan(step, (jnp.zeros_like(u), jnp.ones_like(u)), k)
     return jnp.moveaxis(values, 0, -1)
 
 
+class Expansion(NamedTuple):
+    """σ at one K or at many, on the leading axes."""
+
+    mean: jax.Array  # (…) a_0
+    e: jax.Array  # (…, count) e_1 … e_count
+    origin: jax.Array  # (…, 5) σ and its derivatives at 0, of both sides the mean
+
+
+def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
+    """(σ(z) − σ(0))/z for z ≠ 0; near 0 by the derivatives on either side of it, (2, 5)."""
+    below, above = ([s[k] for k in range(5)] for s in at_zero)
+    zero = (below[0] + above[0]) / 2
+    f0, f1, f2, f3, f4 = (jnp.where(z < 0, b, a) for b, a in zip(below, above, strict=True))
+    direct = (act(z) - zero) / z
+    series = (f0 - zero) / z + f1 + z / 2 * (f2 + z / 3 * (f3 + z / 4 * f4))
+    short = min([SHORT, *(abs(c) for c in act.kinks if c != 0)])
+    return jnp.where((jnp.abs(z) < short) & jnp.isfinite(series), series, direct)
+
+
 @compiled(0, 2, 3)
-def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> jax.Array:
-    """a_0 … a_{count−1} at each of a vector of K, shape (K.size, count).
+def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Expansion:
+    """The expansion to e_count at each of a vector of K, which counts as a constant.
 
     To rounding for count ≤ 512, K ≤ 4^halvings and σ smooth on the scale 1 between its kinks.
     """
+    speck = SPECK * jnp.finfo(K.dtype).tiny
+    root = jnp.where(K > 0, jnp.sqrt(lax.stop_gradient(K)), speck)
+    ends = jnp.stack([jnp.asarray(c, K.dtype) for c in sides(0.0, K.dtype)])
+    at_zero = jnp.stack(act.derivatives(ends), -1)
     kinks = jnp.asarray([c for c in act.kinks if c != 0], K.dtype)
+
+    def product(f, h):
+        return jnp.matmul(f, h, precision=lax.Precision.HIGHEST)
+
+    def moments(root, u, h):
+        def large(root):
+            a = product(act(root * u), h)
+            return a[..., 0], a[..., 1:] / root
+
+        def any_size(root):
+            z = root * u
+            return product(act(z), h[:, :1])[..., 0], product(_chord(act, z, at_zero) * u, h[:, 1:])
+
+        return lax.cond(jnp.all(root > CANCELS), large, any_size, root)
+
     if kinks.size:
 
         def row(root):
-            u, w = _nodes(kinks / jnp.where(root > 0, root, 1.0), halvings)
-            return jnp.matmul(act(root * u) * w, hermite(u, count), precision=jax.lax.Precision.HIGHEST)
+            u, w = _nodes(kinks / root, halvings)
+            return moments(root, u, w[:, None] * hermite(u, count + 1))
 
-        return jax.lax.map(row, jnp.sqrt(K))
-
-    u, w = _nodes(kinks, halvings)
-    h = w[:, None] * hermite(u, count)
-    blocks = jnp.pad(jnp.sqrt(K), (0, -K.size % 256)).reshape(-1, 256, 1)
-    rows = jax.lax.map(lambda b: jnp.matmul(act(b * u), h, precision=jax.lax.Precision.HIGHEST), blocks)
-    return rows.reshape(-1, count)[: K.size]
+        mean, e = lax.map(row, root)
+    else:
+        u, w = _nodes(kinks, halvings)
+        h = w[:, None] * hermite(u, count + 1)
+        blocks = jnp.pad(root, (0, -K.size % 256), constant_values=1.0).reshape(-1, 256, 1)
+        mean, e = lax.map(lambda b: moments(b, u, h), blocks)
+    origin = jnp.mean(at_zero, 0)
+    origin = jnp.where(jnp.isfinite(origin), origin, 0.0)
+    mean, e = mean.reshape(-1)[: K.size], e.reshape(-1, count)[: K.size]
+    return Expansion(mean, e, jnp.broadcast_to(origin, (K.size, 5)))

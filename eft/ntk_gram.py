@@ -14,12 +14,12 @@ from eft import arguments
 from eft.activations import Activation
 from eft.analysis import analysed
 from eft.arguments import ArgumentError
-from eft.bivariate import plane
+from eft.derivatives import Function
 from eft.flow import kernel_flow
-from eft.gaussian import Function
 from eft.gram import checked_inputs, checked_number
 from eft.moments import homogeneous_moments
 from eft.ntk import checked_continuous, width_ratios
+from eft.plane import plane
 from eft.products import Grid, grid, slope_products
 from eft.programs import compiled
 from eft.slopes import six_derivatives

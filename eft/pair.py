@@ -6,14 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 
 from eft import arguments
-from eft.activations import Activation, as_activation, moments
+from eft.activations import Activation, moments
+from eft.analysis import analysed
 from eft.arguments import ArgumentError
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function, tolerance
+from eft.plane import correlated
 from eft.programs import compiled
+from eft.tangents import attached, known
 
 
 class PairFlow(NamedTuple):
@@ -60,8 +64,8 @@ def pair_flow(
     some 6 ms a layer; in float64 K to 1e-12 and K2 to 1e-9 a layer, for K in [1e-6, 1e4].
     Raises TypeError or ValueError for a bad argument.
     """
-    act, depth, cw_, cb_, (M, K1, K2) = _prepared(act, cw, depth, xa, xb, cb)
-    return _exact(act, depth, act.table(cw_.dtype), cw_, cb_, M, K1, K2)
+    act, depth, cw_, cb_, first = _prepared(act, cw, depth, xa, xb, cb)
+    return _exact(act, depth, act.table(cw_.dtype), cw_, cb_, first)
 
 
 def expanded_pair_flow(
@@ -74,8 +78,8 @@ def expanded_pair_flow(
     (PDLT chapter 5). With δ the separation of the inputs K0, K1, K2 are right up to δ², δ³, δ⁴ if σ is
     smooth; a kink spoils the last.
     """
-    act, depth, cw_, cb_, (M, K1, K2) = _prepared(act, cw, depth, xa, xb, cb)
-    flow = kernel_flow(act, cw_, depth, K1=M - K2, cb=cb_)
+    act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
+    flow = kernel_flow(act, cw_, depth, K1=(K_aa + K_bb) / 2 - K2, cb=cb_)
 
     def chi_perp(K):
         return cw_[..., None] * act.moments(K).slope2
@@ -98,8 +102,8 @@ def _expanded(K1, K2, factors) -> tuple[jax.Array, jax.Array]:
 
 
 def _prepared(act, cw, depth, xa, xb, cb):
-    """The checked arguments, and M = (K_aa + K_bb)/2, K1 and K2 of layer 1."""
-    act = as_activation(act)
+    """The checked arguments, and K_aa, K_bb, K1, K2 and K_ab of layer 1."""
+    act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     a, b = _input("xa", xa), _input("xb", xb)
     if a.shape != b.shape:
@@ -108,16 +112,18 @@ def _prepared(act, cw, depth, xa, xb, cb):
     cw_, cb_ = arguments.broadcast(given)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
     first = (
-        cb_ + cw_ * (jnp.mean(a * a) + jnp.mean(b * b)) / 2,
+        cb_ + cw_ * jnp.mean(a * a),
+        cb_ + cw_ * jnp.mean(b * b),
         cw_ * jnp.mean((a - b) * (a + b)) / 2,
         cw_ * jnp.mean((a - b) ** 2) / 4,
+        cb_ + cw_ * jnp.mean(a * b),
     )
     return act, depth, cw_, cb_, first
 
 
 def _input(name: str, value: object) -> jax.Array:
     x = arguments.real_array(name, value)
-    if x.ndim != 1 or not x.size or not np.isfinite(np.asarray(x)).all():
+    if x.ndim != 1 or not x.size or not (isinstance(x, Tracer) or np.isfinite(np.asarray(x)).all()):
         raise ArgumentError(
             f"{name} must be one input of shape (n0,), finite; got shape {x.shape}: {arguments.shown(value)}"
         )
@@ -128,30 +134,44 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
 @compiled(0, 1)
-def _exact(act: Activation, depth: int, table, cw, cb, M, K1, K2) -> PairFlow:
-    def mean_slope(K_aa, K_bb):
-        """(g(K_aa) − g(K_bb))/(K_aa − K_bb), by Gauss–Legendre where the two are near."""
+def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
+    def change_of_g(K_aa, K_bb, K1, m_a, m_b):
+        """g(K_aa) − g(K_bb), of sizes that are near by Gauss–Legendre: (K_aa − K_bb) times the mean of g′."""
         share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
-        K = K_bb[..., None] + (K_aa - K_bb)[..., None] * share
-        return jnp.sum(moments(act.closed_form, table, K).dg * (_WEIGHTS / 2).astype(K.dtype), -1)
+        K_aa, K_bb, K1 = known((K_aa, K_bb, K1))
+        K = K_bb[..., None] + 2 * K1[..., None] * share
+        slope = jnp.sum(moments(act.closed_form, table, K).dg * jnp.asarray(_WEIGHTS / 2, K.dtype), -1)
+        near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
+        return jnp.where(near, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
 
     def layer(now, _):
-        M, K1, K2, valid = now
-        K_aa, K_bb = M + K1, M - K1
-        a, b = jnp.sqrt(K_aa), jnp.sqrt(K_bb)
-        total = jnp.where(a + b > 0, a + b, 1.0)
-        difference = 2 * K1 / total
-        ab = jnp.where(a * b > 0, a * b, 1.0)
-        gap = jnp.clip((4 * K2 - difference**2) / (2 * ab), 0.0, 2.0)
-        pair = pair_moments(act, a, b, difference, gap)
+        K_aa, K_bb, K1, K2, K_ab, valid = now
+        M = (K_aa + K_bb) / 2
+        a, b = (jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_aa, K_bb))
+        a, b = jnp.where(K_aa > 0, a, 0.0), jnp.where(K_bb > 0, b, 0.0)
+        size = jnp.where(a * b > 0, a * b, 1.0)
+        difference = 2 * K1 / jnp.where(a + b > 0, a + b, 1.0)
+        # of close inputs K_ab is had from the distance, of others the distance from K_ab
+        close = a * b >= 4 * K2
+        K_ab = jnp.where(close, M - 2 * K2, K_ab)
+        K2 = jnp.where(close, K2, (M - K_ab) / 2)
+        gap = jnp.where(close, (4 * K2 - difference**2) / (2 * size), 1 - K_ab / size)
+        gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
+        pair = pair_moments(act, a, b, difference, gap, (K_aa, K_bb, K_ab))
         m_a, m_b = moments(act.closed_form, table, K_aa), moments(act.closed_form, table, K_bb)
-        near = jnp.abs(K1) < 0.1 * M
-        change = jnp.where(near, 2 * K1 * mean_slope(K_aa, K_bb), m_a.g - m_b.g)
-        after = cb + cw * (m_a.g + m_b.g) / 2, cw * change / 2, cw * pair.distance / 4
-        valid = valid & (jnp.maximum(pair.error, jnp.maximum(m_a.error, m_b.error)) <= tolerance(M.dtype))
-        record = PairFlow(K_aa, M - 2 * K2, K_bb, M - K2, K1, K2, gap, valid)
-        return (*after, valid & jnp.isfinite(after[0]) & (after[0] >= 0)), record
+        change = attached(change_of_g(K_aa, K_bb, K1, m_a, m_b), (m_a.dg, -m_b.dg), (K_aa, K_bb))
+        after = (
+            cb + cw * m_a.g,
+            cb + cw * m_b.g,
+            cw * change / 2,
+            cw * pair.distance / 4,
+            cb + cw * pair.product,
+        )
+        error = jnp.maximum(pair.error, jnp.maximum(m_a.error, m_b.error))
+        record = PairFlow(K_aa, K_ab, K_bb, M - K2, K1, K2, gap, valid & (error <= tolerance(M.dtype)))
+        sound = jnp.isfinite(after[0] + after[1]) & (after[0] >= 0) & (after[1] >= 0)
+        return (*after, record.valid & sound), record
 
-    valid = jnp.isfinite(M) & jnp.isfinite(K2)
-    _, flow = lax.scan(layer, (M, K1, K2, valid), length=depth)
+    valid = jnp.isfinite(first[0] + first[1]) & jnp.isfinite(first[3])
+    _, flow = lax.scan(layer, (*first, valid), length=depth)
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from eft import arguments
 from eft.activations import Activation
 from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.derivatives import Function
 from eft.flow import kernel_flow
-from eft.gaussian import Function
 from eft.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
 
 LARGEST_JITTER = 1e-2
@@ -132,7 +133,7 @@ def posterior(
         raise ArgumentError(
             f"K_test must have shape {(*lead, m)}, one for each row of cross; got {K_test.shape}"
         )
-    if (K_test < 0).any():
+    if not isinstance(K_test, Tracer) and (K_test < 0).any():
         raise ArgumentError(f"K_test must be ≥ 0; got {float(K_test.min())}")
     targets, s2 = _targets(Y, n), checked_number("noise", noise)
     Y2 = targets.reshape(n, -1).astype(train.K.dtype)
@@ -152,6 +153,8 @@ def _targets(Y: object, n: int) -> jax.Array:
         raise ArgumentError(
             f"Y must have shape ({n},) or ({n}, outputs), a row for each input; got {targets.shape}"
         )
+    if isinstance(targets, Tracer):
+        return targets
     bad = ~np.isfinite(np.asarray(targets))
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -199,13 +202,17 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
         share = jnp.maximum(10 * state[0], unit)
         return share, attempt(share)
 
-    zero = jnp.zeros((), K.dtype)
-    share, L = lax.while_loop(fails, more, (zero, attempt(zero)))
-    return L, share * size
+    # the search is not differentiated, the last factorization is
+    plain, zero = K, jnp.zeros((), K.dtype)
+    K, size = lax.stop_gradient((K, size))
+    share, _ = lax.while_loop(fails, more, (zero, attempt(zero)))
+    jitter = share * size
+    return jnp.linalg.cholesky(plain + jitter * jnp.eye(len(plain), dtype=plain.dtype)), jitter
 
 
 def _condition(K: jax.Array, L: jax.Array) -> jax.Array:
     """λ_max of K over λ_min of L Lᵀ, by the power method on K and on the inverse."""
+    K, L = lax.stop_gradient((K, L))
     start = jax.random.normal(jax.random.key(0), (len(K),), K.dtype)
 
     def largest(times):

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from eft.activations import Activation
-from eft.bivariate import plane
 from eft.derivatives import derivative
 from eft.gaussian import density
 from eft.limits import jump_at
+from eft.plane import plane
 from eft.rules import graded
 
 SAME = 1e-14
@@ -60,9 +60,9 @@ def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Res
     f_ar = b * slopes + a * b * p.mean(u1 * c1 * d2)
     f_br = a * slopes + a * b * p.mean(d1 * u2 * c2)
     f_rr = a * a * b * b * p.mean(c1 * c2)
-    at_1, at_2 = _at_kinks(act, a, b, gap), _at_kinks(act, b, a, gap)
+    at_1, at_2 = at_kinks(act, a, b, gap), at_kinks(act, b, a, gap)
     f_aa, f_ar, f_rr = f_aa + at_1[0], f_ar + at_1[1], f_rr + at_1[2]
-    f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + _at_both(act, a, b, gap)
+    f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + at_both(act, a, b, gap)
     f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= SAME, 0.0, f_rr)
 
     K = jnp.stack([a * a, b * b, a * b * (1 - gap)])
@@ -104,7 +104,7 @@ def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jax.jacfwd(polar)(K), jax.jacfwd(jax.jacfwd(polar))(K)
 
 
-def _at_kinks(act: Activation, a, b, gap) -> tuple:
+def at_kinks(act: Activation, a, b, gap) -> tuple:
     """What δ functions in σ₁″ add to f_aa, f_aρ, f_ρρ."""
     total = jnp.zeros(3, a.dtype)
     safe = jnp.where(a > 0, a, 1.0)
@@ -121,7 +121,7 @@ def _at_kinks(act: Activation, a, b, gap) -> tuple:
     return tuple(total)
 
 
-def _at_both(act: Activation, a, b, gap) -> jax.Array:
+def at_both(act: Activation, a, b, gap) -> jax.Array:
     """What the product of two δ functions adds to f_ρρ: a²b² Σ j j′ p(c, c′)."""
     total = jnp.zeros((), a.dtype)
     safe_a, safe_b = (jnp.where(r > 0, r, 1.0) for r in (a, b))

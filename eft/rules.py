@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.limits import aligned
-
 REACH = 10.0
 """|x| at which the Gaussian, then e^{−50}, is cut off."""
 
@@ -64,7 +62,7 @@ def _composite(cuts: jax.Array, units: list) -> tuple[jax.Array, jax.Array]:
     edges = jnp.concatenate([-ends, cuts, ends], -1)
     x, w = [], []
     for i, unit in enumerate(units):
-        share, weight = (aligned(jnp.asarray(a, cuts.dtype), edges) for a in unit)
+        share, weight = (jnp.asarray(a, cuts.dtype).reshape(*(1,) * (cuts.ndim - 1), -1) for a in unit)
         low, high = edges[..., i : i + 1], edges[..., i + 1 : i + 2]
         x.append(low + (high - low) * share)
         w.append((high - low) * weight)

@@ -1,9 +1,11 @@
 """Two-variable expectations against closed forms and the one-variable rule."""
 
+import dataclasses
 import itertools
 
 import jax
 import jax.numpy as jnp
+import mpmath
 import numpy as np
 import pytest
 
@@ -123,3 +125,29 @@ def test_under_jit_and_vmap():
     for a, b, c in zip(plain[:3], jitted[:3], mapped[:3], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-14)
         np.testing.assert_allclose(a, c, rtol=1e-14)
+
+
+def test_erf_in_closed_form_keeps_the_distance():
+    """Against quadrature where that is good, and against mpmath at variables that are close."""
+    closed = eft.activation("erf")
+    general = dataclasses.replace(closed, pair_form=None)
+    found, expected = (eft.pair_expectation(act, *GRID) for act in (closed, general))
+    g = closed.moments(GRID[0]).g + closed.moments(GRID[1]).g
+    for a, b in zip(found[:2], expected[:2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-15)
+    assert (np.abs(found.distance - expected.distance) <= 1e-9 * expected.distance + 1e-15 * g).all()
+    with mpmath.workdps(60):
+        for K1, K2, gap in itertools.product((1e-8, 1.0, 1e8), (1.0, 1 + 2.0**-20), (1e-14, 1e-6, 0.3)):
+            K2 *= K1
+            pair = eft.pair_expectation(closed, K1, K2, gap)
+            k1, k2 = mpmath.mpf(K1), mpmath.mpf(K2)
+            k12 = (1 - mpmath.mpf(gap)) * mpmath.sqrt(k1 * k2)
+            sizes, product = (
+                [mpmath.asin(2 * p / mpmath.sqrt((1 + 2 * q) * (1 + 2 * r))) for p, q, r in rows]
+                for rows in ([(k1, k1, k1), (k2, k2, k2)], [(k12, k1, k2)])
+            )
+            distance = 2 / mpmath.pi * (sizes[0] + sizes[1] - 2 * product[0])
+            # √K₁ − √K₂ is known to rounding of √K₁
+            assert float(pair.distance) == pytest.approx(float(distance), rel=1e-9), (K1, K2, gap)
+            naive = float(2 / mpmath.pi * (sizes[0] + sizes[1])) - 2 * float(pair.product)
+            assert gap > 1e-10 or abs(naive / float(distance) - 1) > 1e-9

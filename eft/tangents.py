@@ -1,0 +1,73 @@
+"""Values whose derivatives are known better than by differentiating how they were computed.
+
+A Gaussian expectation at two variables is a smooth function of their kernel, K₁₁, K₂₂ and K₁₂, also where
+the coordinates in which it is computed, √K₁₁, √K₂₂ and the angle, have infinite derivatives: where a
+variable is 0 and where the two are one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+@jax.custom_jvp
+def attached(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
+    """`value`, with the derivatives `gradients` by `variables` beside those that it has already."""
+    return value
+
+
+@attached.defjvp
+def _attached_jvp(primals, tangents):
+    value, gradients, variables = primals
+    tangent, _, changes = tangents
+    for gradient, change in zip(gradients, changes, strict=True):
+        tangent = tangent + gradient * change
+    return linear(value, gradients, variables), tangent
+
+
+def linear(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
+    """The same by plain arithmetic, right for one derivative.
+
+    A rule gives this as its value, since JAX forgets the rules within a scan when it differentiates the
+    backward pass: `jax.hessian` would be wrong in silence.
+    """
+    pairs = zip(gradients, variables, strict=True)
+    return value + sum(known(gradient) * (variable - known(variable)) for gradient, variable in pairs)
+
+
+def known(x: Any) -> Any:
+    """x as a constant, for values whose derivatives are attached."""
+    return jax.tree.map(lax.stop_gradient, x)
+
+
+def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
+    """x, whose derivative by the variables is not known: it is NaN, by way of √0, and so seen."""
+    still = sum(jnp.sqrt(jnp.abs(variable - known(variable))) for variable in variables)
+    return x + jnp.where(jnp.isnan(still), 0.0, still)
+
+
+def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
+    """(kernel, *coordinates) → accurate(*coordinates), with the derivatives by the kernel of `smooth`.
+
+    `smooth`, of the same arguments, is the same function, in arithmetic without rounding.
+    """
+
+    @jax.custom_jvp
+    def joined(kernel, *coordinates):
+        return accurate(*coordinates)
+
+    @joined.defjvp
+    def _(primals, tangents):
+        kernel, *coordinates = primals
+
+        def by_kernel(kernel):
+            return smooth(jnp.broadcast_arrays(*kernel), *coordinates)
+
+        value, change = jax.jvp(by_kernel, (kernel,), (tangents[0],))
+        exact = accurate(*coordinates)
+        return jax.tree.map(lambda e, v: e + (v - known(v)), exact, value), change
+
+    return joined
