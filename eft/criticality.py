@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from eft.accuracy import cause_at
 from eft.activations import Activation
 from eft.analysis import analysed
 from eft.candidates import (
@@ -108,6 +109,10 @@ def _classified(act: Activation) -> Universality:
     inner, open_ = inside(land, zero.settled_below)
     found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
     doubts, notes = [*zero.doubts], [*_found(act)]
+    known = land.moments.error <= CLEAR
+    if not known[len(known) // 2] or known.mean() < 0.5:
+        worst = int(land.moments.error.argmax()) if known[len(known) // 2] else len(known) // 2
+        doubts.append(f"the Gaussian expectations are not known: {cause_at(land.K[worst], land.accuracy)}")
     if act.reach < np.inf:
         doubts.append(
             f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"

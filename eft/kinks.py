@@ -92,7 +92,8 @@ def find_kinks(sampler: Sampler) -> Kinks:
             # a cell with one kink may hold another, on either side of it
             low = np.concatenate([low[found.cell], found.above])
             high = np.concatenate([found.below, high[found.cell]])
-            wide = (high - low > 1e-9 * np.abs(low)) & (np.minimum(np.abs(low), np.abs(high)) < reach)
+            wide = high - low > np.maximum(1e-9 * np.abs(low), SAME)  # next to 0 rounding never ends
+            wide &= np.minimum(np.abs(low), np.abs(high)) < reach
             low, high = low[wide], high[wide]
             if not len(low):
                 break

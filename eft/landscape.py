@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.accuracy import Accuracy
 from eft.activations import Activation, moments
 from eft.arguments import ArgumentError
 from eft.gaussian import WINDOW
@@ -41,6 +42,11 @@ class Landscape(NamedTuple):
     @property
     def K(self) -> np.ndarray:
         return np.exp(self.x)
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """How far the moments are known."""
+        return self.act.nodes(jnp.float64).accuracy
 
     def at(self, x: np.ndarray) -> Any:
         """The moments at log K = x."""

@@ -117,7 +117,7 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
 
 def _warn(land: Landscape, what: str, K: float) -> None:
     """Say what is not known, as the moments at K are not, and why."""
-    cause = cause_at(K, land.act.nodes(np.float64).accuracy)
+    cause = cause_at(K, land.accuracy)
     warn_user(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning)
 
 
