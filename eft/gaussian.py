@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from eft import arguments
 from eft.accuracy import error_of_six
@@ -155,7 +156,21 @@ def _integral_jvp(f, kinks, offset, primals, tangents):
 
 def _elementwise(f: Function, dtype) -> tuple[Callable[..., Any], list]:
     """f with the traced values that it closes over as arguments, so that they can be differentiated."""
-    scalar, theta = jax.closure_convert(f, jnp.zeros((), dtype))
+    # not `jax.closure_convert`, which keeps thousands of functions
+    closed, shape = jax.make_jaxpr(lambda z: f(z), return_shape=True)(jnp.zeros((), dtype))
+    consts, tree = closed.consts, jax.tree.structure(shape)
+    places = [
+        i
+        for i, a in enumerate(consts)
+        if isinstance(a, Tracer) and jnp.issubdtype(jnp.result_type(a), jnp.inexact)
+    ]
+    theta = [consts[i] for i in places]
+
+    def scalar(z, *theta):
+        given = list(consts)
+        for i, value in zip(places, theta, strict=True):
+            given[i] = value
+        return jax.tree.unflatten(tree, jaxpr_as_fun(ClosedJaxpr(closed.jaxpr, given))(z))
 
     def g(z, *theta):
         over = scalar
