@@ -110,7 +110,8 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
     errors = xp.stack([xp.where(error > NOTHING, error, 0.0) for _, error in found])
     causes = np.array([cause for cause, _ in found], made.z.dtype)
     # kinks that are known to be left out explain all the rest
-    explained = xp.where((causes == BEYOND)[:, None] & (errors > 0), np.inf, errors)
+    beyond = (causes == BEYOND)[:, None]
+    explained = xp.where(xp.any(beyond & (errors > 0), axis=0) & ~beyond, 0.0, errors)
     cause = xp.take(causes, xp.argmax(explained, axis=0))
     error = xp.max(errors, axis=0)
     error = jax.lax.stop_gradient(error) if xp is jnp else error

@@ -201,13 +201,21 @@ def _homogeneous(
     )
 
 
+def _moderate(name: str, value: object) -> float:
+    """The number, whose fourth power must be one too."""
+    number = arguments.real_number(name, value)
+    if abs(number) > 1e60:
+        raise ArgumentError(f"{name} must be between -1e60 and 1e60; got {arguments.shown(value)}")
+    return number
+
+
 def _rectified(name: str, slope: object) -> Activation:
-    a = arguments.real_number("slope", slope)
+    a = _moderate("slope", slope)
     return _homogeneous(name, lambda z: jnp.where(z > 0, z, a * z), degree=1, minus=-a)
 
 
 def _sin(frequency: object = 1.0) -> Activation:
-    w = arguments.real_number("frequency", frequency)
+    w = _moderate("frequency", frequency)
     if w == 0:
         raise ArgumentError("frequency must be a finite real number other than 0; got 0")
     return Activation(

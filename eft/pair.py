@@ -79,7 +79,7 @@ def expanded_pair_flow(
     smooth; a kink spoils the last.
     """
     act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
-    flow = kernel_flow(act, cw_, depth, K1=(K_aa + K_bb) / 2 - K2, cb=cb_)
+    flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K2, cb=cb_)
 
     def chi_perp(K):
         return cw_[..., None] * act.moments(K).slope2

@@ -190,7 +190,7 @@ def _sums(table: Table, K) -> Any:
     nearer to the mean.
     """
     sums = summed(table, K)
-    xp = numpy_of(sums)
+    xp = numpy_of(sums[0])
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
     kinks = _at_kinks(table, K)
@@ -210,7 +210,7 @@ def _slopes(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, 
 def _bends(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, Any]:
     """g″ = ¼⟨F⁗⟩ and ⟨z²F″ − zF′⟩/4K², or ⟨z³F′/K − 3zF′⟩/4K²."""
     sums = summed(table, K) if sums is None else sums
-    xp, kinks = numpy_of(sums), kinks or _at_kinks(table, K)
+    xp, kinks = numpy_of(sums[0]), kinks or _at_kinks(table, K)
     bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
     return sums[8] + kinks[2], bend / K**2 + kinks[3]
 
@@ -219,7 +219,7 @@ def _magnitudes(table: Table, K) -> Any:
     """The sums of the absolute values of each moment's terms: what it rounds by, in units of rounding."""
     every = table.part(np.ones(table.z.shape))
     sums = summed(every, K)
-    xp = numpy_of(sums)
+    xp = numpy_of(sums[0])
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     kinks = _at_kinks(table, K, absolute=True)
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 + d0 * d0, q1 + d1 * d1)
