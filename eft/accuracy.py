@@ -82,12 +82,14 @@ def cause_at(K: float, *accuracies: Accuracy) -> str:
     return CAUSES.get(int(causes[errors.argmax()]), outside)
 
 
-def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last: bool) -> Any | None:
+def measured(
+    made: Any, sums: Callable, units: Callable, doubts: Callable, *, last: bool, every: bool = False
+) -> Any | None:
     """The table with as many of its rules as are needed, and its accuracy; None if they are not enough.
 
     `sums`: (table, K) → expectations (…, grid); `units`: (expectations, K) → what their errors are relative
     to; `doubts`: table → [(cause, relative error (grid,))], what the rules cannot see. `last`: take all the
-    rules if they are not enough, and say how far they are off.
+    rules if they are not enough, and say how far they are off. `every`: take them all in any case.
     """
     xp = numpy_of(made.columns)
     K = GRID.astype(made.z.dtype)
@@ -102,7 +104,7 @@ def measured(made: Any, sums: Callable, units: Callable, doubts: Callable, last:
         relative = xp.where(known[None], xp.abs(some - mean[None]) / xp.where(size > 0, size, 1.0)[None], 0.0)
         return SAFETY * xp.max(relative, axis=(0, 1))
 
-    chosen, spread = _enough(deviation, len(each), last)
+    chosen, spread = _enough(deviation, len(each), last, every)
     if chosen is None:
         return None
     spread = xp.where(spread > 0.1, np.inf, spread)  # then nothing is known
@@ -127,6 +129,9 @@ def error_of_all(errors: dict[int, Any], rules: int) -> Any:
     half, (few, more) = errors[rules // 2], DOUBLED[rules]
     xp = numpy_of(half)
     ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
+    # at a kink the errors of few may cancel by chance; a power of the step then shows in the next ones
+    slow = half > 1e-2 * errors[few]
+    ratio = xp.where(slow, xp.maximum(ratio, 0.3), ratio)
     # two halves may agree by chance
     return ratio * xp.maximum(half, ratio * errors[more] if 2 * more == rules // 2 else 0.0)
 
@@ -146,11 +151,11 @@ def max_of(arrays) -> Any:
     return functools.reduce(jnp.maximum, arrays)
 
 
-def _enough(deviation: Callable, rules: int, last: bool) -> tuple[tuple[int, ...] | None, Any]:
+def _enough(deviation: Callable, rules: int, last: bool, every: bool) -> tuple[tuple[int, ...] | None, Any]:
     """The rules to use, or None, and the error of their mean; of the fewest that are enough."""
     seen = {m: deviation(rules // m) for m in range(1, rules) if rules % m == 0}
     seen[rules] = error_of_all(seen, rules)
-    if numpy_of(seen[rules]) is jnp:
+    if every or numpy_of(seen[rules]) is jnp:
         return tuple(range(rules)), seen[rules]
     for wanted in (WANTED, WANTED_AT_LEAST) if last else (WANTED,):
         for m, error in sorted(seen.items()):

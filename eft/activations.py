@@ -15,7 +15,7 @@ from jax.core import Tracer
 from eft import arguments, families
 from eft.accuracy import Accuracy
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.derivatives import Function, nested_derivatives
+from eft.derivatives import Function, Sampler, nested_derivatives
 from eft.elementwise import checked_function, evaluated
 from eft.fingerprint import fingerprint
 from eft.limits import jump_at
@@ -30,7 +30,7 @@ from eft.moments import (
 from eft.pair_forms import Form, error_function, piecewise_linear, sine
 from eft.programs import compiled
 from eft.slopes import SlopeMoments, SlopeTable, homogeneous_slopes, sine_slopes, slope_moments, slope_table
-from eft.table import Table, table, table_moments
+from eft.table import Table, table, table_moments, table_of_every_rule
 
 Derivatives = tuple[jax.Array, ...]
 
@@ -77,6 +77,7 @@ class Activation:
     found: tuple[float, ...] = dataclasses.field(default=(), init=False)
     _tables: dict[tuple, Any] = dataclasses.field(default_factory=dict, init=False)
     _state: tuple | None = dataclasses.field(default=None, init=False)
+    _compiled: Sampler | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
@@ -109,6 +110,18 @@ class Activation:
     def nodes(self, dtype) -> Table:
         """σ at the nodes of the quadrature, made once a dtype, also where there is a closed form."""
         return self._kept(table, dtype)
+
+    def all_nodes(self, dtype) -> Table:
+        """Likewise by all rules, where not one is known to be enough."""
+        return self._kept(table if self.resolved else table_of_every_rule, dtype)
+
+    def sampler(self) -> Sampler:
+        """σ, σ′, … at any z; what the search for kinks compiled is used once more and then let go."""
+        compiled, derivatives = self._compiled, self.derivatives
+        object.__setattr__(self, "_compiled", None)
+        if compiled is not None and not self.taylor:
+            return compiled.between_cuts(self.kinks)
+        return Sampler(self.fn, derivatives, self.kinks)
 
     def slope_table(self, dtype) -> SlopeTable | None:
         """What `slopes` needs besides σ′ and K, likewise."""

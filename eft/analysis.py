@@ -53,6 +53,7 @@ def _with_found_kinks(act: Activation, state: tuple) -> Activation:
         "reach": min(act.reach, found.reach),
         "_tables": {},
         "_state": state,
+        "_compiled": sampler,
     }
     for name, value in fields.items():
         object.__setattr__(seen, name, value)

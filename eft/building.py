@@ -38,30 +38,31 @@ class Sample(NamedTuple):
         return self._replace(derivatives=lambda z: self.derivatives(z)[order:])
 
 
-def sampled(act: Sampled, derivatives: Derivatives, orders: int = 4) -> Sample:
-    """How the activation with these derivatives is to be looked at."""
+def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sampler]) -> Sample:
+    """How the activation with these derivatives is to be looked at; `sampler` makes what does it by NumPy."""
     if is_traced(act.fn):
         return Sample(derivatives, True, jnp.result_type(float))
-    sampler = Sampler(act.fn, derivatives, act.kinks, orders=orders)
-    return Sample(sampler, False, sampler.resolution)
+    by_numpy = sampler()
+    return Sample(by_numpy, False, by_numpy.resolution)
 
 
-def built(act: Sampled, sample: Sample, kind: Kind, dtype) -> Any:
+def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
     """A table by one rule where that resolves the activation, else by as many as are needed.
 
     It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
-    itself is compiled; by JAX where σ is traced.
+    itself is compiled; by JAX where σ is traced. `every`: by six rules in any case.
     """
     with np.errstate(all="ignore"):
         # more rules do not help against kinks that are not known
-        tried = (1,) if act.resolved else RULES[:1] if sample.traced or act.reach < np.inf else RULES
+        few = every or sample.traced or act.reach < np.inf
+        tried = (1,) if act.resolved else RULES[:1] if few else RULES
         for rules in tried:
             at = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
             made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
             if act.resolved:
                 break
             doubts = functools.partial(kind.doubts, act, at, _rounding(sample, dtype))
-            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1])
+            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1], every=every)
             if found is not None:
                 made = found
                 break

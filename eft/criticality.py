@@ -30,7 +30,7 @@ from eft.candidates import (
 )
 from eft.derivatives import Function, Sampler
 from eft.gaussian import WINDOW
-from eft.landscape import Landscape, in_float64, landscape
+from eft.landscape import Landscape, in_float64, landscape, sampled
 from eft.limits import jump_at
 from eft.origin import Origin, origin
 from eft.phases import critical_curve
@@ -109,10 +109,8 @@ def _classified(act: Activation) -> Universality:
     inner, open_ = inside(land, zero.settled_below)
     found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
     doubts, notes = [*zero.doubts], [*_found(act)]
-    known = land.moments.error <= CLEAR
-    if not known[len(known) // 2] or known.mean() < 0.5:
-        worst = int(land.moments.error.argmax()) if known[len(known) // 2] else len(known) // 2
-        doubts.append(f"the Gaussian expectations are not known: {cause_at(land.K[worst], land.accuracy)}")
+    if not sampled(act, np.ones(1)).error[0] <= CLEAR:
+        doubts.append(f"the Gaussian expectations are not known: {cause_at(1.0, land.accuracy)}")
     if act.reach < np.inf:
         doubts.append(
             f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
@@ -191,11 +189,13 @@ def _hopeless(land: Landscape, near: Origin) -> str:
     if not np.any(m.slope2[known]):
         value = float(np.asarray(land.act.fn(jnp.zeros(()))))
         return f"σ is constant, {value:.6g}: χ⊥ = 0, every input becomes the same"
-    if np.isinf(m.slope2[known]).all():
-        jumps = [c for c in sorted({0.0, *land.act.kinks}) if float(jump_at(land.act.fn, c, land.x.dtype))]
-        return f"σ jumps at z = {', '.join(f'{c:.6g}' for c in jumps)}: ⟨σ′²⟩, and with it χ⊥, is infinite"
     if near.growth <= 0.5 + 1e-6:
         return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
+    if np.isinf(m.slope2[known]).all():
+        jumps = [c for c in sorted({0.0, *land.act.kinks}) if float(jump_at(land.act.fn, c, land.x.dtype))]
+        if jumps:
+            where = ", ".join(f"{c:.6g}" for c in jumps)
+            return f"σ jumps at z = {where}: ⟨σ′²⟩, and with it χ⊥, is infinite"
     return ""
 
 

@@ -5,6 +5,7 @@ Functions are often written so that their value is fine and its derivative is no
 the two nearest cuts, and that is differentiated.
 """
 
+import copy
 import functools
 import math
 import operator
@@ -98,6 +99,12 @@ class Sampler:
         self._value = jax.jit(lambda z: (fn(z),))
         self._differentiable = True
         self.resolution = resolution_of(fn)
+
+    def between_cuts(self, cuts: tuple[float, ...]) -> "Sampler":
+        """The same for a function that is smooth between other cuts."""
+        other = copy.copy(self)
+        other.cuts = tuple(sorted({0.0, *cuts}))
+        return other
 
     def raw(self, z: Any) -> tuple[np.ndarray, ...]:
         """As JAX has them; nan where it has no forward derivatives, as of a `jax.custom_vjp`."""

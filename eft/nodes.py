@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.derivatives import Function
+from eft.derivatives import Function, Sampler
 from eft.gaussian import half_line
 from eft.limits import DISTANCE, Limits, Points, numpy_of, points
 
@@ -35,6 +35,7 @@ class Sampled(Protocol):
     @property
     def fn(self) -> Function: ...
     def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]: ...
+    def sampler(self) -> Sampler: ...
 
 
 class Nodes(NamedTuple):

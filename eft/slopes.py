@@ -13,7 +13,7 @@ import numpy as np
 
 from eft.accuracy import Accuracy, error_at
 from eft.building import Kind, built, sampled
-from eft.derivatives import Array, leibniz
+from eft.derivatives import Array, Sampler, leibniz
 from eft.doubts import edge_doubts
 from eft.limits import aligned, exponent, limits, numpy_of
 from eft.moments import odd_factorial
@@ -84,7 +84,8 @@ def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
 
 def slope_table(act: Sampled, dtype) -> SlopeTable:
     """The table of an activation."""
-    sample = sampled(act, functools.partial(six_derivatives, act), orders=5)
+    six = functools.partial(six_derivatives, act)
+    sample = sampled(act, six, lambda: Sampler(act.fn, six, act.kinks, orders=5))
     slope = table_of(act, sample.from_order(1), dtype)
     return SlopeTable(slope, built(act, sample, Kind(_assemble, _cross_sums, _units, _doubts), dtype))
 

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from eft.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
+from eft.accuracy import GRID, ROUNDING, SAFETY, SLOPE, Accuracy, error_at
 from eft.building import Kind, Sample, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts, rounding_errors, slope_mismatch
+from eft.gaussian import WINDOW
 from eft.limits import aligned, exponent, limits, numpy_of
 from eft.moments import Moments
 from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
@@ -61,12 +62,17 @@ class Table(NamedTuple):
 
 def table(act: Sampled, dtype) -> Table:
     """The table of an activation."""
-    return table_of(act, sampled(act, act.derivatives), dtype)
+    return table_of(act, sampled(act, act.derivatives, act.sampler), dtype)
 
 
-def table_of(act: Sampled, sample: Sample, dtype) -> Table:
+def table_of_every_rule(act: Sampled, dtype) -> Table:
+    """Likewise by all rules, for powers of σ² beyond the second; by one where that is known to resolve σ."""
+    return table_of(act, sampled(act, act.derivatives, act.sampler), dtype, every=True)
+
+
+def table_of(act: Sampled, sample: Sample, dtype, *, every: bool = False) -> Table:
     """The table of what is sampled: σ, σ′, σ″, σ‴, σ⁗."""
-    return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype)
+    return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype, every=every)
 
 
 def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
@@ -128,7 +134,25 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     rounding = rounding_errors(_magnitudes(made, K), size, eps)
     of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
     found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding), (ROUNDING, of_z)]
+    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5])))
     return [*found, *edge_doubts(act, at, made, _sums, _units)]
+
+
+def _curvature_apart(at: Nodes, made: Table, K, d2g, size) -> Any:
+    """How far g″ is from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″, beyond noise."""
+    xp = numpy_of(at.left)
+    z, v = at.z.reshape(-1), at.v.reshape(-1) / len(at.z)
+    slopes = [(side[0] * side[1]).reshape(-1) * 2 for side in (at.left, at.right)]
+    slope = slopes[1] - slopes[0]  # F′(z) − F′(−z), times z an even function
+    slope = xp.where(xp.isfinite(slope), slope, 0.0)
+    p = v * weights(z, K[..., None])
+    columns = xp.stack([z**3 * slope, z * slope], -1)
+    (third, first), (third_size, first_size) = ((p @ c).T for c in (columns, xp.abs(columns)))
+    jumps = _at_kinks(made._replace(rough=1.0 + 0 * made.rough), K)[3]
+    other = (third / K - 3 * first) / (4 * K**2) + jumps
+    noise = ROUGHLY * (third_size / K + 3 * first_size) / (4 * K**2)
+    missed = (xp.abs(d2g - other) - noise) / xp.where(size > 0, size, 1.0)
+    return xp.where((missed > 0) & xp.isfinite(size), SAFETY * missed, 0.0)
 
 
 def _forms_apart(made: Table, K, units) -> Any:
@@ -254,7 +278,7 @@ def _units(moments, K) -> Any:
 def _from_table(table: Table, K: jax.Array) -> Moments:
     moments, extrapolation = everywhere(_sums, table, K)
     error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
-    error = jnp.maximum(error, _sunk(table, moments[1]))
+    error = jnp.maximum(error, jnp.where(WINDOW[0] <= K, _sunk(table, moments[1]), 0.0))
     return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
 
 

@@ -66,7 +66,7 @@ def source(act: Activation, order: int, dtype) -> Source:
     if act.frequency is not None:
         rows = tuple(jnp.asarray(row[::-1], dtype) for row in _sine_polynomials(order + 1))
         return Sine(jnp.asarray(act.frequency, dtype), rows)
-    return act.nodes(dtype)
+    return act.all_nodes(dtype)
 
 
 def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
