@@ -130,7 +130,9 @@ def error_of_all(errors: dict[int, Any], rules: int) -> Any:
     xp = numpy_of(half)
     ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
     # at a kink the errors of few may cancel by chance; a power of the step then shows in the next ones
-    slow = half > 1e-2 * errors[few]
+    likely = xp.maximum(half, errors[more] / 4)
+    slow = likely > 1e-2 * errors[few]
+    half = xp.where(slow, xp.maximum(likely, errors[few] / 16), half)
     ratio = xp.where(slow, xp.maximum(ratio, 0.3), ratio)
     # two halves may agree by chance
     return ratio * xp.maximum(half, ratio * errors[more] if 2 * more == rules // 2 else 0.0)
