@@ -97,7 +97,7 @@ def test_float64_numbers_in_an_activation_that_is_measured(method):
         ({"steps": 10**53}, ValueError, "steps must be an integer ≥ 1 and ≤ 2,147,483,647"),
         ({"width": 10**30}, ValueError, "width must be ≤ 9,007,199,254,740,992; got 1,000,000"),
         ({"width": 10**12}, ValueError, "memory_budget must be at least"),
-        ({"width": None, "widths": (10**30,)}, ValueError, r"widths\[0\] must be ≤"),
+        ({"width": None, "widths": (10**30,)}, ValueError, r"widths\[0\] must be an integer ≥ 1 and ≤"),
         ({"seed": -1}, ValueError, "seed must be an integer from 0 to 4,294,967,295, or one key"),
         ({"seed": np.arange(3)}, ValueError, "seed must be .*got an array int64"),
         ({"seed": "1"}, TypeError, "seed must be .*got '1'"),
