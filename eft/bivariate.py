@@ -47,7 +47,7 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     In float64, for K in [1e-6, 1e4]: ⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩ to 1e-12 of √(⟨σ₁²⟩⟨σ₂²⟩) and its like,
     at every ρ, ±1 included; ⟨(σ₁−σ₂)²⟩ to a relative 1e-9 down to gap = 1e-12 and beyond. In float32
     to about 1e-5. `error` compares two integrals with one-variable ones that are known.
-    Kinks that are not declared cost accuracy unseen: name them in `eft.Activation(fn, kinks=...)`.
+    Kinks that are not declared are looked for.
     Closed forms for the piecewise linear activations, sine and erf; about 0.2 million function values a pair
     otherwise. A variable of variance 0 counts as independent of any other, and as one with another that is 0,
     whatever `gap`; σ′ at 0 is then that of either side, each with weight ½: ⟨σ′σ′⟩ of ReLU is ¼ and ½.

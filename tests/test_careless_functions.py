@@ -113,3 +113,12 @@ def test_a_parameter_that_is_traced():
     )
     slope = (flow(1.3001).V[-1] - flow(1.2999).V[-1]) / 2e-4
     np.testing.assert_allclose(jax.grad(lambda a: flow(a).V[-1])(1.3), slope, rtol=1e-6)
+
+
+def test_kinks_are_found_for_several_inputs():
+    """A jump at 1.1 that nobody declared, in the kernels of two inputs."""
+    fn = lambda z: jnp.sign(z - 1.1) + z  # noqa: E731
+    X = np.array([[1.0, 0.5], [0.3, -1.0]])
+    found, declared = (eft.gram_flow(act, 1.0, 3, X).K for act in (fn, eft.Activation(fn, (1.1,))))
+    np.testing.assert_array_equal(found, declared)
+    np.testing.assert_allclose(found[0, 1], eft.pair_flow(fn, 1.0, 3, *X).K_ab[-1], rtol=1e-9)
