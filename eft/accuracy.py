@@ -113,7 +113,8 @@ def measured(
     causes = np.array([cause for cause, _ in found], made.z.dtype)
     # kinks that are known to be left out explain all the rest
     beyond = (causes == BEYOND)[:, None]
-    explained = xp.where(xp.any(beyond & (errors > 0), axis=0) & ~beyond, 0.0, errors)
+    left_out = xp.any(beyond & (errors > 0), axis=0)[None]
+    explained = xp.where(left_out & ~beyond, 0.0, errors)
     cause = xp.take(causes, xp.argmax(explained, axis=0))
     error = xp.max(errors, axis=0)
     error = jax.lax.stop_gradient(error) if xp is jnp else error
