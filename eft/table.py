@@ -118,7 +118,10 @@ def _near(kinks: np.ndarray, rough) -> Any:
 
 
 ROUGHLY = 1e-10
-"""The accuracy of a sum, relative to that of the absolute values, when it is no more than a check."""
+"""The accuracy of a sum, relative to that of the absolute values, when it is no more than a check.
+
+Of a function that computes in float32, or for float32, four units of its rounding.
+"""
 
 
 def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
@@ -129,16 +132,17 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     missed = slope_mismatch(at, jumps, moments[4])
     unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
     missed = numpy_of(missed).where(unbounded, 0.0, missed)
-    apart = _forms_apart(made, K, _units(moments, K))
+    noise = max(ROUGHLY, 4 * eps)
+    apart = _forms_apart(made, K, _units(moments, K), noise)
     size = _units(moments, K)
     rounding = rounding_errors(_magnitudes(made, K), size, eps)
     of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
     found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding), (ROUNDING, of_z)]
-    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5])))
+    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5], noise)))
     return [*found, *edge_doubts(act, at, made, _sums, _units)]
 
 
-def _curvature_apart(at: Nodes, made: Table, K, d2g, size) -> Any:
+def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> Any:
     """How far g″ is from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″, beyond noise."""
     xp = numpy_of(at.left)
     z, v = at.z.reshape(-1), at.v.reshape(-1) / len(at.z)
@@ -150,19 +154,19 @@ def _curvature_apart(at: Nodes, made: Table, K, d2g, size) -> Any:
     (third, first), (third_size, first_size) = ((p @ c).T for c in (columns, xp.abs(columns)))
     jumps = _at_kinks(made._replace(rough=1.0 + 0 * made.rough), K)[3]
     other = (third / K - 3 * first) / (4 * K**2) + jumps
-    noise = ROUGHLY * (third_size / K + 3 * first_size) / (4 * K**2)
+    noise = roughly * (third_size / K + 3 * first_size) / (4 * K**2)
     missed = (xp.abs(d2g - other) - noise) / xp.where(size > 0, size, 1.0)
     return xp.where((missed > 0) & xp.isfinite(size), SAFETY * missed, 0.0)
 
 
-def _forms_apart(made: Table, K, units) -> Any:
+def _forms_apart(made: Table, K, units, roughly: float) -> Any:
     """How far the two forms of g′, and of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
     xp = numpy_of(made.columns)
     every = np.ones(made.z.shape)
     missed = []
     for near, form in enumerate((_slopes, _bends)):
         one, other = form(made, K)
-        noise = ROUGHLY * sum(form(made.part(every), K))
+        noise = roughly * sum(form(made.part(every), K))
         size = units[(3, 5)[near]]
         difference = (xp.abs(one - other) - noise) / xp.where(size > 0, size, 1.0)
         # farther out F⁗ is all rounding

@@ -57,12 +57,16 @@ def test_only_reverse_derivatives():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_float32_inside(dtype):
-    """What is cast to float32 inside is a staircase of steps of 6e-8; it is as good as float32."""
+    """What is cast to float32 inside is a staircase of steps of 6e-8; it is as good as float32.
+
+    The error bounds those of all moments, and that of g″ at K = 11 is 2e-6 itself.
+    """
     found = moments(lambda z: jnp.tanh(z.astype(jnp.float32)), K, dtype)
     exact = moments(jnp.tanh, K)
     for field in ("g", "g4", "dg", "slope2"):
-        np.testing.assert_allclose(getattr(found, field), getattr(exact, field), rtol=FLOAT32, err_msg=field)
-    assert (found.error <= FLOAT32).all() and (found.error >= 1e-8).all()
+        off = np.abs(getattr(found, field) / getattr(exact, field) - 1)
+        assert (off <= np.minimum(FLOAT32, found.error + np.finfo(dtype).eps)).all(), field
+    assert (found.error <= 2 * FLOAT32).all() and (found.error >= 1e-8).all()
 
 
 def even_moment(square, k, power):

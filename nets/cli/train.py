@@ -66,7 +66,7 @@ def train(
     console.print(_table(title, run))
     if run.n_overflowed[-1]:
         console.print(f"{run.n_overflowed[-1]:,} networks overflowed and are left out", style="red")
-    console.print(f"{steps:,} steps in {run.seconds:.1f} s")
+    console.print(f"{steps:,} steps in {run.seconds:,.2f} s")
     arguments = {
         "act": act, "cw": cw, "cb": cb, "depth": depth, "width": width, "nets": nets, "x2": x2, "K1": k1,
         "target": target, "samples": samples, "n0": n0, "optimizer": optimizer,
