@@ -64,25 +64,28 @@ def rounding_errors(magnitudes: Any, size: Any, eps: float) -> Any:
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
-def share(made: Any, mask: np.ndarray, sums: Callable, units: Callable) -> Any:
+def share(made: Any, mask: Any, sums: Callable, size: Any) -> Any:
     """What the nodes where `mask` is contribute to each expectation at most, relative; the worst, (grid,)."""
     xp = numpy_of(made.columns)
-    K = GRID.astype(made.z.dtype)
-    size = units(sums(made, K), K)
-    part = sums(made.part(mask), K)
+    if xp is np and not mask.any():
+        return np.zeros(len(GRID))
+    part = sums(made.part(mask), GRID.astype(made.z.dtype))
     relative = xp.where((size > 0) & xp.isfinite(size), part / xp.where(size > 0, size, 1.0), 0.0)
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
-def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, units: Callable) -> list:
-    """What comes from next to the kinks, where z is too coarse, and from beyond the kinks that are known."""
+def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, size: Any) -> list:
+    """What comes from next to the kinks, where z is too coarse, and from beyond the kinks that are known.
+
+    `sums`: (table, K) → expectations; `size`: what their errors are relative to, (…, grid).
+    """
     singular = functools.reduce(
         operator.or_, (exponent(at.at_kinks, d, at.size) > 0.05 for d in at.kink_values[:3])
     )
     beside = beside_kinks(made.z, made.kinks, UNRESOLVED)
-    edge = share(made, beside & singular, sums, units)
+    edge = share(made, beside & singular, sums, size)
     found = [(EDGE, edge)]
     if act.reach < np.inf:
-        beyond = share(made, made.z > act.reach, sums, units)
+        beyond = share(made, made.z > act.reach, sums, size)
         found.append((BEYOND, numpy_of(beyond).where(beyond > 0.1, np.inf, SAFETY * beyond)))
     return found

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.errors import ConcretizationTypeError, TracerArrayConversionError, TracerBoolConversionError
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
@@ -33,8 +34,9 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
         raise ArgumentTypeError(
             f"{name} must be a JAX function of an array; use jnp.{f.__name__} in place of np.{f.__name__}"
         )
+    programs = []
     for shape in ((), (2, 3)):
-        out = _shapes(f, shape, dtype, name)
+        program, out = _traced(f, shape, dtype, name)
         leaves = jax.tree.leaves(out)
         if single and leaves and not isinstance(out, jax.ShapeDtypeStruct):
             raise ArgumentTypeError(f"{name} must return one array; it returned a {type(out).__name__}")
@@ -44,7 +46,10 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
         if not all(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves):
             got = [str(leaf.dtype) for leaf in leaves]
             raise ArgumentTypeError(f"{name} must return real floating-point numbers; it returned {got}")
-    _compare(f, dtype, name)
+        programs.append(operations(program))
+    # most functions need not be evaluated, which would compile each of their operations
+    if programs[0] is None or programs[0] != programs[1]:
+        _compare(f, dtype, name)
 
 
 def evaluated(f: Callable, z: np.ndarray) -> Any:
@@ -53,16 +58,61 @@ def evaluated(f: Callable, z: np.ndarray) -> Any:
         return f(jnp.asarray(z))
 
 
-def _shapes(f: Callable, shape: tuple[int, ...], dtype, name: str) -> Any:
+def _traced(f: Callable, shape: tuple[int, ...], dtype, name: str) -> tuple[ClosedJaxpr, Any]:
+    """The operations of f on an array of a shape, and the shapes of what it returns."""
     try:
         # through a function: JAX cannot do with a callable to which there is no weak reference
-        return jax.eval_shape(lambda z: f(z), jax.ShapeDtypeStruct(shape, dtype))
+        return jax.make_jaxpr(lambda z: f(z), return_shape=True)(jax.ShapeDtypeStruct(shape, dtype))
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0]
         raise ArgumentTypeError(
             f"{name} must be a JAX function of an array{_hint(f, error)}; on a {dtype} array of shape "
             f"{shape} it raised {type(error).__name__}: {said}"
         ) from error
+
+
+_NAMES = """
+    abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e broadcast_in_dim cbrt
+    ceil clamp convert_element_type copy cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1 floor ge
+    gt igamma igammac integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg nextafter
+    not or polygamma pow reduce_precision regularized_incomplete_beta rem round rsqrt select_n sign sin
+    sinh sqrt square stop_gradient sub tan tanh xor zeta
+"""
+POINTWISE = frozenset(_NAMES.split())
+"""JAX's operations on arrays of one shape and scalars that make each element from those at its place."""
+
+CALLS = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat"})
+"""Those that run the operations of a program of their own."""
+
+
+def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
+    """The operations and numbers of a program; the same for every shape of array if it does not look at it.
+
+    None unless all of them are pointwise, on scalars and on what came in: then so is the program.
+    """
+    jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
+    numbers = list(program.consts) if isinstance(program, ClosedJaxpr) else []
+    if any(var.aval.shape for var in jaxpr.constvars):
+        return None
+    names: list[str] = []
+    for equation in jaxpr.eqns:
+        kind = equation.primitive.name
+        inner = [part for part in equation.params.values() if isinstance(part, ClosedJaxpr | Jaxpr)]
+        if kind in CALLS and len(inner) == 1:
+            found = operations(inner[0])
+            if found is None:
+                return None
+            names += found[0]
+            numbers += found[1]
+        elif kind not in POINTWISE:
+            return None
+        elif kind != "broadcast_in_dim":
+            names.append(kind)
+            numbers += [part for part in equation.params.values() if isinstance(part, int | float)]
+        numbers += [var.val for var in equation.invars if isinstance(var, Literal)]
+    if any(np.ndim(number) for number in numbers):
+        return None
+    return names, sorted(float(number) for number in numbers if not isinstance(number, Tracer))
 
 
 def _hint(f: Callable, error: Exception) -> str:

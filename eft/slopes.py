@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.accuracy import Accuracy, error_at
+from eft.accuracy import GRID, Accuracy, error_at
 from eft.building import Kind, built, sampled
 from eft.derivatives import Array, Sampler, leibniz
 from eft.doubts import edge_doubts
@@ -122,7 +122,8 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
 
 def _doubts(act: Sampled, at: Nodes, eps: float, made: CrossTable) -> list:
     """What the spread of the rules cannot see; σ′ as the slope of σ is looked at in `eft.table`."""
-    return edge_doubts(act, at, made, _cross_sums, _units)
+    K = GRID.astype(made.z.dtype)
+    return edge_doubts(act, at, made, _cross_sums, _units(_cross_sums(made, K), K))
 
 
 def _cross_sums(made: CrossTable, K) -> Any:

@@ -107,7 +107,8 @@ def _where_forms_cross(made: Table) -> Any:
     xp = numpy_of(made.columns)
     K = GRID.astype(made.z.dtype)
     every = made.part(np.ones(made.z.shape))
-    crossed = [other < WORSE * one for one, other in (_slopes(every, K), _bends(every, K))]
+    sums = summed(every, K)
+    crossed = [other < WORSE * one for one, other in (_slopes(every, K, sums), _bends(every, K, sums))]
     return xp.stack([xp.min(xp.where(c, K, np.inf)) for c in crossed])
 
 
@@ -128,18 +129,22 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     """What the spread of the rules cannot see."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
     K = GRID.astype(at.z.dtype)
-    moments = _sums(made, K)
+    every = made.part(np.ones(made.z.shape))
+    sums, sizes = summed(made, K), summed(every, K)
+    moments = _sums(made, K, sums)
     missed = slope_mismatch(at, jumps, moments[4])
     unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
     missed = numpy_of(missed).where(unbounded, 0.0, missed)
-    noise = max(ROUGHLY, 4 * eps)
-    apart = _forms_apart(made, K, _units(moments, K), noise)
-    size = _units(moments, K)
-    rounding = rounding_errors(_magnitudes(made, K), size, eps)
+    noise, size = max(ROUGHLY, 4 * eps), _units(moments, K)
+    apart = [
+        _form_apart(made, K, form(made, K, sums), form(every, K, sizes), near, size[unit], noise)
+        for near, (form, unit) in enumerate(((_slopes, 3), (_bends, 5)))
+    ]
+    rounding = rounding_errors(_magnitudes(made, K, sizes), size, eps)
     of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
-    found = [(SLOPE, missed), (SLOPE, apart), (ROUNDING, rounding), (ROUNDING, of_z)]
+    found = [(SLOPE, missed), *((SLOPE, form) for form in apart), (ROUNDING, rounding), (ROUNDING, of_z)]
     found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5], noise)))
-    return [*found, *edge_doubts(act, at, made, _sums, _units)]
+    return [*found, *edge_doubts(act, at, made, _sums, size)]
 
 
 def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> Any:
@@ -159,20 +164,14 @@ def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> An
     return xp.where((missed > 0) & xp.isfinite(size), SAFETY * missed, 0.0)
 
 
-def _forms_apart(made: Table, K, units, roughly: float) -> Any:
-    """How far the two forms of g′, and of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
+def _form_apart(made: Table, K, forms: tuple, sizes: tuple, near: int, size, roughly: float) -> Any:
+    """How far the two forms of g′, or of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
     xp = numpy_of(made.columns)
-    every = np.ones(made.z.shape)
-    missed = []
-    for near, form in enumerate((_slopes, _bends)):
-        one, other = form(made, K)
-        noise = roughly * sum(form(made.part(every), K))
-        size = units[(3, 5)[near]]
-        difference = (xp.abs(one - other) - noise) / xp.where(size > 0, size, 1.0)
-        # farther out F⁗ is all rounding
-        both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
-        missed.append(xp.where((difference > 0) & both & xp.isfinite(size), difference, 0.0))
-    return xp.maximum(*missed)
+    difference = xp.abs(forms[0] - forms[1]) - roughly * sum(sizes)
+    # farther out F⁗ is all rounding
+    both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
+    known = (difference > 0) & both & xp.isfinite(size)
+    return xp.where(known, difference / xp.where(size > 0, size, 1.0), 0.0)
 
 
 def _integrands(z, s, F, centred, rough) -> Any:
@@ -209,7 +208,7 @@ def _at_kinks(table: Table, K, absolute: bool = False) -> tuple:
     return tuple(xp.sum(xp.where(p > 0, row * p, 0.0), -1) for row in rows)
 
 
-def _sums(table: Table, K) -> Any:
+def _sums(table: Table, K, sums: Any = None) -> Any:
     """g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩, g″ for K in the window, stacked first.
 
     g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form where K < 1, since the
@@ -217,7 +216,7 @@ def _sums(table: Table, K) -> Any:
     where F′ has no limit at a kink. The variance is ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is
     nearer to the mean.
     """
-    sums = summed(table, K)
+    sums = summed(table, K) if sums is None else sums
     xp = numpy_of(sums[0])
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
@@ -228,25 +227,21 @@ def _sums(table: Table, K) -> Any:
     return without_lost(table, K, moments, _units(moments, K))
 
 
-def _slopes(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, Any]:
+def _slopes(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
     """g′ = ½⟨F″⟩ and ⟨zF′⟩/2K."""
-    sums = summed(table, K) if sums is None else sums
     kinks = kinks or _at_kinks(table, K)
     return sums[7] + kinks[0], sums[9] / K + kinks[1]
 
 
-def _bends(table: Table, K, sums: Any = None, kinks: Any = None) -> tuple[Any, Any]:
+def _bends(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
     """g″ = ¼⟨F⁗⟩ and ⟨z²F″ − zF′⟩/4K², or ⟨z³F′/K − 3zF′⟩/4K²."""
-    sums = summed(table, K) if sums is None else sums
     xp, kinks = numpy_of(sums[0]), kinks or _at_kinks(table, K)
     bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
     return sums[8] + kinks[2], bend / K**2 + kinks[3]
 
 
-def _magnitudes(table: Table, K) -> Any:
+def _magnitudes(table: Table, K, sums) -> Any:
     """The sums of the absolute values of each moment's terms: what it rounds by, in units of rounding."""
-    every = table.part(np.ones(table.z.shape))
-    sums = summed(every, K)
     xp = numpy_of(sums[0])
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     kinks = _at_kinks(table, K, absolute=True)

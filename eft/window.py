@@ -17,8 +17,11 @@ HIGHEST = jax.lax.Precision.HIGHEST
 RUN = 32
 """Terms that are summed one after the other in float32."""
 
-BLOCK = 512
-"""Values of K that are integrated at a time: bounds the memory, and keeps it in cache."""
+BLOCK = 2**20
+"""Weights that are held at a time: enough for all cores to share, few enough to stay near the cache."""
+
+LEAST_BLOCK = 512
+"""Values of K that are integrated at a time whatever the number of nodes."""
 
 
 def weights(z, K):
@@ -129,8 +132,9 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:
     """moments(table, K), a block of K at a time."""
-    if K.size <= BLOCK:
+    block = max(LEAST_BLOCK, BLOCK // table.z.size)
+    if K.size <= block:
         return moments(table, K)
-    blocks = jnp.pad(K.ravel(), (0, -K.size % BLOCK), constant_values=1.0).reshape(-1, BLOCK)
+    blocks = jnp.pad(K.ravel(), (0, -K.size % block), constant_values=1.0).reshape(-1, block)
     flat = jax.lax.map(lambda K: moments(table, K), blocks)
     return jax.tree.map(lambda a: a.ravel()[: K.size].reshape(K.shape), flat)
