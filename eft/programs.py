@@ -53,4 +53,18 @@ def compiled(*static: int) -> Callable[[Callable], Callable]:
 
 @functools.lru_cache(maxsize=KEPT)
 def _program(body: Callable, about: Hashable, shapes: tuple, donated: tuple[int, ...]) -> Callable:
-    return jax.jit(functools.partial(body, about), donate_argnums=donated)
+    return jax.jit(functools.partial(precise(body), about), donate_argnums=donated)
+
+
+def precise(body: Callable) -> Callable:
+    """The same, with every product of matrices in full precision.
+
+    Of float32 an accelerator would otherwise use as few as 10 bits.
+    """
+
+    @functools.wraps(body)
+    def run(*args):
+        with jax.default_matmul_precision("highest"):
+            return body(*args)
+
+    return run

@@ -16,6 +16,7 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.derivatives import Function
 from eft.flow import kernel_flow
 from eft.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
+from eft.programs import precise
 
 LARGEST_JITTER = 1e-2
 """Of the mean of the diagonal; a kernel that needs more says nothing of the data."""
@@ -163,6 +164,7 @@ def _targets(Y: object, n: int) -> jax.Array:
 
 
 @jax.jit
+@precise
 def _posteriors(K, Theta, K_cross, Theta_cross, K_test, Y, s2) -> tuple[Posterior, Posterior]:
     noisy = K + s2 * jnp.eye(len(K), dtype=K.dtype)
     L, jitter = _cholesky(noisy)

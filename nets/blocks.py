@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations import Activation
+from eft.programs import precise
 from nets import metric
 from nets.fcn import FCN, Normal
 from nets.ntk import empirical_ntk, layer_ntks
@@ -140,7 +141,7 @@ def compiled(program: Program, capacity: int, device: Any = None) -> tuple[Any, 
     """The program for a device, of (key's words, first, count, values), and the bytes that it needs."""
     run = functools.partial(_run, program, capacity)
     with jax.default_device(device):
-        call = jax.jit(run).lower(*_shapes(program)).compile()
+        call = jax.jit(precise(run)).lower(*_shapes(program)).compile()
     used = call.memory_analysis()
     if used is None:  # a backend that does not tell: weights, and as much again
         return call, 2 * least_memory(program) + capacity * output_bytes(program)

@@ -1,0 +1,96 @@
+"""Every product of matrices is in full precision, which an accelerator takes for float32 only if told to."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import eft
+import nets
+from eft import programs
+from nets import pinn
+
+FULL = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
+X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+
+
+def products(jaxpr) -> list:
+    """The precision of each product in a program and those that it calls."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            found.append(equation.params["precision"])
+        for value in equation.params.values():
+            for part in jax.tree.leaves(value, is_leaf=lambda part: hasattr(part, "eqns")):
+                part = getattr(part, "jaxpr", part)
+                found += products(part) if hasattr(part, "eqns") else []
+    return found
+
+
+@pytest.fixture
+def seen(monkeypatch) -> list:
+    """The precisions in every program that is compiled for `programs.call`."""
+    found, usual = [], jax.jit
+
+    def jit(function, **settings):
+        def call(*arrays):
+            found.extend(products(jax.make_jaxpr(function)(*arrays).jaxpr))
+            return usual(function, **settings)(*arrays)
+
+        return call
+
+    monkeypatch.setattr(programs.jax, "jit", jit)
+    programs._program.cache_clear()
+    yield found
+    programs._program.cache_clear()
+
+
+THEORY = {
+    "vertex_flow": lambda: eft.vertex_flow("tanh", np.float32(1.5), 3, X),
+    "ntk_gram_flow": lambda: eft.ntk_gram_flow("tanh", np.float32(1.5), 3, X[:2]),
+    "gram_flow": lambda: eft.gram_flow("tanh", np.float32(1.5), 3, X),
+    "expand": lambda: eft.expand("gelu", np.float32(1.5), 3, 2),
+    "kernel_flow": lambda: eft.kernel_flow("gelu", np.float32(1.5), 3),
+}
+
+
+@pytest.mark.parametrize("name", THEORY)
+def test_the_flows(name, seen):
+    with jax.enable_x64(False):
+        THEORY[name]()
+    assert seen and set(seen) == {FULL}
+
+
+def test_regression():
+    from eft.regression import _posteriors
+
+    a = jax.ShapeDtypeStruct((4, 4), jnp.float32)
+    seen = products(jax.make_jaxpr(_posteriors)(a, a, a, a, jnp.ones(4), a, jnp.float32(0.1)).jaxpr)
+    assert seen and set(seen) == {FULL}
+
+
+def test_networks_in_training(seen):
+    run = {"steps": 2, "progress": False, "optimizer": optax.sgd(0.1)}
+    nets.train("tanh", 1.0, 3, 8, 4, (X, X[:, 0]), **run)
+    pinn.train(
+        "tanh", 1.0, 2, hidden=1, width=4, interior=20, boundary=8, grid=(5, 3), steps=2, progress=False
+    )
+    assert seen and set(seen) == {FULL}
+
+
+def test_networks_that_are_measured():
+    from nets import blocks, ensemble
+
+    program = ensemble.prepare("tanh", 1.0, 3, 8, 8).program
+    traced = jax.make_jaxpr(functools.partial(blocks._run, program, 1))(*blocks._shapes(program))
+    seen = products(traced.jaxpr)
+    assert seen and set(seen) == {FULL}
+
+
+def test_the_usual_way_is_not_full_precision(seen):
+    """Control: what is compiled without being told is seen as such."""
+    taken = products(jax.make_jaxpr(lambda a: a @ a)(np.ones((2, 2), np.float32)).jaxpr)
+    assert taken == [None]
