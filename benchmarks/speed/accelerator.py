@@ -1,0 +1,149 @@
+"""The library on an accelerator: that it is right there, and how much faster it is than the cores beside it.
+
+Each case runs on JAX's default device, and again, in a process of its own, on the CPU of the same machine
+(ensembles with fewer networks there; times are scaled). Claims: K, χ∥, χ⊥, V of the flows agree to 1e-12 in
+float64 and to 1e-5 in float32; K of an ensemble with the same seed to 1e-5 (it computes in float32).
+
+The last lines show what a block of vmapped networks costs on this device, by its size; `nets.blocks` holds
+the sizes in use.
+
+Run: python benchmarks/speed/accelerator.py
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+import eft  # noqa: E402
+import nets  # noqa: E402
+from nets import blocks, ensemble  # noqa: E402
+
+ON_CPU = jax.devices()[0].platform == "cpu"
+FEW = 32 if ON_CPU else 1
+"""The CPU draws or trains so many times fewer networks."""
+
+
+def data(n: int, n0: int = 8) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(n, n0))
+
+
+GRID = np.linspace(0.5, 3.0, 1000)
+
+
+def flow(dtype, count: int) -> Callable:
+    cw = jnp.asarray(np.linspace(0.5, 3.0, count), dtype)
+    return lambda: eft.kernel_flow("tanh", cw, 50)[:4]
+
+
+def gram(name: str, count: int, cw: float) -> Callable:
+    X = jnp.asarray(data(count))
+    return lambda: eft.gram_flow(name, cw, 50, X, cb=0.1).K[-1]
+
+
+def measured(method: str, width: int, count: int) -> Callable:
+    return lambda: nets.measure("tanh", 1.0, 11, width, count // FEW, method=method, progress=False).K.mean
+
+
+def trained(count: int, steps: int) -> Callable:
+    X = data(100, 2)
+    settings = {"optimizer": optax.sgd(1e-3), "snapshots": (0,), "progress": False}
+    both = (X, np.sin(X[:, 0]))
+    return lambda: nets.train("tanh", 1.0, 6, 512, max(1, count // FEW), both, steps=steps, **settings)[0]
+
+
+CASES = {
+    "flow, 1000 C_W × 50, float64": flow(jnp.float64, 1000),
+    "flow, 100,000 C_W × 50, float64": flow(jnp.float64, 100_000),
+    "flow, 100,000 C_W × 50, float32": flow(jnp.float32, 100_000),
+    "expand to order 3, 1000 C_W × 50, float64": lambda: eft.expand("tanh", GRID, 50, 3).M,
+    "Gram, tanh, 1000 inputs × 50, float64": gram("tanh", 1000, 1.5),
+    "Gram, ReLU, 2000 inputs × 50, float64": gram("relu", 2000, 2.0),
+    "networks, 100 of 64 × 6, float32": lambda: nets.measure("tanh", 1.0, 6, 64, 100, progress=False).K.mean,
+    "networks, 8192 of 512 × 11, float32": measured("networks", 512, 8192),
+    "sampler, 131,072 of 1024 × 11, float32": measured("metric", 1024, 131_072),
+    "training, 256 of 512 × 6, 20 steps, float32": trained(256, 20),
+}
+FEWER = list(CASES)[-3:]
+"""The cases of which the CPU runs a part."""
+
+
+def timed(call: Callable, repeat: int = 3) -> tuple[float, float]:
+    """The first call, and the best of some later ones, in seconds."""
+    times = []
+    for _ in range(1 + repeat):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - start)
+    return times[0], min(times[1:])
+
+
+def of_this_device() -> dict:
+    found = {}
+    for name, call in CASES.items():
+        scale = FEW if name in FEWER else 1
+        first, warm = timed(call, 1 if scale > 1 else 3)
+        values = [float(np.mean(np.asarray(a, float))) for a in jax.tree.leaves(call())]
+        found[name] = {"first": first, "warm": warm * scale, "values": values}
+        print(
+            f"    {name}: first call {first:.2f} s, then {1e3 * warm * scale:.1f} ms",
+            file=sys.stderr,
+            flush=True,
+        )
+    return found
+
+
+def sizes_of_blocks() -> None:
+    """Milliseconds a network, by the size of a block, of drawn weights and of the sampler."""
+    usual = blocks.block_size
+    for method, width, count in (("networks", 512, 4096), ("metric", 1024, 65_536)):
+        line = []
+        for size in (32, 128, 512, 1024) if method == "networks" else (512, 2048, 8192, 32_768):
+            blocks.block_size = lambda program, size=size: size
+            blocks.compiled.cache_clear()
+            job = ensemble.prepare("tanh", 1.0, 11, width, count, method=method)
+            ensemble.run(job)
+            line.append(f"{size}: {1e3 * timed(lambda job=job: ensemble.run(job).K.mean)[1] / count:.4f}")
+        blocks.block_size = usual
+        blocks.compiled.cache_clear()
+        print(f"{method}, width {width}, ms a network by size of block: {', '.join(line)}")
+
+
+def main() -> None:
+    if "--values" in sys.argv:
+        print(json.dumps(of_this_device()))
+        return
+    print(f"jax {jax.__version__} on {jax.devices()[0].device_kind} and {os.cpu_count()} cores")
+    here = of_this_device()
+    command = [sys.executable, __file__, "--values"]
+    ran = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
+    )
+    there = json.loads(ran.stdout)
+    for name, case in here.items():
+        other = there[name]
+        apart = max(
+            abs(a - b) / max(abs(b), 1e-300) for a, b in zip(case["values"], other["values"], strict=True)
+        )
+        ratio = other["warm"] / case["warm"]
+        same = name not in FEWER
+        print(
+            f"{name}: first {case['first']:.2f} s, warm {1e3 * case['warm']:.1f} ms, {ratio:.1f} × the cores"
+            + (f"; means of values {apart:.0e} apart" if same else "")
+        )
+        assert not same or apart <= (1e-12 if name.endswith("float64") else 1e-5)
+    sizes_of_blocks()
+
+
+if __name__ == "__main__":
+    main()
