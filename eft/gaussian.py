@@ -1,6 +1,6 @@
 """Gaussian expectations ⟨f⟩_K = E[f(z)], z ~ N(0, K), that are right at every scale.
 
-The nodes z_j do not depend on K. They are even in log|z − c| about 0 and about every kink c of f,
+The nodes z_j do not depend on K. They are uniformly spaced in log|z − c| about 0 and about every kink c of f,
 over all the scales that matter, so that one set of values f(z_j) serves every K in a window of
 32 decades, and what an activation does at |z| ~ 1 and the Gaussian at |z| ~ √K are both resolved:
 
@@ -66,7 +66,7 @@ def _steps(start: float, end: float, offset: float) -> np.ndarray:
 
 
 def _outward(c: float, near: float, far: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
-    """z = c + e^{t − e^{−(t−τ)}} from c to c + far; even in log(z − c) beyond `near`."""
+    """z = c + e^{t − e^{−(t−τ)}} from c to c + far; uniformly spaced in log(z − c) beyond `near`."""
     tau = np.log(near) - 2.5
     t = _steps(tau - 3.7, np.log(far), offset)
     bend = np.exp(tau - t)
@@ -77,7 +77,7 @@ def _outward(c: float, near: float, far: float, offset: float) -> tuple[np.ndarr
 def _between(
     a: float, b: float, near_a: float, near_b: float, offset: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """z from a to b: log (z−a)/(b−z) = t − e^{−(t−τ_a)} + e^{t−τ_b}, even in the log of either distance."""
+    """z from a to b: log (z−a)/(b−z) = t − e^{−(t−τ_a)} + e^{t−τ_b}, uniformly spaced in t."""
     d = b - a
     tau_a, tau_b = np.log(near_a / d) - 2.5, 2.5 - np.log(near_b / d)
     t = _steps(tau_a - 3.7, tau_b + 3.7, offset)
@@ -222,7 +222,7 @@ def gaussian_expectation(
 
 
 def _expectation(f: Function, K: jax.Array, kinks: tuple[float, ...]) -> Expectation:
-    """⟨f⟩_K by six rules, with K = 0 made whole."""
+    """⟨f⟩_K by six rules; at K = 0 it is f(0)."""
     g, theta = _elementwise(f, K.dtype)
     is_zero = K == 0
     args = (jnp.where(is_zero, 1.0, K), *theta)

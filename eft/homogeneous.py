@@ -124,7 +124,7 @@ def log_mean_of_squares(act: Activation, n: int) -> tuple[float, float]:
 @functools.lru_cache(maxsize=1024)
 def _log_mean_of_squares(p: int, plus: float, minus: float, n: int) -> tuple[float, float]:
     """Of σ² = plus |z|²ᵖ for z > 0 and minus |z|²ᵖ for z < 0."""
-    # nodes even in log|ξ|, as φ is a function of t|ξ|²ᵖ
+    # nodes uniformly spaced in log|ξ|, as φ is a function of t|ξ|²ᵖ
     step = min(STEP, 0.2 / p)
     xi = np.exp(step * np.arange(-int(80 / step), int(2.5 / step)))
     w, F = step * xi * np.exp(-xi * xi / 2) / math.sqrt(2 * math.pi), xi ** (2 * p)

@@ -23,7 +23,7 @@ NEAR = 1e-10
 
 @functools.cache
 def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1], even in the log of the distance to either graded end.
+    """Nodes and weights on [0, 1], uniformly spaced in the log of the distance to either graded end.
 
     log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, trapezoidal in t; it falls off double exponentially at the ends.
     """
@@ -37,7 +37,7 @@ def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.nd
 
 
 def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights even in the log of the distance to every cut: f may do there what it likes."""
+    """Nodes and weights uniformly spaced in the log of the distance to every cut, where f may be singular."""
     cuts = jnp.sort(jnp.clip(cuts, -REACH, REACH), axis=-1)
     panels = cuts.shape[-1] + 1
     return _composite(cuts, [_unit_rule(i > 0, i < panels - 1) for i in range(panels)])

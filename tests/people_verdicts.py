@@ -1,4 +1,4 @@
-"""What `kernel_flow` says of other people's activations, held against `people.csv`: right, marked or silent.
+"""What `kernel_flow` says of other people's activations, compared with `people.csv`: right, marked or silent.
 
     python tests/people_verdicts.py [name ...]
 

@@ -1,4 +1,4 @@
-"""The empirical NTK of every layer, and theory held against it."""
+"""The empirical NTK of every layer, and the theory validated against it."""
 
 import jax
 import jax.numpy as jnp

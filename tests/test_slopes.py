@@ -18,7 +18,7 @@ NAMES = ("tanh", "gelu", "elu", "selu", "hard_tanh", "mrepu_1", "mrepu_2", "relu
 
 
 def expected(key: str, K: float) -> SlopeMoments:
-    """By Gauss–Legendre between breaks even in log|z|; dʲ⟨S⟩/dKʲ = ⟨S He_2j(u)⟩/(2K)ʲ."""
+    """By Gauss–Legendre between breaks uniformly spaced in log|z|; dʲ⟨S⟩/dKʲ = ⟨S He_2j(u)⟩/(2K)ʲ."""
     kinks, pieces = oracles.ACTIVATIONS[key]
     with mp.workdps(50):
         K = mpf(K)

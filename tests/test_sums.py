@@ -1,4 +1,4 @@
-"""The 1/n series added up at a width: `converges` is held against networks, and is not timid."""
+"""The 1/n series added up at a width: `converges` is checked against networks, and is not timid."""
 
 import jax
 import jax.numpy as jnp

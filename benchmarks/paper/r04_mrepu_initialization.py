@@ -6,7 +6,7 @@ the first kernel. MRePU's critical point at C_W = 1 repels: from K¹ the kernel 
 layers. With K¹ = 1e-3 the experiment is what the paper shows; with fan-in weights and inputs of size 1,
 K¹ = C_W, the same networks explode within a few layers. Both are in the figure.
 
-Theory is the 1/n series to order 3 (`eft.expand`), held against K and V of all layers where it converges.
+Theory is the 1/n series to order 3 (`eft.expand`), compared with K and V of all layers where it converges.
 
 What came out (2026-11-24, two busy cores, 62 s; 1000 Flax networks of width 512 each):
 
