@@ -144,7 +144,8 @@ def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
         raise ArgumentError(
             f"the shapes of {', '.join(arrays)} must broadcast together; got {shapes}"
         ) from None
-    dtype = jnp.result_type(*arrays.values())
+    with jax.numpy_dtype_promotion("standard"):
+        dtype = jnp.result_type(*arrays.values())
     return [jnp.broadcast_to(a, shape).astype(dtype) for a in arrays.values()]
 
 

@@ -247,7 +247,7 @@ def _counted(squares, g, slope, run):
     """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs of e_k until ≤ ENOUGH."""
     k = jnp.arange(squares.shape[-1])
     left_out, last = jnp.zeros_like(g), jnp.zeros(g.shape, int)
-    for terms, size in ((squares, g), (k.astype(g.dtype) * squares, slope)):
+    for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
         beyond = size[:, None] - jnp.cumsum(terms, -1)
         share = jnp.abs(beyond) / jnp.where(size > 0, size, 1.0)[:, None]
         share = jnp.where(share <= 256 * jnp.finfo(g.dtype).eps, 0.0, share)

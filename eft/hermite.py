@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations import Activation
-from eft.limits import sides
+from eft.limits import aligned, sides
 from eft.plane import SPECK
 from eft.programs import compiled
 
@@ -48,8 +48,8 @@ def _nodes(kinks: jax.Array, halvings: int) -> tuple[jax.Array, jax.Array]:
     edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -REACH, REACH)]))
     x, w = (jnp.asarray(a, kinks.dtype) for a in np.polynomial.legendre.leggauss(ORDER))
     middle, half = (edges[1:] + edges[:-1])[:, None] / 2, (edges[1:] - edges[:-1])[:, None] / 2
-    u = (middle + half * x).ravel()
-    return u, (half * w).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
+    u = (middle + half * x[None]).ravel()
+    return u, (half * w[None]).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
 
 
 def hermite(u: jax.Array, count: int) -> jax.Array:
@@ -99,6 +99,8 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
         return jnp.matmul(f, h, precision=lax.Precision.HIGHEST)
 
     def moments(root, u, h):
+        u = aligned(u, root)
+
         def large(root):
             a = product(act(root * u), h)
             return a[..., 0], a[..., 1:] / root

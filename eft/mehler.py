@@ -149,7 +149,7 @@ def _of_derivative(shape: Shape, i: int, K: jax.Array, expansion: Expansion) -> 
     k = np.arange(max(count + 1 - i, 0))
     factor = np.sqrt(np.prod([k + n for n in range(1, i + 1)], axis=0, dtype=float))
     power = jnp.where(root > 0, root, 1.0) ** (i - 1)
-    c = e[:, i - 1 :] * jnp.asarray(factor, e.dtype) / power
+    c = e[:, i - 1 :] * jnp.asarray(factor, e.dtype)[None] / power
     c = jnp.pad(c, ((0, 0), (0, count + 1 - c.shape[1])))
     if i == 1:
         return c

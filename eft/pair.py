@@ -15,6 +15,7 @@ from eft.arguments import ArgumentError
 from eft.bivariate import pair_moments
 from eft.flow import kernel_flow
 from eft.gaussian import Function, tolerance
+from eft.limits import aligned
 from eft.plane import correlated
 from eft.programs import compiled
 from eft.tangents import attached, known
@@ -139,8 +140,10 @@ def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
         """g(K_aa) − g(K_bb), of sizes that are near by Gauss–Legendre: (K_aa − K_bb) times the mean of g′."""
         share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
         K_aa, K_bb, K1 = known((K_aa, K_bb, K1))
-        K = K_bb[..., None] + 2 * K1[..., None] * share
-        slope = jnp.sum(moments(act.closed_form, table, K).dg * jnp.asarray(_WEIGHTS / 2, K.dtype), -1)
+        start = K_bb[..., None]
+        K = start + 2 * K1[..., None] * aligned(share, start)
+        w = aligned(jnp.asarray(_WEIGHTS / 2, K.dtype), K)
+        slope = jnp.sum(moments(act.closed_form, table, K).dg * w, -1)
         near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
         return jnp.where(near, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
 

@@ -136,7 +136,7 @@ def posterior(
         )
     if not isinstance(K_test, Tracer) and (K_test < 0).any():
         raise ArgumentError(f"K_test must be ≥ 0; got {float(K_test.min())}")
-    targets, s2 = _targets(Y, n), checked_number("noise", noise)
+    targets, s2 = _targets(Y, n), checked_number("noise", noise).astype(train.K.dtype)
     Y2 = targets.reshape(n, -1).astype(train.K.dtype)
     kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)
     if lead:

@@ -136,7 +136,7 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     layer = np.arange(1, start.K.shape[-1] + 1)
     shades = colormaps["viridis"](np.linspace(0.85, 0.0, len(run.steps)))
     for axis, theory, estimate, label in (
-        (axes[0], start.K + start.G1 / run.widths[:-1], run.K, r"kernel $\hat K$"),
+        (axes[0], np.asarray(start.K) + np.asarray(start.G1) / run.widths[:-1], run.K, r"kernel $\hat K$"),
         (axes[1], start.chi_perp, run.chi_perp, r"$\hat\chi_\perp$"),
         (axes[2], start.V, run.V, "four-point vertex $V$"),
     ):

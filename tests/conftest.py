@@ -1,4 +1,4 @@
-"""Every test runs in float64 unless it asks for float32, and no figure opens a window."""
+"""Every test runs in float64 unless it asks for float32, JAX promotes nothing, no figure opens a window."""
 
 import gc
 from pathlib import Path
@@ -9,6 +9,29 @@ import pytest
 
 jax.config.update("jax_enable_x64", True)
 matplotlib.use("Agg")
+
+
+def promote(dtypes: str, ranks: str) -> None:
+    jax.config.update("jax_numpy_dtype_promotion", dtypes)
+    jax.config.update("jax_numpy_rank_promotion", ranks)
+
+
+promote("strict", "raise")
+
+
+@pytest.fixture(autouse=True)
+def promotion(request):
+    """For tests marked `promotes` JAX promotes types and ranks, as it does for its users by default.
+
+    In all threads, so that no context manager will do.
+    """
+    if request.node.get_closest_marker("promotes"):
+        promote("standard", "allow")
+        yield
+        promote("strict", "raise")
+    else:
+        yield
+
 
 MAPPINGS = Path("/proc/self/maps")
 MANY = 20_000

@@ -92,6 +92,7 @@ CASES = [
 ]
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize(("call", "arguments", "error", "says"), CASES)
 def test_bad_argument(call, arguments, error, says):
     with pytest.raises(error) as caught:

@@ -49,6 +49,7 @@ HONEST = {
 }
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", COLLECTIVE)
 def test_what_looks_at_other_elements_is_refused(name):
     for call in (eft.Activation, lambda f: eft.gaussian_expectation(f, 1.0)):
@@ -56,6 +57,7 @@ def test_what_looks_at_other_elements_is_refused(name):
             call(COLLECTIVE[name])
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", COLLECTIVE)
 def test_in_float32_too(name):
     with jax.enable_x64(False):
@@ -101,6 +103,7 @@ def test_what_is_written_pointwise_is_not_evaluated(name, monkeypatch):
     assert bool(compared) == (name == "noise that all share")
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", COLLECTIVE)
 def test_operations_do_not_pass_what_looks_at_other_elements(name):
     programs = [
@@ -130,6 +133,7 @@ def test_what_is_no_jax_function(fn, said):
             call()
 
 
+@pytest.mark.promotes
 def test_a_callable_without_weak_references():
     class Slotted:
         __slots__ = ()

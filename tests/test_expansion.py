@@ -85,6 +85,7 @@ def test_homogeneous_networks_are_products(name, parameters, plus, minus, degree
         close(e.M[-1, k], [float(c) for c in central])
 
 
+@pytest.mark.promotes
 def test_deep_linear_networks_of_unequal_widths():
     widths = (5, 9, 4, 30)
     e = eft.expand("linear", 1.0, 5, 4, widths=widths)
@@ -329,6 +330,7 @@ def test_the_action_is_minus_the_log_of_the_density(order):
 # --- marks, transformations, bad input ----------------------------------------------------------
 
 
+@pytest.mark.promotes
 def test_sums_say_where_they_end():
     V = eft.expand("relu", 2.0, 100, 3).V
     fine = np.asarray(eft.at_width(V, 4096).converges)

@@ -19,6 +19,7 @@ X = np.random.default_rng(0).uniform(-1, 1, (8, 2))
 NEXT = float(np.nextafter(np.float32(1.5), np.float32(2)))
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_captured_number_is_part_of_it(name):
     """One ulp of float32 tells two functions apart. The control: made again with the same number."""
@@ -92,6 +93,7 @@ def rate_at_a_step(a):
     return optax.sgd(lambda count: rates[count])
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize(
     ("name", "make"),
     [("act", slope), ("loss", loss), ("optimizer", rate_in_the_state), ("optimizer", rate_at_a_step)],
@@ -109,6 +111,7 @@ def test_another_run_s_checkpoint_is_refused_for_what_it_captures(name, make, tm
         train(1.6)
 
 
+@pytest.mark.promotes
 def test_so_with_burgers_equation(tmp_path):
     settings = {"hidden": 2, "width": 8, "interior": 20, "boundary": 10, "steps": 2, "grid": (5, 4)}
     pinn.train(slope(1.5), 1.0, 2, checkpoint=tmp_path, **settings)

@@ -135,6 +135,7 @@ def test_ordered_tanh_decays_through_the_window():
     assert flow.valid.all()
 
 
+@pytest.mark.promotes
 def test_broadcasting_and_layers():
     cw, cb = jnp.linspace(0.5, 2, 3)[:, None], jnp.linspace(0, 1, 4)
     flow = eft.kernel_flow("tanh", cw, 6, cb=cb)

@@ -94,6 +94,7 @@ def test_infinite_width_ntk_of_a_linear_network():
     np.testing.assert_allclose(found.Theta, 7 * 0.9**6 * overlap, rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.promotes
 def test_hermite_coefficients():
     """Of z³: √6 K^{3/2} and 3 K^{3/2}; the polynomials are orthonormal."""
     K = jnp.array([1e-3, 1.0, 50.0])

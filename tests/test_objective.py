@@ -20,6 +20,7 @@ def train(**changes):
     return nets.train(**settings | {"steps": 4, "snapshots": (0, 4), "progress": False} | changes)
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("make", [optax.lbfgs, optax.polyak_sgd])
 def test_optimizers_that_use_the_loss(make):
     """Optax by itself on the network of that key, in float64; gradient descent is far behind L-BFGS."""
@@ -56,6 +57,7 @@ def test_labels():
     assert np.isfinite(train(data=(X, LABELS), loss=CROSS_ENTROPY, n_out=3, batch_size=5).loss).all()
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize(
     "changes",
     [
@@ -73,6 +75,7 @@ def test_float64_numbers_in_a_float32_run(changes):
     np.testing.assert_allclose(run.loss, double.loss, rtol=1e-4)
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_float64_numbers_in_an_activation_that_is_measured(method):
     settings = {"depth": 3, "width": 8, "n_nets": 9, "method": method}
@@ -81,6 +84,7 @@ def test_float64_numbers_in_an_activation_that_is_measured(method):
     np.testing.assert_allclose(one.G, other.G, rtol=1e-6)
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

@@ -122,6 +122,7 @@ def total(name, X, cw, cb):
     return jnp.sum(WEIGHTS * (flow.K + 0.3 * flow.Theta))
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize(("name", "cb"), [("tanh", 0.0), ("gelu", 0.1), ("erf", 0.0)])
 def test_of_many_inputs(name, cb):
     run = jax.jit(total, static_argnums=0)

@@ -58,6 +58,7 @@ def test_gradient_descent_by_hand():
     assert abs(found_W[0][4] - W[0]).max() > 1e-5
 
 
+@pytest.mark.promotes
 def test_adam_on_one_network():
     """Optax by itself on the Flax network of that key; the loss is that over all data."""
     run = train(steps=20, optimizer=optax.adam(1e-2), seed=7, snapshots=(0, 20))

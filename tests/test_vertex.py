@@ -58,6 +58,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("inputs", INPUTS)
 @pytest.mark.parametrize(("name", "flow"), [("linear", linear_flow), ("sin", sine_flow)])
 def test_closed_forms(name, flow, inputs):
@@ -92,6 +93,7 @@ def test_one_input(name, cw, cb, size):
             np.testing.assert_allclose(found.G1[:, a, b], one.G1, rtol=1e-6, atol=1e-12 * one.V[-1])
 
 
+@pytest.mark.promotes
 def test_relu_scales_with_its_inputs():
     """Inputs c_i x: V_(12)(34) = c₁c₂c₃c₄ V(x), at machine precision, and G1 = 0."""
     c = np.array([1.0, 2.0, 0.5])
