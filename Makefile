@@ -1,18 +1,22 @@
-# `make compare` is the main job, `make test` and `make lint` are what continuous integration runs.
+# `make compare` is the main job. `make test`, `make test-all`, the tests that take long, and `make lint` are
+# what continuous integration runs.
 # Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
 PYTHON ?= python3
-# WORKERS: processes of `make test`.
+# WORKERS: processes of the tests.
 WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test lint speed paper paper-full clean
+.PHONY: compare test test-all lint speed paper paper-full clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare
 
 test: .venv/test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+
+test-all: .venv/test
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m long
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -52,6 +52,12 @@ def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = Fals
     It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
     itself is compiled; by JAX where σ is traced. `every`: by six rules in any case.
     """
+    make = functools.partial(_built, act, sample, kind, dtype, every)
+    # what closes over traced values would be computed operation by operation
+    return jax.jit(make)() if sample.traced else make()
+
+
+def _built(act: Sampled, sample: Sample, kind: Kind, dtype, every: bool) -> Any:
     with np.errstate(all="ignore"):
         # more rules do not help against kinks that are not known
         few = every or sample.traced or act.reach < np.inf

@@ -92,7 +92,7 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
     """
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     numbers = list(program.consts) if isinstance(program, ClosedJaxpr) else []
-    if any(var.aval.shape for var in jaxpr.constvars):
+    if any(getattr(var.aval, "shape", ()) for var in jaxpr.constvars):
         return None
     names: list[str] = []
     for equation in jaxpr.eqns:

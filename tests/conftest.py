@@ -19,6 +19,13 @@ def promote(dtypes: str, ranks: str) -> None:
 promote("strict", "raise")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(autouse=True)
 def promotion(request):
     """For tests marked `promotes` JAX promotes types and ranks, as it does for its users by default.
@@ -34,8 +41,8 @@ def promotion(request):
 
 
 MAPPINGS = Path("/proc/self/maps")
-MANY = 20_000
-"""Pieces of memory that a process may map before compiled programs are let go; Linux allows 65,530."""
+MANY = 6_000
+"""Pieces of memory that a process may map before compiled programs are let go: some GB. Linux allows 65,530."""
 
 
 @pytest.fixture(scope="module", autouse=True)

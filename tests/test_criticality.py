@@ -258,6 +258,7 @@ def test_mrepu_blows_up_where_a1_says():
 # --- functions of the user's --------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_thirty_functions_with_and_without_declared_kinks():
     """The same answer, or an explicit "not sure"; and seldom the latter."""
     unsure = []

@@ -16,6 +16,8 @@ import nets
 from eft import activations, analysis, criticality, landscape, ntk_gram, programs
 from nets import blocks
 
+pytestmark = pytest.mark.long
+
 X = np.array([[0.5, -1.0], [1.0, 0.3]])
 KEPT = 2
 """Of each kind in these tests, so that a few calls fill every cache."""

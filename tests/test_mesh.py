@@ -11,11 +11,14 @@ def reference():
     return finished(launch(JOB, 700))[1]
 
 
-@pytest.mark.parametrize(("devices", "n_nets"), [(1, 300), (2, 1500), (8, 333)])
+@pytest.mark.parametrize(
+    ("devices", "n_nets"), [(1, 300), (2, 1500), pytest.param(8, 333, marks=pytest.mark.long)]
+)
 def test_devices_and_numbers_of_networks(reference, devices, n_nets):
     assert finished(launch(JOB, n_nets, devices=devices)) == (devices, reference)
 
 
+@pytest.mark.long
 def test_two_processes(reference):
     assert in_two_processes(JOB, 700) == [(8, reference)] * 2
 

@@ -59,6 +59,7 @@ def test_inputs_that_repeat_have_equal_numbers():
     assert alone.valid.all() and np.ptp(alone.A[-1]) == 0
 
 
+@pytest.mark.long
 def test_quick_integrals_are_what_fine_ones_give(monkeypatch):
     quick = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
     monkeypatch.setattr(ntk_gram, "QUICK", {8: 0.0})

@@ -98,6 +98,7 @@ def extrapolated(estimates, layer) -> tuple[float, float]:
     return weights @ values, np.sqrt(weights**2 @ errors**2)
 
 
+@pytest.mark.long
 def test_theory_is_what_ensembles_extrapolate_to(case):
     """Within 4 errors at layers 2 to 4; the control: B and F that are not handed on."""
     act, cw, flow, ensembles = case
@@ -112,6 +113,7 @@ def test_theory_is_what_ensembles_extrapolate_to(case):
         assert abs(found - alone[2]) > 5 * error, name
 
 
+@pytest.mark.long
 def test_the_correction_of_the_mean(case):
     """Theta1 within 4 errors at layers 3 and 4; of ReLU nothing is left to average: its mean is Θ.
 

@@ -13,6 +13,8 @@ import pytest
 
 from nets.cli import processes
 
+pytestmark = pytest.mark.long
+
 LONG = ["train", "--depth", "2", "--width", "4", "--nets", "2", "--samples", "4", "--steps", "100000000"]
 PATIENCE = 90
 

@@ -29,6 +29,7 @@ def measured(request):
     return eft.expand(act, cw, DEPTH, 3, cb=cb, K1=1.0), found
 
 
+@pytest.mark.long
 def test_what_converges_is_right(measured):
     """Within 4 standard errors and the last term, at orders 2 and 3 and every layer; E[Ĝ] at order 1 too."""
     e, found = measured
@@ -46,6 +47,7 @@ def test_what_converges_is_right(measured):
     assert believed > 25  # of 150; for tanh 135
 
 
+@pytest.mark.long
 def test_what_is_right_converges(measured):
     """At n = 64 and order 3 mean and variance of the first layers, where networks agree."""
     e, found = measured
@@ -108,6 +110,7 @@ def test_scale_does_not_matter():
         np.testing.assert_array_equal(eft.at_width(e, 512).converges, eft.at_width(like, 512).converges)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("x64", [True, False])
 def test_under_strict_promotion(x64):
     """Ranks and dtypes that JAX need not guess; the same numbers."""

@@ -7,6 +7,8 @@ import pytest
 import eft
 import nets
 
+pytestmark = pytest.mark.long
+
 N_NETS, WIDTHS, DEPTH = 100_000, (128, 256, 512, 1024), 5
 CASES = {
     "tanh": {"cw": 1.0, "x2": 1.0},

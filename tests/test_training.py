@@ -178,6 +178,7 @@ def reference():
     return finished(launch(JOB, "-", 70))[1]
 
 
+@pytest.mark.long
 def test_same_bits_on_any_number_of_devices(reference):
     """1, 2, 8 devices, and another number of networks. The control: a plain vmap of another size differs."""
     assert finished(launch(JOB, "-", 70, devices=2))[1] == reference
@@ -201,10 +202,12 @@ def test_same_bits_on_any_number_of_devices(reference):
     assert any((a[0] != b[0]).any() for other in others for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.long
 def test_same_bits_in_two_processes(reference):
     assert in_two_processes(JOB, "-", 70) == [(8, reference)] * 2
 
 
+@pytest.mark.long
 def test_killed_and_resumed(reference, tmp_path):
     """Killed twice wherever it happened to be, a checkpoint spoilt in between; on 1, 2, 1 and 3 devices."""
     for waits, devices in ((1, 1), (5, 2)):

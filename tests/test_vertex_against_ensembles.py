@@ -8,6 +8,8 @@ import eft
 import nets
 from nets import estimators
 
+pytestmark = pytest.mark.long
+
 WIDTHS = (32, 64, 128)
 N_NETS = 100_000
 N_NETS_OF_MEANS = 300_000
