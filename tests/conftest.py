@@ -42,7 +42,7 @@ def promotion(request):
 
 MAPPINGS = Path("/proc/self/maps")
 MANY = 6_000
-"""Pieces of memory that a process may map before compiled programs are let go: some GB. Linux allows 65,530."""
+"""Pieces of memory that a process may map before compiled programs are let go. Linux allows 65,530."""
 
 
 @pytest.fixture(scope="module", autouse=True)
