@@ -93,7 +93,7 @@ def half_line(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights on z > 0: ∫dz p_K f = Σ v (f(z) + f(−z)) p_K(z) for f with these kinks.
 
-    `finer`: factor by which nodes approach kinks c ≠ 0 more closely than a kink requires, to resolve
+    `finer`: how close to kinks c ≠ 0 the nodes go, relative to what a kink requires; less than 1 to resolve
     structure on that scale.
     """
     low, high = np.sqrt(WINDOW)
