@@ -1,9 +1,9 @@
-"""How far the expectations from a table are right, at every scale K: measured when the table is made.
+"""The error of the expectations from a table, at every scale K, measured when the table is made.
 
-Six rules, whose nodes lie a sixth of a step apart, are compared on a grid of K. One of them, or the mean of
-two or three, is used where that agrees with the mean of all; else all six are, or 24. The error of a rule
-with nodes h/m apart falls as e^{−cm/h} where σ is analytic, and as 1/m² or slower at a kink that nobody
-declared: twice as many nodes divide it by the same number, or a larger one, each time.
+Six rules, whose nodes are offset by a sixth of a step, are compared on a grid of K. One of them, or the mean
+of two or three, is used if it agrees with the mean of all; else the mean of all six, or of 24. With node
+spacing h/m, the error of a rule decreases as e^{−cm/h} if σ is analytic, and as 1/m² or slower at an
+undeclared kink: each doubling of m reduces it by the same factor as the previous doubling, or a larger one.
 """
 
 import functools
@@ -21,18 +21,18 @@ DECADES = 16
 """The grid of log₁₀K runs from −DECADES to DECADES."""
 
 DENSITY = 8
-"""Values of K in a decade: from one to the next the weight of a kink grows at most a few hundred times."""
+"""Values of K per decade: from one to the next, the weight of a kink grows at most a few hundredfold."""
 
 GRID = 10.0 ** (np.arange(-DECADES * DENSITY, DECADES * DENSITY + 1) / DENSITY)
 
 SAFETY = 5.0
-"""The estimated error in units of the largest deviation that was seen."""
+"""The ratio of the estimated error to the largest observed deviation."""
 
 SETTLED = 5e-13
-"""The error at which fewer rules are enough."""
+"""The error up to which a smaller number of rules suffices."""
 
 NOTHING = 1e-13
-"""An error below this is rounding."""
+"""Errors up to this are round-off and count as 0."""
 
 SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW, ROUNDING = range(1, 7)
 """Causes of an error."""
@@ -51,20 +51,20 @@ CAUSES = {
 
 
 class Accuracy(NamedTuple):
-    """On the grid of K."""
+    """The error of a table's expectations on the grid of K."""
 
-    error: Array  # (grid,) relative error of the worst moment, in their units; 0 where none was seen
-    cause: Array  # (grid,) what it comes from, or 0
-    measured: Array  # () 1, or 0 of a rule that is known to be accurate
+    error: Array  # (grid,) largest error among the moments, relative to their units; 0 where none was seen
+    cause: Array  # (grid,) the cause of that error, or 0
+    measured: Array  # () 1, or 0 for a rule that is known to be accurate
 
     @classmethod
     def exact(cls) -> "Accuracy":
-        """Of a rule that is known to be accurate."""
+        """The accuracy of a rule that is known to be accurate."""
         return cls(np.zeros(len(GRID)), np.zeros(len(GRID)), np.zeros(()))
 
 
 def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
-    """The relative error at any K: the larger one of the two neighbours on the grid, at least rounding."""
+    """The relative error at any K: the larger one at the two nearest grid points, and at least round-off."""
     position = (jnp.log10(jnp.where(K > 0, K, 1e-30)) + DECADES) * DENSITY
     position = jnp.clip(jnp.nan_to_num(position, nan=0.0), 0, len(GRID) - 1)
     low, high = (jax.lax.stop_gradient(f(position)).astype(int) for f in (jnp.floor, jnp.ceil))
@@ -73,7 +73,7 @@ def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
 
 
 def cause_at(K: float, *accuracies: Accuracy) -> str:
-    """In words, what the largest error at K comes from."""
+    """The cause of the largest error at K, in words."""
     position = np.clip((np.log10(max(K, 1e-30)) + DECADES) * DENSITY, 0, len(GRID) - 1)
     around = np.array([np.floor(position), np.ceil(position)], int)
     errors = np.concatenate([np.asarray(accuracy.error)[around] for accuracy in accuracies])
@@ -85,11 +85,12 @@ def cause_at(K: float, *accuracies: Accuracy) -> str:
 def measured(
     made: Any, sums: Callable, units: Callable, doubts: Callable, *, last: bool, every: bool = False
 ) -> Any | None:
-    """The table with as many of its rules as are needed, and its accuracy; None if they are not enough.
+    """The table with as many of its rules as are needed, and its accuracy; None if all are not enough.
 
     `sums`: (table, K) → expectations (…, grid); `units`: (expectations, K) → what their errors are relative
-    to; `doubts`: table → [(cause, relative error (grid,))], what the rules cannot see. `last`: take all the
-    rules if they are not enough, and say how far they are off. `every`: take them all in any case.
+    to; `doubts`: table → [(cause, relative error (grid,))], errors that a comparison of rules does not show.
+    `last`: if all rules are not enough, use them nevertheless and report the error. `every`: use all rules
+    in any case.
     """
     xp = numpy_of(made.columns)
     K = GRID.astype(made.z.dtype)
@@ -99,7 +100,7 @@ def measured(
     known = xp.isfinite(each).all(0) & (size > 0)
 
     def deviation(apart):
-        """That of the rules with every `apart`-th set of nodes from the mean of all."""
+        """The largest deviation of the mean of every `apart`-th rule from the mean of all, times SAFETY."""
         some = xp.stack([each[first::apart].mean(0) for first in range(apart)])
         relative = xp.where(known[None], xp.abs(some - mean[None]) / xp.where(size > 0, size, 1.0)[None], 0.0)
         return SAFETY * xp.max(relative, axis=(0, 1))
@@ -111,7 +112,7 @@ def measured(
     found = [(SPREAD, spread), (OVERFLOW, xp.where(_lost(mean, made.infinite), np.inf, 0.0)), *doubts(made)]
     errors = xp.stack([xp.where(error > NOTHING, error, 0.0) for _, error in found])
     causes = np.array([cause for cause, _ in found], made.z.dtype)
-    # kinks that are known to be left out explain all the rest
+    # where known kinks are left out, these explain every other error
     beyond = (causes == BEYOND)[:, None]
     left_out = xp.any(beyond & (errors > 0), axis=0)[None]
     explained = xp.where(left_out & ~beyond, 0.0, errors)
@@ -122,15 +123,15 @@ def measured(
 
 
 DOUBLED = {6: (1, 2), 24: (3, 6)}
-"""Of so many rules: two numbers of them, one twice the other, whose errors say how fast it falls."""
+"""Number of rules → two smaller numbers, a factor 2 apart, whose errors show how fast the error falls."""
 
 
 def error_of_all(errors: dict[int, Any], rules: int) -> Any:
-    """The error of the mean of all the rules, from the errors of the means of every m-th part of them."""
+    """The error of the mean of all rules, from `errors`: m → the error of the mean of m of them."""
     half, (few, more) = errors[rules // 2], DOUBLED[rules]
     xp = numpy_of(half)
     ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
-    # at a kink the errors of few may cancel by chance; a power of the step then shows in the next ones
+    # at a kink the error of a few rules may vanish by chance; that of others then shows a power of the step
     likely = xp.maximum(half, errors[more] / 4)
     slow = likely > 1e-2 * errors[few]
     half = xp.where(slow, xp.maximum(likely, errors[few] / 16), half)
@@ -140,7 +141,7 @@ def error_of_all(errors: dict[int, Any], rules: int) -> Any:
 
 
 def error_of_six(values: jax.Array) -> jax.Array:
-    """The error of the mean of six rules, on the leading axis."""
+    """The error of the mean of six rules, which are on the leading axis."""
     mean = values.mean(0)
 
     def deviation(apart):
@@ -150,12 +151,12 @@ def error_of_six(values: jax.Array) -> jax.Array:
 
 
 def max_of(arrays) -> Any:
-    """The largest of several arrays, element by element."""
+    """The elementwise maximum of several arrays."""
     return functools.reduce(jnp.maximum, arrays)
 
 
 def _enough(deviation: Callable, rules: int, last: bool, every: bool) -> tuple[tuple[int, ...] | None, Any]:
-    """The rules to use, or None, and the error of their mean; of the fewest that are enough."""
+    """The rules to use, as few as suffice (None if all do not), and the error of their mean."""
     seen = {m: deviation(rules // m) for m in range(1, rules) if rules % m == 0}
     seen[rules] = error_of_all(seen, rules)
     if every or numpy_of(seen[rules]) is jnp:
@@ -168,10 +169,10 @@ def _enough(deviation: Callable, rules: int, last: bool, every: bool) -> tuple[t
 
 
 WANTED = (1e-4, 1e12)
-"""The K at which rules are to agree to be enough; below it they differ by how σ itself rounds near 0."""
+"""The range of K over which rules must agree; below it they differ by the round-off of σ itself near 0."""
 
 WANTED_AT_LEAST = (1e-4, 1e3)
-"""Likewise if nothing else will do, as for a function that oscillates."""
+"""The range that must do if they do not agree over that one, as for a function that oscillates."""
 
 
 def _lost(mean, infinite) -> Any:
@@ -181,6 +182,6 @@ def _lost(mean, infinite) -> Any:
 
 
 def _some(made: Any, rows: tuple[int, ...]) -> Any:
-    """The table of some of the rules."""
+    """The table restricted to some of its rules."""
     kept = {name: getattr(made, name)[np.array(rows)] for name in made.PER_RULE}
     return made._replace(**kept)

@@ -1,4 +1,4 @@
-"""Activation functions: the catalogue, and any function of the user's."""
+"""Activation functions: the catalogue, and user-defined functions."""
 
 import dataclasses
 import difflib
@@ -35,31 +35,30 @@ from eft.table import Table, table, table_moments, table_of_every_rule
 Derivatives = tuple[jax.Array, ...]
 
 KEPT = 16
-"""Tables that an activation keeps: of each kind, for each precision and each state of its parameters."""
+"""Tables that an activation caches: one for each kind, precision and state of its parameters."""
 
 NAMED, WRAPPED = 128, 64
-"""Activations that are kept, with their tables: of the catalogue, and those made of functions."""
+"""Activations that are cached, with their tables: from the catalogue, and made from functions."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Activation:
-    """An activation σ and what is known of it.
+    """An activation σ and what is known about it.
 
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
-    named); also the centre of structure far from 0. Every flow, `classify` and its like find kinks that are
-    not named. `name`: for tables. The rest has a
-    default that always holds. `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz.
-    `resolved`: one quadrature rule is known to be accurate and `kinks` are all; no others are looked for.
-    `reach`: |z| up to which `kinks` are all.
-    `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); else by nested differentiation. `closed_form`: K → Moments.
-    `slope_form`: K → SlopeMoments. `pair_form`: of two variables, see `pair_forms`. `found`: those of the
-    kinks that were found and not named.
+    declared), and the centre of any structure far from 0. Flows, `classify` and similar functions find
+    undeclared kinks. `name`: for tables. The other fields have defaults that are valid for every activation.
+    `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz. `resolved`: a single quadrature
+    rule is known to be accurate and `kinks` is complete; no others are searched for. `reach`: |z| up to which
+    `kinks` is complete. `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); default: nested differentiation. `closed_form`:
+    K → Moments. `slope_form`: K → SlopeMoments. `pair_form`: for two variables, see `pair_forms`. `found`:
+    those of the kinks that were found rather than declared.
 
-    Its moments are kept for as long as `fn` computes the same: a module whose parameters change is another
-    function from then on.
+    The moments are cached as long as `fn` computes the same function: a module whose parameters change is a
+    different function from then on.
 
-    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if `fn` is not a real function of
-    each element of an array by itself, or is not finite on [−8, 8].
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if `fn` is not a real elementwise
+    function of an array, or is not finite on [−8, 8].
     """
 
     fn: Function
@@ -95,7 +94,7 @@ class Activation:
         return self.fn(z)
 
     def derivatives(self, z: jax.Array) -> Derivatives:
-        """σ, σ′, σ″, σ‴, σ⁗ at z; at a kink one side's."""
+        """σ, σ′, σ″, σ‴, σ⁗ at z; at a kink, those of one side."""
         return self.taylor(z) if self.taylor else nested_derivatives(self.fn, z)
 
     @property
@@ -104,19 +103,19 @@ class Activation:
         return tuple(float(jump_at(self.fn, c, jnp.result_type(float))) for c in self.kinks)
 
     def table(self, dtype) -> Table | None:
-        """What `moments` needs besides K, made once a dtype; None where there is a closed form."""
+        """What `moments` needs besides K, made once per dtype; None if there is a closed form."""
         return None if self.closed_form else self.nodes(dtype)
 
     def nodes(self, dtype) -> Table:
-        """σ at the nodes of the quadrature, made once a dtype, also where there is a closed form."""
+        """σ at the nodes of the quadrature, made once per dtype, even if there is a closed form."""
         return self._kept(table, dtype)
 
     def all_nodes(self, dtype) -> Table:
-        """Likewise by all rules, where not one is known to be enough."""
+        """The same with all quadrature rules, unless a single one is known to suffice."""
         return self._kept(table if self.resolved else table_of_every_rule, dtype)
 
     def sampler(self) -> Sampler:
-        """σ, σ′, … at any z; what the search for kinks compiled is used once more and then let go."""
+        """σ, σ′, … at any z; what the search for kinks compiled is reused once and then released."""
         compiled, derivatives = self._compiled, self.derivatives
         object.__setattr__(self, "_compiled", None)
         if compiled is not None and not self.taylor:
@@ -128,12 +127,12 @@ class Activation:
         return None if self.slope_form else self._kept(slope_table, dtype)
 
     def accuracies(self, dtype) -> tuple[Accuracy, ...]:
-        """How far the moments and the slopes are known."""
+        """The accuracy of the moments and of the slope moments."""
         made = self.slope_table(dtype)
         return self.nodes(dtype).accuracy, *((made.slope.accuracy, made.cross.accuracy) if made else ())
 
     def _kept(self, make: Callable, dtype) -> Any:
-        """What `make` gives, kept for as long as σ is what it was."""
+        """The result of `make`, cached as long as σ computes the same function."""
         state = None if self.resolved else self._state or fingerprint(self.fn)
         key = make.__name__, jnp.dtype(dtype).name, state
         if key in self._tables:
@@ -151,7 +150,7 @@ class Activation:
         return moments(self.closed_form, self.table(K.dtype), K)
 
     def slopes(self, K: jax.Array) -> SlopeMoments:
-        """Those of σ′², by itself and with σ², at K ≥ 0; σ must be continuous."""
+        """The expectations of σ′², alone and together with σ², at K ≥ 0; σ must be continuous."""
         K = arguments.real_array("K", K)
         return slopes(self.slope_form, self.slope_table(K.dtype), K)
 
@@ -215,7 +214,7 @@ def _homogeneous(
 
 
 def _moderate(name: str, value: object) -> float:
-    """The number, whose fourth power must be one too."""
+    """The value as a number whose fourth power must be finite too."""
     number = arguments.real_number(name, value)
     if abs(number) > 1e60:
         raise ArgumentError(f"{name} must be between -1e60 and 1e60; got {arguments.shown(value)}")
@@ -394,14 +393,14 @@ def activation(name: str, **parameters) -> Activation:
     Parameters: `sin(frequency=1)`, `leaky_relu(slope=0.01)`, `prelu(slope=0.25)`, `repu(p=2)`,
     `mrepu(p=2)` = z·max(0, z+1)ᵖ, `celu(alpha=1)`, `soft_shrink(lam=0.5)`, `hard_shrink(lam=0.5)`,
     `squareplus(b=4)`, `snake(a=1)` = z + sin²(az)/a. `gelu` is the exact one, zΦ(z), and `gelu_tanh` its
-    approximation, which is what `jax.nn.gelu` computes unless it is told `approximate=False` (they are up to
-    5e-4 apart); the function `jax.nn.gelu` itself, given as an activation, is `gelu_tanh`. `perceptron` is
-    the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)². Other names that are in use, such as
-    `silu`, `identity` and `hardtanh`, are understood too.
+    approximation, which is what `jax.nn.gelu` computes unless called with `approximate=False` (they differ by
+    up to 5e-4); the function `jax.nn.gelu` itself, given as an activation, is `gelu_tanh`. `perceptron` is
+    the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)². Other common names, such as `silu`,
+    `identity` and `hardtanh`, are accepted too.
 
     Raises ArgumentTypeError if the name is not text or a parameter is unknown, ArgumentError if a parameter's
-    value is not allowed or the name is not known; near names are listed. Names of what mixes the entries of a
-    layer, such as `softmax` and `glu`, are refused as that.
+    value is not allowed or the name is unknown; similar names are listed. Names of functions that mix the
+    entries of a layer, such as `softmax` and `glu`, are refused for that reason.
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")
@@ -438,7 +437,7 @@ def activation(name: str, **parameters) -> Activation:
 
 @functools.lru_cache(maxsize=WRAPPED)
 def _wrapped(fn: Function) -> Activation:
-    # by its own name it would pass for the exact one
+    # under its own name it would be taken for the exact one
     return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)
 
 
@@ -462,7 +461,7 @@ def as_activation(act: "str | Activation | Function") -> Activation:
 
 
 def as_activations(acts: "Sequence[str | Activation | Function]") -> tuple[Activation, ...]:
-    """Several, from any sequence of what `as_activation` takes."""
+    """Several activations, from a sequence of anything that `as_activation` accepts."""
     if isinstance(acts, str | Activation) or not isinstance(acts, Sequence) or not len(acts):
         raise ArgumentTypeError(
             f"acts must be a non-empty sequence of activations; got {arguments.shown(acts)}"

@@ -1,4 +1,4 @@
-"""An activation as the theory needs it: with the kinks that nobody declared, kept by what it computes."""
+"""Activations with their undeclared kinks found, cached by the function that they compute."""
 
 import copy
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from eft.fingerprint import fingerprint
 from eft.kinks import Kinks, apart, find_kinks
 
 KEPT = 64
-"""Activations that are remembered."""
+"""Activations that are cached."""
 
 _known: OrderedDict[tuple, Activation] = OrderedDict()
 
@@ -19,9 +19,9 @@ _known: OrderedDict[tuple, Activation] = OrderedDict()
 def analysed(act: "str | Activation | Function") -> Activation:
     """A name, an Activation or a function, as an Activation that knows all its kinks.
 
-    Kinks that were not declared are looked for, once for each function; not where it closes over values that
-    are being traced, or is known to be resolved. The same object is given for the same function, and another
-    one once a function, such as a module with parameters, was changed.
+    Undeclared kinks are searched for once per function, unless it closes over traced values or is known to be
+    resolved. The same function yields the same object; once a function, such as a module with parameters, has
+    changed, it yields another.
     """
     act = as_activation(act)
     if act.resolved:
@@ -40,12 +40,12 @@ def analysed(act: "str | Activation | Function") -> Activation:
 
 def _with_found_kinks(act: Activation, state: tuple) -> Activation:
     sampler = Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks)
-    # a function that rounds z to float32 is a staircase; its spread shows what it hides
+    # a function that rounds z to float32 is a staircase; the spread of the rules shows what this hides
     coarse = sampler.resolution != np.float64
     found = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
     new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
     kinks = apart((*act.kinks, *new))
-    # another object in any case: what is compiled for it is for this state of the function
+    # always a new object: what is compiled for it is specific to this state of the function
     seen = copy.copy(act)
     fields = {
         "kinks": kinks,

@@ -1,7 +1,7 @@
 """Checks of arguments at the public boundary.
 
-Every error names the argument, the value it got and what is allowed. A value that is being
-traced by JAX cannot be looked at; such a value passes, and the result's own marks take over.
+Every error names the argument, the value it got and what is allowed. A value that is
+traced by JAX cannot be inspected; it passes the check, and the result itself marks what is invalid.
 """
 
 import math
@@ -16,26 +16,26 @@ from jax.core import Tracer
 
 
 class ArgumentError(ValueError):
-    """An argument has a value that is not allowed: the caller's mistake, found before any work."""
+    """An argument has a value that is not allowed: the caller's mistake, found before any computation."""
 
 
 class ArgumentTypeError(TypeError):
-    """An argument is of a kind that is not allowed: likewise the caller's mistake."""
+    """An argument has a type that is not allowed: likewise the caller's mistake."""
 
 
 MAX_DEPTH = 1_000_000
-"""The deepest flow that is computed: minutes at most. Deeper ones are continued from `K1=K[-1]`."""
+"""The deepest flow that is computed, in minutes at most. Deeper ones can be continued from `K1=K[-1]`."""
 
 
 MAX_WIDTH = 10**15
-"""The widest layer: n and n + 1 are different numbers, also as floats."""
+"""The widest layer: up to it, n and n + 1 are different even as floats."""
 
 KINKS = (1e-30, 1e30)
-"""Where a kink may be, 0 apart: its square is a normal number in float64."""
+"""The allowed |c| of a kink c ≠ 0: its square is a normal number in float64."""
 
 
 def shown(value: object) -> str:
-    """`repr` of the value, cut where it gets long; its type where `repr` fails."""
+    """`repr` of the value, shortened if it is long; its type if `repr` fails."""
     try:
         text = repr(value)
     except Exception:
@@ -44,7 +44,7 @@ def shown(value: object) -> str:
 
 
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:
-    """The value as an int ≥ 1 (and ≤ maximum). Floats are refused, also whole ones."""
+    """The value as an int ≥ 1 (and ≤ maximum). Floats are refused, even integer-valued ones."""
     allowed = "an integer ≥ 1" + ("" if maximum is None else f" and ≤ {maximum:,}")
     if isinstance(value, bool | np.bool_ | Tracer):
         raise ArgumentTypeError(f"{name} must be {allowed}, known before tracing; got {shown(value)}")
@@ -62,15 +62,15 @@ def positive_int(name: str, value: object, maximum: int | None = None) -> int:
 def real_array(name: str, value: object) -> jax.Array:
     """The value as a real array of float32 or float64.
 
-    Integers become floats; numbers of fewer than 32 bits become float32, in which they are exact, and so are
-    the results. Complex numbers, text, None, truth values, dates and records are refused.
+    Integers become floats; floats of fewer than 32 bits become float32, in which they are exact, and results
+    are float32 too. Complex numbers, text, None, booleans, dates and records are refused.
     """
     if isinstance(value, bool | str | bytes) or value is None:
         raise ArgumentTypeError(f"{name} must be a real number or an array of them; got {shown(value)}")
     try:
         if isinstance(value, int):
             value = float(value)
-        with jax.ensure_compile_time_eval():  # what is not traced can be looked at, also inside of jit
+        with jax.ensure_compile_time_eval():  # values that are not traced can be inspected, even inside jit
             array = jnp.asarray(value)
         whole, real = (jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
     except Exception as error:
@@ -136,7 +136,7 @@ def widths_of(widths: object, depth: int) -> tuple[int, ...]:
 
 
 def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
-    """The arrays at their common shape and dtype."""
+    """The arrays, broadcast to their common shape and dtype."""
     try:
         shape = jnp.broadcast_shapes(*(a.shape for a in arrays.values()))
     except ValueError:

@@ -1,7 +1,8 @@
 """Expectations of one activation at two Gaussian variables: ⟨σ(z₁)σ(z₂)⟩, ⟨σ′(z₁)σ′(z₂)⟩, ⟨(σ(z₁)−σ(z₂))²⟩.
 
-What matters to a pair of inputs that are close is 1 − ρ, which a float ρ does not know; so `gap` = 1 − ρ is
-the argument. Derivatives are those of the kernel K₁, K₂, K₁₂, finite also where ρ = ±1 or a variable is 0:
+For a pair of close inputs what matters is 1 − ρ, which cannot be recovered from ρ as a float; the argument is
+therefore `gap` = 1 − ρ. Derivatives are with respect to the kernel K₁, K₂, K₁₂, and are finite even if ρ = ±1
+or a variable is 0:
 
     ∂⟨σ₁σ₂⟩/∂K₁₂ = ⟨σ′₁σ′₂⟩,     ∂⟨σ₁σ₂⟩/∂K₁ = ½⟨σ″₁σ₂⟩
 """
@@ -27,14 +28,14 @@ from eft.response import at_both, at_kinks
 from eft.tangents import attached, known, undifferentiated
 
 SHORT = 1e-3
-"""|z₁−z₂| below which σ(z₁) − σ(z₂) is taken from derivatives."""
+"""|z₁−z₂| below which σ(z₁) − σ(z₂) is computed from derivatives."""
 
 
 class PairMoments(NamedTuple):
     """Expectations in (z₁, z₂) ~ N(0, [[K₁, K₁₂], [K₁₂, K₂]]), each of the arguments' shape."""
 
     product: jax.Array  # ⟨σ(z₁)σ(z₂)⟩
-    slopes: jax.Array  # ⟨σ′(z₁)σ′(z₂)⟩; where σ jumps, without the part that its jump makes
+    slopes: jax.Array  # ⟨σ′(z₁)σ′(z₂)⟩; if σ jumps, without the contribution of the jump
     distance: jax.Array  # ⟨(σ(z₁)−σ(z₂))²⟩
     error: jax.Array  # |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), from the one-variable rule
 
@@ -44,16 +45,17 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
 
     `act`: a name, an Activation or a function. `K1`, `K2` ≥ 0 and `gap` in [0, 2] broadcast.
 
-    In float64, for K in [1e-6, 1e4]: ⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩ to 1e-12 of √(⟨σ₁²⟩⟨σ₂²⟩) and its like,
-    at every ρ, ±1 included; ⟨(σ₁−σ₂)²⟩ to a relative 1e-9 down to gap = 1e-12 and beyond. In float32
-    to about 1e-5. `error` compares two integrals with one-variable ones that are known.
-    Kinks that are not declared are looked for.
-    Closed forms for the piecewise linear activations, sine and erf; about 0.2 million function values a pair
-    otherwise. A variable of variance 0 counts as independent of any other, and as one with another that is 0,
-    whatever `gap`; σ′ at 0 is then that of either side, each with weight ½: ⟨σ′σ′⟩ of ReLU is ¼ and ½.
+    In float64, for K in [1e-6, 1e4]: ⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩ are accurate to 1e-12 of √(⟨σ₁²⟩⟨σ₂²⟩) and its
+    analogue for σ′, at every ρ including ±1; ⟨(σ₁−σ₂)²⟩ has a relative error of 1e-9 down to gap = 1e-12 and
+    below. In float32 they are accurate to about 1e-5. `error` compares two of the integrals with known
+    one-variable ones. Undeclared kinks are searched for. Piecewise linear activations, sine and erf have
+    closed forms; all others need about 0.2 million function values per pair.
 
-    Differentiable in K1, K2, gap and in what `act` closes over, once, and twice where σ has no kinks;
-    a derivative beyond is NaN.
+    Whatever `gap`, a variable of variance 0 counts as independent of any other, and as identical to another
+    of variance 0; σ′ at 0 then takes the values of both sides, each with weight ½: ⟨σ′σ′⟩ of ReLU is ¼ and ½.
+
+    Differentiable in K1, K2, gap and in the values that `act` closes over: once, or twice if σ has no kinks;
+    higher derivatives are NaN.
 
     Raises TypeError or ValueError for a bad argument.
     """
@@ -83,9 +85,9 @@ def pair_moments(
     gap: jax.Array,
     kernel: tuple | None = None,
 ) -> PairMoments:
-    """The same from √K₁, √K₂ and their difference, of which close inputs need more digits.
+    """The same from √K₁, √K₂ and their difference, which close inputs need more precisely.
 
-    `kernel` = (K₁, K₂, K₁₂), by which the result is differentiated; default: a constant.
+    `kernel` = (K₁, K₂, K₁₂), with respect to which the result is differentiated; default: a constant.
     """
     a, b, difference, gap = known(jnp.broadcast_arrays(a, b, difference, gap))
     gap = correlated(a, b, gap)
@@ -107,14 +109,14 @@ def pair_moments(
 
 
 def _by_quadrature(act: Activation, kernel, slopes_1, slopes_2, a, b, difference, gap):
-    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ⟨(σ₁−σ₂)²⟩ of one pair; `slopes_1` and `slopes_2` are g′ of either variable."""
+    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ⟨(σ₁−σ₂)²⟩ for one pair; `slopes_1` and `slopes_2` are g′ of the two variables."""
     p = plane(act, a, b, gap)
     sine = jnp.sqrt(gap * (2 - gap))
     apart = (difference + b * gap) * p.x - b * sine * p.y
     first, second = act.derivatives(p.z1), act.derivatives(p.z2)
     d = _difference(act, p.z1, p.z2, first[0] - second[0], apart)
     product, slopes, *by_size = _differentiable(act, p, first, second, kernel, a, b, gap)
-    # what stands in for a variable that is 0 is not to be seen
+    # the number that stands in for a variable that is 0 must not show in the result
     unseen = (a * b == 0) & (jnp.abs(product) < jnp.sqrt(jnp.finfo(a.dtype).tiny))
     product = product - known(jnp.where(unseen, product, 0.0))
     gradients = slopes_1 - 2 * by_size[0], slopes_2 - 2 * by_size[1], -2 * slopes
@@ -122,7 +124,7 @@ def _by_quadrature(act: Activation, kernel, slopes_1, slopes_2, a, b, difference
 
 
 def _differentiable(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
-    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ½⟨σ″₁σ₂⟩ and ½⟨σ₁σ″₂⟩ with their derivatives by the kernel."""
+    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ½⟨σ″₁σ₂⟩ and ½⟨σ₁σ″₂⟩ with their derivatives in the kernel."""
     if act.kinks:
         return _bent(act, p, first, second, kernel, a, b, gap)
 
@@ -137,9 +139,9 @@ def _differentiable(act: Activation, p: Plane, first, second, kernel, a, b, gap)
 
 
 def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
-    """The same where σ has kinks. a⟨σ″₁f₂⟩ = ⟨uσ′₁f₂⟩ − bρ⟨σ′₁f′₂⟩, by parts, needs no δ function.
+    """The same if σ has kinks. By parts, a⟨σ″₁f₂⟩ = ⟨uσ′₁f₂⟩ − bρ⟨σ′₁f′₂⟩, which needs no δ function.
 
-    At ρ = ±1 the derivative of ⟨σ′₁σ′₂⟩ leaves out what a jump of σ′ makes of it, a cusp.
+    At ρ = ±1, where a jump of σ′ gives ⟨σ′₁σ′₂⟩ a cusp, its derivative omits the contribution of the jump.
     """
     rho, sine = 1 - gap, jnp.sqrt(gap * (2 - gap))
     u1, u2 = p.x, rho * p.x + sine * p.y
@@ -174,14 +176,14 @@ def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
 
 
 def _difference(act: Activation, z1, z2, direct, apart):
-    """σ(z₁) − σ(z₂): for points that are close wσ′ + w³σ‴/24 at their middle, in two steps over a kink."""
+    """σ(z₁) − σ(z₂): for close points wσ′ + w³σ‴/24 at their midpoint, in two steps across a kink."""
 
     def step(middle, w):
         s = act.derivatives(middle)
         return w * s[1] + w**3 / 24 * s[3]
 
     def leg(c, w, below, above):
-        """σ(c+w) − σ(c), the middle kept on its own side of c."""
+        """σ(c+w) − σ(c), with the midpoint kept on its own side of c."""
         return step(jnp.where(w > 0, jnp.maximum(c + w / 2, above), jnp.minimum(c + w / 2, below)), w)
 
     short = step(z2 + apart / 2, apart)

@@ -1,4 +1,4 @@
-"""How a table is made: by one rule where that is enough, with its accuracy measured."""
+"""Tables are built here: with one quadrature rule if that suffices, and with their accuracy measured."""
 
 import functools
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from eft.nodes import Derivatives, Sampled, nodes
 from eft.window import edges
 
 RULES = (6, 24)
-"""How many rules are tried, unless one is known to resolve the activation."""
+"""The numbers of rules that are tried, unless one rule is known to resolve the activation."""
 
 
 class Kind(NamedTuple):
-    """What a table is made for."""
+    """A kind of table: how it is assembled, summed and checked."""
 
     assemble: Callable  # (nodes, resolved, largest number) → table
     sums: Callable  # (table, K) → expectations
@@ -27,19 +27,19 @@ class Kind(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """How an activation is looked at."""
+    """How an activation is evaluated."""
 
     derivatives: Derivatives  # z → (σ, σ′, …)
-    traced: bool  # by JAX, as σ closes over traced values; else by NumPy, in float64
-    resolution: Any  # the precision in which σ looks at z
+    traced: bool  # evaluated by JAX, as σ closes over traced values; else by NumPy, in float64
+    resolution: Any  # the precision to which σ resolves z
 
     def from_order(self, order: int) -> "Sample":
-        """The same of a derivative of σ."""
+        """The same for a derivative of σ."""
         return self._replace(derivatives=lambda z: self.derivatives(z)[order:])
 
 
 def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sampler]) -> Sample:
-    """How the activation with these derivatives is to be looked at; `sampler` makes what does it by NumPy."""
+    """How an activation with these derivatives is evaluated; `sampler` makes its evaluator by NumPy."""
     if is_traced(act.fn):
         return Sample(derivatives, True, jnp.result_type(float))
     by_numpy = sampler()
@@ -47,13 +47,13 @@ def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sample
 
 
 def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
-    """A table by one rule where that resolves the activation, else by as many as are needed.
+    """A table with one rule if that resolves the activation, else with as many as are needed.
 
-    It is made in float64, whatever the precision wanted, and by NumPy, so that nothing but the activation
-    itself is compiled; by JAX where σ is traced. `every`: by six rules in any case.
+    It is made in float64, whatever the requested precision, and by NumPy, so that only the activation itself
+    is compiled; by JAX if σ is traced. `every`: with six rules in any case.
     """
     make = functools.partial(_built, act, sample, kind, dtype, every)
-    # what closes over traced values would be computed operation by operation
+    # otherwise a function of traced values would be computed operation by operation
     return jax.jit(make)() if sample.traced else make()
 
 
@@ -79,5 +79,5 @@ def _built(act: Sampled, sample: Sample, kind: Kind, dtype, every: bool) -> Any:
 
 
 def _rounding(sample: Sample, dtype) -> float:
-    """The unit of rounding of the sums, or of the activation."""
+    """The unit of round-off of the sums or of the activation, whichever is larger."""
     return max(float(jnp.finfo(dtype).eps), float(jnp.finfo(sample.resolution).eps))

@@ -1,7 +1,7 @@
 """The critical points of an activation: K* = 0 from its Taylor series, K* > 0 from sign changes of χ∥ − χ⊥.
 
-Next to one, with δ = K − K*, the flow is δ′ = δ + a δ^{1+m} and χ⊥ = 1 + b δ^m. Where it attracts,
-with depth l,
+Near a critical point, with δ = K − K*, the flow is δ′ = δ + a δ^{1+m} and χ⊥ = 1 + b δ^m. If the point is
+attractive, then at large depth l
 
     δ ~ (m|a|l)^{−1/m},   K_[2] ~ l^{−b/(ma)}   (PDLT ch. 5 for m = 1).
 """
@@ -21,8 +21,8 @@ from eft.roots import Root, find_roots, signs
 SCALE_INVARIANT = "scale-invariant"  # σ = a₊z for z > 0, a₋z for z < 0: every K is critical
 ZERO = "K* = 0"  # K′ = K + a₁K² + …
 HALF_INTEGER = "K* = 0, half-integer"  # σ′ or σ″ jumps at 0: K′ = K + cK^{3/2} + …
-FLAT = "K* = 0, flat"  # σ is linear next to 0: K′ − K is smaller than any power of K
-HALF_STABLE = "half-stable"  # K* > 0 that attracts from one side: δ′ = δ + a₁δ² + …
+FLAT = "K* = 0, flat"  # σ is linear near 0: K′ − K is smaller than any power of K
+HALF_STABLE = "half-stable"  # K* > 0, attractive from one side: δ′ = δ + a₁δ² + …
 POSITIVE = "K* > 0"  # a K* > 0 with a₁ = 0
 NONE = "none"
 KINDS = (SCALE_INVARIANT, ZERO, HALF_INTEGER, FLAT, HALF_STABLE, POSITIVE, NONE)
@@ -30,7 +30,7 @@ KINDS = (SCALE_INVARIANT, ZERO, HALF_INTEGER, FLAT, HALF_STABLE, POSITIVE, NONE)
 NAN, INF = float("nan"), float("inf")
 
 CLEAR = 1e-9
-"""Moments whose relative error is larger do not say that χ∥ = χ⊥ when they cannot tell them apart."""
+"""Relative error of the moments above which agreement within it does not establish that χ∥ = χ⊥."""
 
 
 class Candidate(NamedTuple):
@@ -40,16 +40,16 @@ class Candidate(NamedTuple):
     K: float  # K*
     cw: float  # C_W
     cb: float  # C_b
-    stability: str  # "stable", "unstable", "neutral", or "from below", "from above": attracts from there only
-    order: float  # m: δ′ = δ + a δ^{1+m}; inf where it is no power, nan if it is not known
-    a: float  # the coefficient above
-    b: float  # of δ^m in χ⊥ − 1
-    a1: float  # of δ² in δ′
-    b1: float  # of δ in χ⊥ − 1
-    c: float  # of δ^{3/2} in δ′, and of δ^½ in χ⊥ − 1
-    exponent_K: float  # δ ~ l^exponent where K* attracts; 0 if slower than a power; nan if it repels
-    exponent_K2: float  # K_[2] ~ l^exponent there; −inf if faster than a power
-    basin: tuple[float, float]  # K¹ from the first to the last flow to K*; (K*, K*) if no others do
+    stability: str  # "stable", "unstable", "neutral", or attractive only "from below" or "from above"
+    order: float  # m in δ′ = δ + a δ^{1+m}; inf if δ′ − δ follows no power of δ, nan if unknown
+    a: float  # the coefficient a above
+    b: float  # coefficient of δ^m in χ⊥ − 1
+    a1: float  # coefficient of δ² in δ′
+    b1: float  # coefficient of δ in χ⊥ − 1
+    c: float  # coefficient of δ^{3/2} in δ′, and of δ^½ in χ⊥ − 1
+    exponent_K: float  # δ ~ l^exponent if K* is attractive; 0 if slower than any power; nan if repulsive
+    exponent_K2: float  # K_[2] ~ l^exponent there; −inf if faster than any power
+    basin: tuple[float, float]  # the interval of K¹ that flow to K*; (K*, K*) if no others do
     error: float  # estimated absolute error of K*
 
 
@@ -59,18 +59,18 @@ class Law(NamedTuple):
     m: float
     a: float
     b: float
-    b_order: float  # the power with which χ⊥ − 1 sets in; m, or less
-    b_first: float  # and its coefficient
+    b_order: float  # the leading power of K in χ⊥ − 1: m, or less
+    b_first: float  # the coefficient of that power
     c: float  # the coefficient of K^½ in K′/K − 1
-    a1: float  # that of K
-    b1: float  # and that of K in χ⊥ − 1
+    a1: float  # the coefficient of K in K′/K − 1
+    b1: float  # the coefficient of K in χ⊥ − 1
 
 
 # --- K* > 0 -------------------------------------------------------------------------------------
 
 
 def gap(land: Landscape):
-    """log K → (χ∥ − χ⊥)/√(χ∥² + χ⊥²), which does not contain C_W, and its error."""
+    """log K → (χ∥ − χ⊥)/√(χ∥² + χ⊥²), which is independent of C_W, and its error."""
     eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def at(x):
@@ -85,7 +85,7 @@ def gap(land: Landscape):
 
 
 def inside(land: Landscape, settled_below: float = -INF) -> tuple[list[Candidate], list[tuple[float, float]]]:
-    """All K* > 0 with χ∥ = χ⊥, also those with C_b < 0; and the ranges of K where one may have been missed.
+    """All K* > 0 with χ∥ = χ⊥, even if C_b < 0, and the ranges of K where one may have been missed.
 
     `settled_below`: log K below which the law at K = 0 is known to hold.
     """
@@ -99,7 +99,7 @@ def inside(land: Landscape, settled_below: float = -INF) -> tuple[list[Candidate
         open_ &= np.abs(x - root.x) > 0.3
     known = np.exp(x) <= land.K_known
     if land.overflows and np.any(value[known][-1:] > 0.3):
-        open_ &= known  # a σ that grows so fast has χ∥ > χ⊥ from here on
+        open_ &= known  # a σ that grows this fast has χ∥ > χ⊥ beyond
     at_open = np.flatnonzero(open_)
     ranges = np.split(at_open, 1 + np.flatnonzero(np.diff(at_open) > CELLS)) if len(at_open) else []
     ends = [(float(np.exp(x[part[0]])), float(np.exp(x[part[-1]]))) for part in ranges]
@@ -134,7 +134,7 @@ def _inner(land: Landscape, root: Root) -> Candidate:
 
 def _neighbours(land: Landscape, cw: float, cb: float, K: float) -> tuple[str, float, float]:
     """The stability of the fixed point at K, and the fixed points below and above it (0 and inf if none)."""
-    points, *_ = fixed_points_of(land, cw, cb)  # what is open is told in the notes of `classify`
+    points, *_ = fixed_points_of(land, cw, cb)  # the undecided ranges are reported by `classify`
     same = [p for p in points if abs(p.K - K) <= 1e-4 * K]
     below = [p.K for p in points if p.K < K * (1 - 1e-4)]
     above = [p.K for p in points if p.K > K * (1 + 1e-4)]
@@ -145,16 +145,16 @@ def _neighbours(land: Landscape, cw: float, cb: float, K: float) -> tuple[str, f
 
 
 class AtZero(NamedTuple):
-    """What there is at K = 0."""
+    """The result of the search for a critical point at K = 0."""
 
-    found: list[Candidate]  # the critical point, if it is one
-    why_not: str  # the reason if it is not
-    doubts: list[str]  # what is not sure about that
+    found: list[Candidate]  # the critical point K* = 0, or none
+    why_not: str  # why K* = 0 is not critical, if it is not
+    doubts: list[str]  # what is uncertain about this result
     settled_below: float  # log K below which the law at K = 0 is known to hold, or −inf
 
 
 def at_zero(land: Landscape, near: Origin) -> AtZero:
-    """The critical point K* = 0, or why there is none."""
+    """The critical point K* = 0, or why K = 0 is not one."""
     value = max(map(abs, near.value))
     scale = float(np.max(np.abs(np.asarray(land.act.fn(jnp.linspace(-1.0, 1.0, 65))))))
     if not value <= 8 * float(jnp.finfo(jnp.result_type(float)).eps) * scale:
@@ -188,20 +188,20 @@ def _exponents(law: Law) -> tuple[float, float]:
 
 
 def _law(land: Landscape, near: Origin) -> tuple[Law, list[str], float]:
-    """How the flow sets in at K = 0: by the Taylor series if the kernel at small K agrees, else by that.
+    """The flow to leading order as K → 0: by the Taylor series if it agrees with the kernel, else by a fit.
 
-    Also what is not sure about it, and the log K up to which the two were found to agree.
+    Also returns the doubts about it, and the log K up to which the law and the kernel were found to agree.
     """
     eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def excess(x):
-        """K′/K − 1, χ⊥ − 1 and the rounding of both."""
+        """K′/K − 1, χ⊥ − 1 and the round-off error of both."""
         m = land.at(x)
         with np.errstate(all="ignore"):
             noise = 8 * eps * (2 + np.abs(x)) + np.where(m.error > 4 * eps, m.error, 0.0)
             return m.g / (near.A2 * np.exp(x)) - 1, m.slope2 / near.A2 - 1, noise
 
-    # away from 0 the derivatives are not those of the series
+    # derivatives taken away from 0 are not those of the series
     orders = [j for j in (0, 1, 2) if (near.parallel[j] or near.perp[j]) and near.distance < RUNGS[1]]
     for j in orders:
         agreed = _agreed(excess, near, j)
@@ -228,9 +228,9 @@ def _law(land: Landscape, near: Origin) -> tuple[Law, list[str], float]:
 
 
 def _agreed(excess, near: Origin, j: int) -> float:
-    """The largest log K at which the series from its j-th term on gives K′/K − 1 and χ⊥ − 1; else nan.
+    """The largest log K at which the series from its j-th term on agrees with K′/K − 1 and χ⊥ − 1; else nan.
 
-    −inf where it would have to be looked for below every K that can be computed.
+    −inf if they would have to be compared below every K that can be computed.
     """
     powers = np.arange(3) / 2 + 0.5
     coefficients = [np.array(c) * (np.arange(3) >= j) for c in (near.parallel, near.perp)]
@@ -250,7 +250,7 @@ def _agreed(excess, near: Origin, j: int) -> float:
 
 
 def _fitted_law(excess, x, r, decided, doubts) -> tuple[Law, list[str], float]:
-    """The power with which K′/K − 1 sets in; a flat law where it falls faster than any."""
+    """The leading power of K′/K − 1 as K → 0, by a fit; a flat law if it falls faster than any power."""
     large = decided[np.abs(r[decided]) > 1e-7]
     first = max(x[decided[0]] + 0.5 * np.log(10), x[large[0]] if len(large) else -INF)
     start = first + np.log(10) * np.array([0.0, 0.25, 0.5])

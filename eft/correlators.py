@@ -1,6 +1,6 @@
-"""What the 1/n series says of the pre-activations: sums at a width, correlators, the couplings of the action.
+"""The pre-activations from the 1/n series: sums at a given width, correlators, couplings of the action.
 
-Given Ĝ the neurons of a layer are independent N(0, Ĝ), so that all of it follows from the moments of Ĝ.
+Given Ĝ, the neurons of a layer are independent N(0, Ĝ), so all of this follows from the moments of Ĝ.
 """
 
 import math
@@ -19,41 +19,41 @@ from eft.moments import odd_factorial
 from eft.taylor import times
 
 NEGLIGIBLE = 1e-3
-"""The share of the largest term below which the last, and the next that its growth promises, are small."""
+"""Share of the largest term below which the last term, and the next one extrapolated, are negligible."""
 
 WIDE = 1.0
-"""Var(Ĝ)/E[Ĝ]² at leading order beyond which Ĝ leaves the neighbourhood of K that the series knows."""
+"""Var(Ĝ)/E[Ĝ]² at leading order above which Ĝ leaves the neighbourhood of K that the series describes."""
 
 WIDE_ALONE = 0.25
-"""The same where that is the only term of the variance, and no other shows how it goes on."""
+"""The same bound if this is the only term of the variance, so that none shows how the series goes on."""
 
 
 class Sum(NamedTuple):
-    """A series in 1/n added up at a width; all of the series' shape less its last axis."""
+    """A series in 1/n summed at a given width; fields of the series' shape without its last axis."""
 
     value: jax.Array  # Σ_q s_q n^{−q}
-    last: jax.Array  # the last term, an estimate of what is missing
-    converges: jax.Array  # bool: `last` may be believed, as told in `at_width`
+    last: jax.Array  # the last term, an estimate of the truncation error
+    converges: jax.Array  # bool: whether `last` is a reliable estimate, see `at_width`
 
 
 def at_width(series: object, n: object) -> Sum:
     """Σ_q s_q/n^q of an Expansion, or of any series whose last axis is q = 0 … p.
 
-    `series`: an Expansion, for the cumulants of Ĝ of the orders r = 0 … p+1 on the last axis of the result:
-    E[Ĝ] is `value[..., 1]`, Var(Ĝ) is `value[..., 2]`; or an array, as `G`, `V`, `cumulants` or `M` of an
-    Expansion. `n`: n_{l−1}, any number ≥ 1; it broadcasts against the layers, or the axes of the array before
-    the last (an Expansion with `widths` has it as `n`). For fewer orders: `e.truncated(p)`,
-    `array[..., :p+1]`.
+    `series`: an Expansion, in which case the last axis of the result holds the cumulants of Ĝ of orders
+    r = 0 … p+1: E[Ĝ] is `value[..., 1]`, Var(Ĝ) is `value[..., 2]`; or an array, such as `G`, `V`,
+    `cumulants` or `M` of an Expansion. `n`: n_{l−1}, any number ≥ 1; it broadcasts against the layers, or
+    against all axes of the array but the last (an Expansion with `widths` provides it as `n`). For fewer
+    orders: `e.truncated(p)`, `array[..., :p+1]`.
 
-    A series *falls* where its last term is no more than the sum, and either less than the term before it and
-    than half of the largest one from q = 1 on, or negligible: itself and last²/(the term before it) less than
-    1e-3 of the largest term. Where there is no term before the last but s_0, it is compared with that; a
-    series of a single term cannot tell, and counts as falling.
+    A series *falls* if its last term is no larger than the sum, and is either smaller than both the term
+    before it and half of the largest earlier one from q = 1 on, or negligible: both itself and last²/(the
+    term before it) are less than 1e-3 of the largest term. If s_0 is the only term before the last, the last
+    is compared with s_0; a series of a single term cannot be judged, and counts as falling.
 
-    `converges` of an array says that it falls. That can be so of E[Ĝ] where nothing is right: if g is nearly
-    linear at K, its own corrections are small, however wide Ĝ is spread. Of an Expansion `converges` is
-    therefore judged by the whole: mean and variance both fall, Var(Ĝ) ≤ E[Ĝ]² at leading order (at order 1,
-    ≤ ¼ E[Ĝ]²), and the cumulant itself falls.
+    For an array, `converges` means that it falls. The series of E[Ĝ] can fall even though it is wrong: if g
+    is nearly linear at K, its corrections are small, however broad the distribution of Ĝ. For an Expansion,
+    `converges` is therefore judged by the whole: mean and variance both fall, Var(Ĝ) ≤ E[Ĝ]² at leading order
+    (at order 1, ≤ ¼ E[Ĝ]²), and the cumulant itself falls.
 
     Raises TypeError or ValueError for a bad argument.
     """
@@ -66,7 +66,7 @@ def at_width(series: object, n: object) -> Sum:
 
 
 def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
-    """n at the shape to which it broadcasts against that of the series."""
+    """n broadcast against the shape of the series."""
     width = arguments.real_array("n", n)
     if not isinstance(width, Tracer) and not (np.asarray(width) >= 1).all():
         raise ArgumentError(f"n must be ≥ 1; got {arguments.shown(n)}")
@@ -85,7 +85,7 @@ def _sum(s: jax.Array, width: jax.Array) -> Sum:
 
 @jax.jit
 def _sum_of_cumulants(e: Expansion, width: jax.Array) -> Sum:
-    """Judged by the cumulants of Ĝ/K, which stay in range."""
+    """The sums of the cumulants; `converges` is judged by the cumulants of Ĝ/K, which stay in range."""
     scale = _scale(width, e.M)[..., None, :]
     terms, relative = _scaled(e.cumulants, scale), _scaled(e.relative_cumulants, scale)
     falls = _falls(relative, relative.sum(-1))
@@ -105,7 +105,7 @@ def _scaled(series: jax.Array, scale: jax.Array) -> jax.Array:
 
 
 def _falls(terms: jax.Array, value: jax.Array) -> jax.Array:
-    """Whether the last term is an estimate of what is missing."""
+    """Whether the last term is an estimate of the truncation error."""
     size, p = jnp.abs(terms), terms.shape[-1] - 1
     last, previous = size[..., p], size[..., p - 1] if p else jnp.zeros_like(value)
     before = jnp.max(size[..., 1:p], -1, initial=0.0)
@@ -117,12 +117,12 @@ def _falls(terms: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) -> jax.Array:
-    """E[Π_i z_i^{2a_i}] of different neurons of a layer, one input; a series in 1/n like `e.G`.
+    """E[Π_i z_i^{2a_i}] over different neurons of a layer, for one input; a series in 1/n like `e.G`.
 
         E[Π z_i^{2a_i}] = Π (2a_i − 1)!! E[Ĝ^s],   connected: Π (2a_i − 1)!! κ_s(Ĝ),   s = Σ a_i
 
     `powers` = (2a_1, 2a_2, …): (2, 2) is E[z_1² z_2²], (4,) is E[z⁴]. An odd power gives 0. `connected`: the
-    joint cumulant in place of the moment, s ≤ p+1 (beyond, it is 0 to this order). PDLT (4.24) ff.
+    joint cumulant instead of the moment, for s ≤ p+1 (for larger s it is 0 to this order). PDLT (4.24) ff.
 
     Raises TypeError or ValueError unless the powers are integers ≥ 1.
     """
@@ -142,7 +142,7 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
 
 
 class Action(NamedTuple):
-    """The action of m neurons of a layer; series in 1/n like `e.G`."""
+    """The action of m neurons of a layer; each field is a series in 1/n like `e.G`."""
 
     g: jax.Array  # batch + (depth, p+1) quadratic coupling
     v: jax.Array  # batch + (depth, p+1) quartic coupling
@@ -154,10 +154,10 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
 
         e^{−S} = E[(2πĜ)^{−m/2} e^{−R/2Ĝ}] ∝ e^{−R/2K} Σ_k (−1)^k E[(Ĝ/K − 1)^k] L_k^(m/2−1)(R/2K)
 
-    with Laguerre's polynomials; to order n^{−q} S is a polynomial in R of degree q+1. At leading order
+    with the Laguerre polynomials; to order n^{−q}, S is a polynomial in R of degree q+1. At leading order
     v = V/nK⁴ and g = 1/G + (1 + m/2) K V/nK⁴ (PDLT chapter 4). `neurons` = m.
 
-    The expansion is in R/K as well: it is the law of m ≪ n neurons, and no law of the whole layer. Series
+    This is an expansion in R/K as well: it holds for m ≪ n neurons, not for the whole layer. The series
     saturate where K leaves the float range. Raises TypeError or ValueError for a bad argument.
     """
     m = arguments.positive_int("neurons", neurons, maximum=arguments.MAX_WIDTH)

@@ -1,8 +1,8 @@
-"""Where an activation is critical, and what depth does to a network there: the universality classes.
+"""The critical points of activations and the effect of depth there: the universality classes.
 
-A kernel K* is critical where K* = C_b + C_W g(K*) is a fixed point and χ∥ = χ⊥ = 1: neither the size of a
-signal nor the angle between two grows or dies exponentially with depth (PDLT ch. 5). The condition
-χ∥ = χ⊥ does not contain C_W, so that K* is found first, and
+A kernel K* is critical if K* = C_b + C_W g(K*) is a fixed point and χ∥ = χ⊥ = 1: neither the size of a
+signal nor the angle between two grows or decays exponentially with depth (PDLT ch. 5). The condition
+χ∥ = χ⊥ is independent of C_W, so K* is found first; then
 
     C_W = 1/⟨σ′²⟩_{K*},   C_b = K* − C_W g(K*) ≥ 0.
 """
@@ -49,33 +49,34 @@ class CriticalPoint(NamedTuple):
 
 
 class Universality(NamedTuple):
-    """The class of an activation: the critical point to be preferred, and all others."""
+    """The universality class of an activation: its preferred critical point, and all others."""
 
     name: str  # of the activation
     kind: str  # one of `eft.candidates.KINDS`
-    K: float  # K*; this and the numbers that follow are those of `candidates[0]`, nan where there is none
+    K: float  # K*; this and the following numbers are those of `candidates[0]`, nan if there is none
     cw: float  # C_W
     cb: float  # C_b
     a1: float  # δ′ = δ + a₁δ² + …, δ = K − K*
     b1: float  # χ⊥ = 1 + b₁δ + …
-    c: float  # of δ^{3/2} in δ′, where half-integer powers occur
+    c: float  # coefficient of δ^{3/2} in δ′, if half-integer powers occur
     stable: bool  # no K near K* leaves it
     stability: str  # "stable", "unstable", "neutral", "from below", "from above"
     exponent_K: float  # δ ~ l^exponent with depth l
     exponent_K2: float  # K_[2] ~ l^exponent
-    basin: tuple[float, float]  # K¹ from the first to the last flow to K*
+    basin: tuple[float, float]  # the interval of K¹ that flow to K*
     reason: str  # why it is of this kind, or why there is no critical point
     advice: str  # which initialization to use
     candidates: tuple[Candidate, ...]  # all critical points, the preferred one first
-    sure: bool  # whether nothing was left open that could change the kind
-    notes: tuple[str, ...]  # what was found on the way, and what is not known
+    sure: bool  # True if nothing that could change the kind was left undecided
+    notes: tuple[str, ...]  # further findings, and what remains unknown
 
 
 @in_float64
 def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
-    """K*, C_W and C_b of the critical point to be preferred; None where there is none.
+    """K*, C_W and C_b of the preferred critical point; None if there is none.
 
-    A stable K* is preferred to a half-stable one, and that to an unstable one. Everything as for `classify`.
+    A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
+    argument, the accuracy and the errors raised.
     """
     found = classify(act)
     return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
@@ -83,16 +84,16 @@ def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
 
 @in_float64
 def classify(act: "str | Activation | Function") -> Universality:
-    """Every critical point of an activation, and the universality class of the one to be preferred.
+    """Every critical point of an activation, and the universality class of the preferred one.
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
-    K* > 0 are the sign changes of χ∥ − χ⊥ over K from 1e-16 to 1e16 that exceed its rounding error; K*,
-    C_W and C_b are right to about 1e-13 relative: all is computed in float64, also where that is off.
+    K* > 0 are the sign changes of χ∥ − χ⊥, for K from 1e-16 to 1e16, that exceed its round-off error. K*,
+    C_W and C_b have a relative error of about 1e-13: all is computed in float64, even if that is disabled.
 
-    `act`: a name, an Activation or any function; kinks that were not declared are looked for. Where
-    something is left open, `sure` is false and `notes` say what.
+    `act`: a name, an Activation or any function; undeclared kinks are searched for. If something remains
+    undecided, `sure` is false and `notes` say what.
 
-    Raises TypeError or ValueError for what is no activation, or is not a number at some |z| ≤ 40.
+    Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40.
     """
     return _classified(analysed(act))
 
@@ -116,7 +117,7 @@ def _classified(act: Activation) -> Universality:
             f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
         )
     if open_:
-        # what is open could not displace a stable K* = 0, but it may end its basin
+        # a critical point at larger K could not displace a stable one, but it may end its basin
         found = [point._replace(basin=_known(point, open_)) for point in found]
         safe = found and _rank(found[0])[0] == 0 and open_[0][0] > found[0].K
         ranges = ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in open_[:3])
@@ -131,14 +132,14 @@ def _classified(act: Activation) -> Universality:
 
 
 def _found(act: Activation) -> list[str]:
-    """What there is to say of kinks that were not declared."""
+    """A note on undeclared kinks, if any were found."""
     if not act.found:
         return []
     return [f"kinks found at z = {', '.join(f'{c:.6g}' for c in act.found)}"]
 
 
 def _known(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:
-    """The basin, as far as the moments are known."""
+    """The basin, cut off where the moments are not known."""
     low, high = point.basin
     below = max((end for _, end in open_ if end < point.K), default=0.0)
     above = min((start for start, _ in open_ if start > point.K), default=np.inf)
@@ -243,7 +244,7 @@ def _why_none(land: Landscape, near: Origin, no_zero: str, negative: list[Candid
 
 
 def _second_best(land: Landscape) -> str:
-    """Where angles survive, at least, if K does not have to stay what it was."""
+    """Advice if no point is critical: where χ⊥ = 1, so that at least angles survive, though K does not."""
     edge = critical_curve(land.act)
     good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
     if not len(good):

@@ -1,8 +1,8 @@
-"""σ and its derivatives at any number of z: JAX's where they are numbers, else from values of σ.
+"""σ and its derivatives at any number of z: by JAX where these are finite, else from values of σ.
 
-Functions are often written so that their value is fine and its derivative is not: z/(1+e^{−z}) divides ∞ by
-∞² at large −z, max(z, 0)^{3/2} takes 0·0^{−1/2} at z < 0. There σ is interpolated by a polynomial between
-the two nearest cuts, and that is differentiated.
+Functions are often written so that their value is finite and their derivative is not: at large −z,
+z/(1+e^{−z}) divides ∞ by ∞², and at z < 0, max(z, 0)^{3/2} takes 0·0^{−1/2}. There σ is interpolated by a
+polynomial between the two nearest cuts, and the polynomial is differentiated.
 """
 
 import copy
@@ -26,13 +26,13 @@ BLOCK = 8192
 """Values of z that are evaluated at a time: one shape, so that a function is compiled once."""
 
 POINTS = 13
-"""Values of σ that a polynomial goes through."""
+"""Interpolation points of a polynomial."""
 
 LENGTHS = 0.125 * 0.25 ** np.arange(5)
 """Half lengths of the intervals that are tried, in units of max(|z|, 1)."""
 
 SHARES = (1 / 4, 1 / 16)
-"""Others, in units of the distance to the nearest cut, for functions that are singular there."""
+"""Further half lengths, in units of the distance to the nearest cut, for functions singular there."""
 
 
 def leibniz(a: tuple, b: tuple) -> tuple:
@@ -55,12 +55,12 @@ def nested_derivatives(fn: Function, z: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def is_traced(fn: Function) -> bool:
-    """Whether fn closes over values that JAX is tracing."""
+    """Whether fn closes over values traced by JAX."""
     return any(isinstance(value, Tracer) for value in jax.make_jaxpr(lambda z: fn(z))(0.0).consts)
 
 
 def resolution_of(fn: Function) -> Any:
-    """The precision in which fn looks at a float64 number: float32 if it casts it to that, or to less."""
+    """The precision to which fn resolves a float64 number: float32 if it casts to float32 or less."""
     with jax.enable_x64(True):
         closed = jax.make_jaxpr(lambda z: fn(z))(0.0)
     return np.dtype(np.float32 if _narrows(closed.jaxpr) else np.float64)
@@ -87,27 +87,27 @@ def _is_jaxpr(value: Any) -> bool:
 class Sampler:
     """z → (σ, σ′, …) as float64 NumPy arrays of z's shape, whatever the precision in use; compiled once.
 
-    `derivatives` gives σ and its derivatives, `orders` of these; those that are no numbers, though σ is one,
+    `derivatives` gives σ and its first `orders` derivatives; derivatives that are not finite, though σ is,
     are replaced.
     """
 
     def __init__(self, fn: Function, derivatives: Callable, cuts: tuple[float, ...] = (), *, orders: int = 4):
         self.cuts = tuple(sorted({0.0, *cuts}))
         self.orders = orders
-        # functions of their own, so that nothing is kept that was compiled for another state of σ
+        # new functions, so that nothing that was compiled for another state of σ is reused
         self._derivatives = jax.jit(lambda z: derivatives(z))
         self._value = jax.jit(lambda z: (fn(z),))
         self._differentiable = True
         self.resolution = resolution_of(fn)
 
     def between_cuts(self, cuts: tuple[float, ...]) -> "Sampler":
-        """The same for a function that is smooth between other cuts."""
+        """The same sampler for a function that is smooth between other cuts."""
         other = copy.copy(self)
         other.cuts = tuple(sorted({0.0, *cuts}))
         return other
 
     def raw(self, z: Any) -> tuple[np.ndarray, ...]:
-        """As JAX has them; nan where it has no forward derivatives, as of a `jax.custom_vjp`."""
+        """As JAX computes them; nan if it has no forward derivatives, as for a `jax.custom_vjp`."""
         z = np.asarray(z, float)
         if self._differentiable:
             try:
@@ -121,7 +121,7 @@ class Sampler:
         return self.between(z, self.cuts)
 
     def between(self, z: Any, cuts: Any) -> tuple[np.ndarray, ...]:
-        """The same for a function that is smooth between other cuts, ascending."""
+        """The values at z for a function that is smooth between other cuts, given in ascending order."""
         z = np.asarray(z, float)
         d = np.stack(self.raw(z.ravel()))
         missing = np.isfinite(d[0]) & ~np.isfinite(d[1:]).all(0)
@@ -132,7 +132,7 @@ class Sampler:
         return tuple(d.reshape(-1, *z.shape))
 
     def _from_values(self, z: np.ndarray, ends: np.ndarray, orders: int) -> np.ndarray:
-        """σ′, σ″, … by polynomials, each on the longest interval that one describes; nan if none does."""
+        """σ′, σ″, … by polynomials, each on the longest interval where one describes σ; nan if none does."""
         panel = np.searchsorted(ends, z, side="right")
         low, high = ends[panel - 1], ends[panel]
         x = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
@@ -151,7 +151,7 @@ class Sampler:
                 size, tail = np.abs(values).max(0), np.abs(c[-3:]).max(0)
                 c = np.where(np.abs(c) > 4 * np.finfo(float).eps * size, c, 0.0)
                 rounding = np.finfo(float).eps * size
-                # a longer interval, whose derivatives round less, is left only for one that is clearly better
+                # a longer interval, where derivatives round less, is given up only for a clearly better one
                 better = (4 * np.maximum(tail, rounding) < best) & np.isfinite(values).all(0)
                 for k in range(orders):
                     c = chebyshev.chebder(c)

@@ -1,4 +1,4 @@
-"""What the agreement of several rules cannot see: wrong slopes, missing jumps, rounding, the ends."""
+"""Errors that the agreement of several rules does not show: wrong slopes, missing jumps, round-off, edges."""
 
 import functools
 import operator
@@ -16,10 +16,10 @@ UNRESOLVED = 2e-14
 
 
 def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
-    """How far ⟨zσ⟩ = K⟨σ′⟩ + KΣ[σ]p and ⟨(z²−K)σ⟩ = K⟨zσ′⟩ + KΣc[σ]p are missed, beyond rounding; (grid,).
+    """Violation of ⟨zσ⟩ = K⟨σ′⟩ + KΣ[σ]p and ⟨(z²−K)σ⟩ = K⟨zσ′⟩ + KΣc[σ]p beyond round-off; (grid,).
 
-    `jumps`: [σ]_c; `unit`: ⟨σ′²⟩, to whose root the first is relative. Both hold if σ′ is the slope of σ and
-    every jump is known, and not else. σ² may be blind to a jump, as sign(z − 1) shows.
+    `jumps`: [σ]_c; `unit`: ⟨σ′²⟩, to whose square root the first is relative. Both identities hold if σ′ is
+    the slope of σ and every jump is known, and only then. σ² may not show a jump, as for sign(z − 1).
     """
     xp = numpy_of(at.left)
     K = GRID.astype(at.z.dtype)[:, None]
@@ -36,14 +36,14 @@ def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
     even = (p @ (z * z * (right[0] + left[0])) - K * (p @ (right[0] + left[0]))) / K
     even = (even - p @ (z * (right[1] - left[1])) - at_kinks @ (at.kinks * jumps)) / root
     size = xp.abs(right[0]) + xp.abs(left[0])
-    # p itself rounds by z²/K units
+    # the relative round-off of p is z²/K units
     rough = p * (64 + 4 * z * z / K[:, None])
     rounding = rough @ (z * size) / K + (rough @ (z * z * size) / K + rough @ size) / root
     rounding = rounding + 4 * np.abs(at_kinks * at.kinks**2 / K[:, None]) @ xp.abs(jumps)
     rounding = np.finfo(at.z.dtype).eps * rounding
     root_unit = xp.where(xp.isfinite(unit), xp.sqrt(xp.where(xp.isfinite(unit), unit, 0.0)), 0.0)
     scale = xp.maximum(root_unit, p @ (xp.abs(left[1]) + xp.abs(right[1])) + xp.abs(jump))
-    # of a slope that grows without bound at a kink the part next to it is missing
+    # if a slope grows without bound at a kink, the contribution from next to it is missing
     beside = beside_kinks(at.z, at.kinks, UNRESOLVED).ravel()
     rounding = rounding + 10 * (p[:, beside] @ (xp.abs(left[1]) + xp.abs(right[1]))[beside])
     missed = xp.maximum(xp.abs(odd), xp.abs(even)) - rounding
@@ -51,21 +51,21 @@ def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
 
 
 def _with_neighbours(error: Any) -> Any:
-    """The largest of each and its two neighbours: ⟨zσ⟩ may agree with ⟨σ′⟩ by chance at a single K."""
+    """The maximum of each error and its two neighbours: ⟨zσ⟩ may agree with ⟨σ′⟩ by chance at a single K."""
     xp = numpy_of(error)
     wider = xp.concatenate([error[:1], error, error[-1:]])
     return xp.max(xp.stack([wider[:-2], wider[1:-1], wider[2:]]), axis=0)
 
 
 def rounding_errors(magnitudes: Any, size: Any, eps: float) -> Any:
-    """What the sums round by, relative; the worst moment, (grid,)."""
+    """The relative round-off error of the sums: the largest among the moments, (grid,)."""
     xp = numpy_of(magnitudes)
     relative = eps / 2 * magnitudes / xp.where(size > 0, size, np.inf)
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
 def share(made: Any, mask: Any, sums: Callable, size: Any) -> Any:
-    """What the nodes where `mask` is contribute to each expectation at most, relative; the worst, (grid,)."""
+    """Bound on the relative contribution of the nodes in `mask` to the expectations; the largest, (grid,)."""
     xp = numpy_of(made.columns)
     if xp is np and not mask.any():
         return np.zeros(len(GRID))
@@ -75,7 +75,7 @@ def share(made: Any, mask: Any, sums: Callable, size: Any) -> Any:
 
 
 def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, size: Any) -> list:
-    """What comes from next to the kinks, where z is too coarse, and from beyond the kinks that are known.
+    """Errors from next to the kinks, where z is too coarse, and from beyond the kinks that are known.
 
     `sums`: (table, K) → expectations; `size`: what their errors are relative to, (…, grid).
     """

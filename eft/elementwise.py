@@ -1,4 +1,4 @@
-"""Is a function what the theory takes: real, and of each element of an array by itself?"""
+"""Check that a function is what the theory requires: real and elementwise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,19 +14,19 @@ from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 
 LOW, HIGH, POINTS = -7.3, 8.1, 257
-"""Where a function is looked at. Not about 0: of a symmetric array a sum and a mean vanish."""
+"""The points at which a function is evaluated. Not symmetric about 0, where sums and means would vanish."""
 
 COMPANIONS, ROW, ALONE = 128, 16, 6
-"""Elements that are compared in other company, the length of a row of them, and those looked at alone."""
+"""Elements compared in different arrays, the length of a row of them, and those evaluated alone."""
 
 ROUNDING = 64
-"""Units of rounding that one element may differ by: code for one number and for many is not the same."""
+"""Units of round-off by which an element may differ: compiled code differs between scalars and arrays."""
 
 
 def checked_function(f: object, dtype, name: str = "f", *, single: bool = False) -> None:
-    """Refuse what is not an elementwise real function of JAX, before any work.
+    """Refuse anything but an elementwise real JAX function, before any computation.
 
-    `single`: it must return one array; otherwise also a pytree of arrays.
+    `single`: it must return one array; otherwise a pytree of arrays is allowed too.
     """
     if not callable(f):
         raise ArgumentTypeError(f"{name} must be a function of an array; got {arguments.shown(f)}")
@@ -53,15 +53,15 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
 
 
 def evaluated(f: Callable, z: np.ndarray) -> Any:
-    """f(z) as numbers where they can be had: within `jax.jit` too, if f closes over nothing traced."""
+    """f(z) as concrete values where possible: even within `jax.jit`, if f closes over nothing traced."""
     with jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
         return f(jnp.asarray(z))
 
 
 def _traced(f: Callable, shape: tuple[int, ...], dtype, name: str) -> tuple[ClosedJaxpr, Any]:
-    """The operations of f on an array of a shape, and the shapes of what it returns."""
+    """The operations of f on an array of this shape, and the shapes of its outputs."""
     try:
-        # through a function: JAX cannot do with a callable to which there is no weak reference
+        # wrapped in a function: JAX cannot handle a callable that does not support weak references
         return jax.make_jaxpr(lambda z: f(z), return_shape=True)(jax.ShapeDtypeStruct(shape, dtype))
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0]
@@ -79,16 +79,16 @@ _NAMES = """
     sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
 POINTWISE = frozenset(_NAMES.split())
-"""JAX's operations on arrays of one shape and scalars that make each element from those at its place."""
+"""JAX operations that act elementwise on scalars and arrays of one shape."""
 
 CALLS = frozenset({"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call", "checkpoint", "remat"})
-"""Those that run the operations of a program of their own."""
+"""JAX operations that run a program of their own."""
 
 
 def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
-    """The operations and numbers of a program; the same for every shape of array if it does not look at it.
+    """The operations and constants of a program; the same for every array shape unless it depends on it.
 
-    None unless all of them are pointwise, on scalars and on what came in: then so is the program.
+    None unless all operations are pointwise and act on scalars and inputs only: then so does the program.
     """
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
     numbers = list(program.consts) if isinstance(program, ClosedJaxpr) else []
@@ -116,7 +116,7 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
 
 
 def _hint(f: Callable, error: Exception) -> str:
-    """What to write instead."""
+    """A hint at what to write instead."""
     called, module = getattr(f, "__name__", None), getattr(f, "__module__", None) or ""
     if module in ("math", "cmath") or module.split(".")[0] == "numpy":
         return f", and {called} is not one: use jnp.{called}"
@@ -130,7 +130,7 @@ def _hint(f: Callable, error: Exception) -> str:
 
 
 def _compare(f: Callable, dtype, name: str) -> None:
-    """Refuse f unless f of an array is f of each element, whatever its place, shape and companions."""
+    """Refuse f unless f of an array is f of each element, whatever its position and the rest of the array."""
     z = np.linspace(LOW, HIGH, POINTS).astype(dtype)
     order = np.random.default_rng(0).permutation(POINTS)
     mixed = z[order]
@@ -157,7 +157,7 @@ def _compare(f: Callable, dtype, name: str) -> None:
 
 
 def _same(a, b, below, above) -> np.ndarray:
-    """Whether a and b are one number, up to rounding, also of what f does to its argument's."""
+    """Whether a and b are equal up to round-off, including that of f's argument as f propagates it."""
     info = np.finfo(a.dtype)
     with np.errstate(all="ignore"):
         spread = np.maximum(np.abs(below - a), np.abs(above - a))

@@ -1,7 +1,8 @@
-"""The 1/n series of one input to any order: the moments of the metric Ĝ, layer by layer.
+"""The 1/n series for one input to any order: the moments of the metric Ĝ, layer by layer.
 
-Given Ĝ, the metric of the next layer is C_b + (C_W/n_l) Σ_i σ(z_i)² of independent z_i ~ N(0, Ĝ): a Markov
-chain of one number, whose cumulants are κ_1 = C_b + C_W⟨σ²⟩ and κ_r = C_W^r c_r/n_l^{r−1}, c_r those of σ².
+Given Ĝ, the metric of the next layer is C_b + (C_W/n_l) Σ_i σ(z_i)² with independent z_i ~ N(0, Ĝ). This is
+a scalar Markov chain; the conditional cumulants are κ_1 = C_b + C_W⟨σ²⟩ and κ_r = C_W^r c_r/n_l^{r−1}, with
+c_r the cumulants of σ².
 """
 
 import functools
@@ -25,26 +26,26 @@ from eft.taylor import Source, cumulants, times
 MAX_ORDER = 5
 
 BLOCK = 128
-"""Networks that are carried through the layers at a time: keeps their series in cache."""
+"""Batch elements processed together: few enough that their series stay in cache."""
 
 AMPLIFIED = 4096
-"""How many errors are added to see, above rounding, what one does."""
+"""Factor by which errors are enlarged for a finite difference that propagates them, to exceed round-off."""
 
 
 class Expansion(NamedTuple):
-    """The series of one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
+    """The series for one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
 
     The last axis of a series is the power q = 0 … p of 1/m at layer l, as for V and G1.
     """
 
     K: jax.Array  # batch + (depth,) kernel at infinite width
-    log_K: jax.Array  # log K; for homogeneous σ also where K itself leaves the float range
+    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
     M: jax.Array  # batch + (depth, 2p+1, p+1): E[(Ĝ/K − 1)^k] = Σ_q M[k, q] m^{−q} + O(m^{−p−1})
-    error: jax.Array  # of M's shape: estimated error of M, absolute, from rounding and quadrature
+    error: jax.Array  # of M's shape: estimated absolute error of M, from round-off and quadrature
     valid: (
         jax.Array
-    )  # bool, batch + (depth,): K, M and the quadrature are right here and at every layer before
-    n: jax.Array | None  # (depth,) m = n_{l−1} where `widths` were given (n₁ stands in for n₀), else None
+    )  # bool, batch + (depth,): K, M and the quadrature are accurate at this and every earlier layer
+    n: jax.Array | None  # (depth,) m = n_{l−1} if `widths` were given (with n₁ in place of n₀), else None
 
     @property
     def order(self) -> int:
@@ -52,7 +53,7 @@ class Expansion(NamedTuple):
         return self.M.shape[-1] - 1
 
     def truncated(self, order: int) -> "Expansion":
-        """The same to a lower order, 1 to p."""
+        """The expansion truncated at a lower order, 1 to p."""
         q = arguments.positive_int("order", order, maximum=self.order)
         M, error = (a[..., : 2 * q + 1, : q + 1] for a in (self.M, self.error))
         return self._replace(M=M, error=error)
@@ -77,13 +78,13 @@ class Expansion(NamedTuple):
 
     @property
     def relative_cumulants(self) -> jax.Array:
-        """Those of Ĝ/K, which stay in range where K does not."""
+        """The cumulants of Ĝ/K, which stay in range where K does not."""
         kappa = relative_cumulants(self.M)
         return kappa.at[..., 1, 0].add(1.0)
 
     @property
     def digits_lost(self) -> jax.Array:
-        """log₁₀ of the relative error of M in units of rounding, from 0 to all; 0 where M is 0 exactly."""
+        """log₁₀ of M's relative error in units of round-off, from 0 to all digits; 0 where M is exactly 0."""
         size, eps = jnp.abs(self.M), jnp.finfo(self.M.dtype).eps
         ratio = jnp.where(self.error > 0, self.error / jnp.where(size > 0, size * eps, 1.0), 1.0)
         lost = jnp.log10(jnp.clip(jnp.where(size > 0, ratio, 1 / eps), 1.0, 1 / eps))
@@ -107,20 +108,21 @@ def expand(
         κ_1 = (C_W/K′) (g(K(1+y)) − g(K)),   κ_r = (C_W/K′)ʳ c_r(K(1+y))/n_l^{r−1},   g = ⟨σ²⟩
         E[y′ᵏ] = E[B_k(κ_1(y), …, κ_k(y))],   B_k the complete Bell polynomials,   y¹ = 0
 
-    Since E[yᵏ] = O(n^{−⌈k/2⌉}), the Taylor series in y of the right side, to y^{2p}, closes on k ≤ 2p. (To
-    order 1 PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
+    Since E[yᵏ] = O(n^{−⌈k/2⌉}), expanding the right-hand side in y up to y^{2p} gives a closed recursion for
+    k ≤ 2p. (Order 1 is PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
 
     `order` = p, 1 to 5; the other arguments are those of `kernel_flow`. With `widths`, the series of layer l
-    is in 1/n_{l−1} at the given ratios of widths, and `n` of the result holds n_{l−1}. `at_width` adds a
-    series up, `correlator` and `couplings` make the pre-activations' correlators and action.
+    is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds n_{l−1}. `at_width` sums a
+    series; `correlator` and `couplings` give the correlators and the action of the pre-activations.
 
-    Range and accuracy: float64, K in [1e-16, 1e16], where σ(0) = 0 also below. For homogeneous σ M goes on
-    being right where K leaves the float range; G, V and the cumulants saturate there at the largest number.
-    Where digits are lost `error` estimates how many: with kinks as K → 0, and in deep flows that forget.
-    The series is asymptotic where σ grows: more orders help only while their terms fall.
+    Range and accuracy: float64, K in [1e-16, 1e16], and below if σ(0) = 0. For homogeneous σ, M stays
+    accurate where K leaves the float range; G, V and the cumulants saturate there at the largest float.
+    Digits are lost as K → 0 if σ has kinks, and in deep flows that forget their input; `error` estimates how
+    many. For σ that grows, the series is asymptotic: higher orders help only as long as their terms decrease.
 
-    Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape, for all activations
-    that are not homogeneous or a sine together. Raises TypeError or ValueError for a bad argument.
+    Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape; all activations
+    that are neither homogeneous nor a sine share one program. Raises TypeError or ValueError for a bad
+    argument.
     """
     act = analysed(act)
     order = arguments.positive_int("order", order, maximum=MAX_ORDER)
@@ -151,7 +153,7 @@ def expand(
 
 
 def _size(depth: object, *settings: object) -> int:
-    """depth × batch; 0 where they are not what they should be, which `kernel_flow` says."""
+    """depth × batch; 0 for invalid arguments, which `kernel_flow` then reports."""
     try:
         batch = np.broadcast_shapes(*(np.shape(a) for a in settings))  # type: ignore[arg-type]
         return math.prod(batch) * arguments.positive_int("depth", depth)
@@ -160,7 +162,7 @@ def _size(depth: object, *settings: object) -> int:
 
 
 class _Layer(NamedTuple):
-    """What one layer hands to the next; the batch is the last axis."""
+    """The state passed from one layer to the next; the batch is the last axis."""
 
     M: jax.Array  # (2p+1, p+1, N)
     error: jax.Array
@@ -169,7 +171,7 @@ class _Layer(NamedTuple):
 
 @compiled(0, 1)
 def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
-    """M, its error and `valid` of every layer, the batch last; K and log_K have shape (depth, N)."""
+    """M, its error and `valid` at every layer, the batch axis last; K and log_K have shape (depth, N)."""
     run = functools.partial(_flow, closed_form, order, table, known, ratios)
     after = jnp.concatenate([log_K[1:], log_K[-1:]])
     N = len(cw)
@@ -218,7 +220,7 @@ def _flow(closed_form, order, table, known: Source, ratios, batch):
 
 
 def _share(cw, cb, g, log_next):
-    """C_W g/K′ in [0, 1]; without biases 1 unless K′ is 0, also where it is out of range."""
+    """C_W g/K′ in [0, 1]; without biases it is 1 unless K′ = 0, even where K′ is out of range."""
     product = jnp.clip(cw * g, 0.0, jnp.finfo(g.dtype).max)
     total = cb + product
     share = jnp.where(total > 0, product / jnp.where(total > 0, total, 1.0), 0.0)
@@ -226,7 +228,7 @@ def _share(cw, cb, g, log_next):
 
 
 def _finite(a):
-    """a, with the largest number in place of what is none."""
+    """a, limited to the float range, with the largest float in place of NaN."""
     most = jnp.finfo(a.dtype).max
     return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
 
@@ -234,8 +236,8 @@ def _finite(a):
 def bell(kappa: jax.Array, order: int) -> jax.Array:
     """B_0 … B_2p as polynomials in y and 1/n_l: B_{k+1} = Σ_i C(k, i) κ_{i+1} B_{k−i}.
 
-    kappa: (p+1, 2p+1) + rest, the coefficient of κ_r at yʲ, less its factor n_l^{1−r}. Returns
-    (2p+1, 2p+1, p+1) + rest: k, power of y, power of 1/n_l.
+    kappa: (p+1, 2p+1) + rest, the coefficient of yʲ in κ_r, without its factor n_l^{1−r}. Returns
+    an array of shape (2p+1, 2p+1, p+1) + rest: k, power of y, power of 1/n_l.
     """
     one = jnp.zeros((2 * order + 1, order + 1, *kappa.shape[2:]), kappa.dtype).at[0, 0].set(1.0)
     B = [one]
@@ -265,17 +267,17 @@ def powers(a: jax.Array, count: int) -> jax.Array:
 
 
 def in_units(series: jax.Array, unit: jax.Array) -> jax.Array:
-    """series · unit, saturated at the largest number; 0 where the series is."""
+    """series · unit, saturated at the largest float; 0 where the series is 0."""
     return _finite(jnp.where(series == 0, 0.0, series * jnp.where(series == 0, 1.0, unit)))
 
 
 def relative_cumulants(M: jax.Array) -> jax.Array:
-    """κ_r of Ĝ/K − 1 for r = 0 … p+1 from its moments, series in 1/n on the last axis."""
+    """κ_r of Ĝ/K − 1 for r = 0 … p+1 from its moments, as series in 1/n on the last axis."""
     order = M.shape[-1] - 1
     rows = jnp.moveaxis(M, (-2, -1), (0, 1))[1 : order + 2]
     found: list = []
     for r, moment in enumerate(rows, start=1):
         lower = (math.comb(r - 1, i - 1) * times(found[i - 1], rows[r - i - 1]) for i in range(1, r))
-        # κ_r = O(n^{1−r}): what is below is rounding
+        # κ_r = O(n^{1−r}): terms of lower order are round-off
         found.append((moment - sum(lower)).at[: r - 1].set(0.0))
     return jnp.moveaxis(jnp.stack([jnp.zeros_like(found[0]), *found]), (0, 1), (-2, -1))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 NOISE = 8
-"""Rounding units, relative, up to which what is left of a variance or covariance counts as 0."""
+"""Relative remainder of a variance or covariance, in units of round-off, up to which it counts as 0."""
 
 
 def factor(G: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -13,18 +13,18 @@ def factor(G: jax.Array) -> tuple[jax.Array, jax.Array]:
 
         F_αk = c_α/√r_p,  c_α = G_αp − Σ_{m<k} F_αm F_pm,  r_α = G_αα − Σ_{m<k} F_αm²,  p = argmax r_α/G_αα
 
-    Cholesky's factor with pivots, the remaining columns 0 once r_p/G_pp is within rounding (`NOISE` units),
-    and F_αk = 0 where r_α and c_α both are. So repeated inputs get equal rows, opposite ones opposite rows,
-    to rounding; zero inputs get zeros; a small input keeps its digits beside a large one. The rows of F in
-    the order of the pivots are lower triangular. F Fᵀ is G to 1e-5 of √(G_αα G_ββ) in float32 at n = 64.
-    nan where G is not finite.
+    This is the Cholesky factor with pivoting. The remaining columns are 0 once r_p/G_pp is within round-off
+    (`NOISE` units), and F_αk = 0 where both r_α and c_α are. Repeated inputs therefore have equal rows, and
+    opposite inputs opposite rows, up to round-off; zero inputs have zero rows; and a small input keeps its
+    digits next to a large one. The rows of F, in the order of the pivots, are lower triangular. F Fᵀ is G to
+    1e-5 of √(G_αα G_ββ) in float32 at n = 64. nan if G is not finite.
     """
     size = jnp.diagonal(G)
     unit = jnp.where(size > 0, size, 1)
     rounding = NOISE * jnp.finfo(G.dtype).eps
 
     def column(k, carry):
-        F, rest, pivots = carry  # r_α/G_αα; −∞ of the pivots so far
+        F, rest, pivots = carry  # r_α/G_αα; −∞ for the pivots so far
         p = jnp.argmax(rest)
         c = G[:, p] - jnp.sum(F * F[p][None], -1)
         seen = (jnp.abs(c) > rounding * jnp.sqrt(unit * unit[p])) & (rest > -jnp.inf)

@@ -1,6 +1,6 @@
-"""σ, σ′, σ″, σ‴, σ⁗ of the activations that have a name, each a function of an array; at a kink one side's.
+"""σ, σ′, σ″, σ‴, σ⁗ of the named activations, as functions of an array; at a kink, those of one side.
 
-They are written so that no digits cancel and nothing overflows where σ does not.
+They are written so that no digits cancel, and that nothing overflows unless σ does.
 """
 
 import math
@@ -32,7 +32,7 @@ def softplus(z):
 
 
 def gauss(z):
-    """φ = e^{−z²/2}/√2π and three derivatives."""
+    """φ = e^{−z²/2}/√2π and its first three derivatives."""
     p = jnp.exp(-z * z / 2) / math.sqrt(2 * math.pi)
     return p, -z * p, (z * z - 1) * p, (3 - z * z) * z * p
 
@@ -108,7 +108,7 @@ def sine(z, w):
 
 
 def snake(z, a):
-    """z + sin²(az)/a, by sin 2az."""
+    """z + sin²(az)/a, with derivatives from sin 2az and cos 2az."""
     s, c = jnp.sin(2 * a * z), jnp.cos(2 * a * z)
     value = z + jnp.sin(a * z) ** 2 / a
     return value, 1 + s, 2 * a * c, -4 * a * a * s, -8 * a**3 * c
@@ -160,7 +160,7 @@ def log_sigmoid(z):
 
 
 def squareplus(z, b):
-    """(z + r)/2 with r = √(z² + b); for z < 0 as b/2(r − z), where the sum would cancel."""
+    """(z + r)/2 with r = √(z² + b); computed as b/2(r − z) for z < 0, where the sum would cancel."""
     r = jnp.sqrt(z * z + b)
     far = r + jnp.abs(z)
     value = jnp.where(z > 0, far, b / far) / 2

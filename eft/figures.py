@@ -1,4 +1,4 @@
-"""Pictures of the theory. Nothing is shown or saved: each function returns a matplotlib Figure."""
+"""Figures of the theory. Nothing is shown or saved: each function returns a matplotlib Figure."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ from eft.phases import CHAOTIC, EXPLODING, ORDERED, OSCILLATING, CriticalCurve, 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#8c8c8c"
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-"""Of Okabe and Ito: told apart with any colour vision."""
+"""The palette of Okabe and Ito: distinguishable with any colour vision."""
 
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", [BLUE, "#8fc1e0", "#e6f1f8", "#fbe9df", "#eba57c", VERMILLION]
 )
-"""χ⊥: blue draws inputs together, red drives them apart."""
+"""Colours of χ⊥: blue where inputs converge, red where they diverge."""
 
 NAMES = {
     ORDERED: "ordered\nall inputs become alike",
@@ -30,7 +30,7 @@ NAMES = {
 
 BOX = {"boxstyle": "round,pad=0.3", "facecolor": "white", "alpha": 0.9, "edgecolor": "none"}
 LABEL = (0.34, 0.12)
-"""Width and height of a label, in parts of the picture; generous."""
+"""Width and height of a label as fractions of the axes; generous."""
 
 
 def phase_figure(
@@ -39,10 +39,10 @@ def phase_figure(
     critical: CriticalPoint | Universality | None,
     title: str,
 ) -> Figure:
-    """The phases in the (C_W, C_b) plane, named, and coloured by χ⊥ at the K* that the flow tends to.
+    """The phases in the (C_W, C_b) plane, labelled, and coloured by χ⊥ at the K* that the flow tends to.
 
-    `curve`: drawn as the border of order and chaos, where the diagram has both. `critical`: marked;
-    of a Universality all candidates.
+    `curve`: drawn as the boundary between order and chaos, if the diagram has both. `critical`: marked;
+    for a Universality, all its candidates are.
     """
     figure = Figure(figsize=(7.2, 5.0), layout="constrained")
     axes = figure.add_subplot()
@@ -77,7 +77,7 @@ def _stability(point: Candidate) -> str:
 
 
 def _span(axis: np.ndarray) -> tuple[float, float]:
-    """From the first to the last value, widened where they are one."""
+    """From the first to the last value, widened if they are equal."""
     low, high = float(axis[0]), float(axis[-1])
     return (low, high) if high > low else (low - 0.5, low + 0.5)
 
@@ -108,7 +108,7 @@ def _shade(figure, axes, diagram: PhaseDiagram) -> None:
 
 
 def _softened(mask: np.ndarray) -> np.ndarray:
-    """The mask with its steps rounded off."""
+    """The mask with its steps smoothed."""
     soft = mask.astype(float)
     for _ in range(3):
         wide = np.pad(soft, 1, mode="edge")
@@ -117,7 +117,7 @@ def _softened(mask: np.ndarray) -> np.ndarray:
 
 
 def _name(axes, diagram: PhaseDiagram, points: list[tuple[float, float, str]]) -> None:
-    """Names on the regions and marks on the critical points, none on top of another."""
+    """Label the regions and mark the critical points, without overlaps of the labels."""
     taken: list[tuple[float, float]] = []
     outside = []
     for phase, text in NAMES.items():
@@ -126,7 +126,7 @@ def _name(axes, diagram: PhaseDiagram, points: list[tuple[float, float, str]]) -
             x, y = (min(max(a, size / 2), 1 - size / 2) for a, size in zip(place[:2], LABEL, strict=True))
             axes.text(x, y, text, transform=axes.transAxes, **_centred())
             taken.append((x, y))
-        elif place:  # a sliver is named from beside it
+        elif place:  # a narrow region is labelled from beside it
             outside.append((text, place[:2]))
     for i, (cw, cb, kind) in enumerate(points):
         target = _fraction(diagram, cw, cb)
@@ -154,13 +154,13 @@ def _centred() -> dict:
 
 
 def _fraction(diagram: PhaseDiagram, cw: float, cb: float) -> tuple[float, float]:
-    """A point of the plane in parts of the picture."""
+    """A point of the plane in fractions of the axes."""
     (left, right), (bottom, top) = _span(diagram.cw), _span(diagram.cb)
     return (cw - left) / (right - left), (cb - bottom) / (top - bottom)
 
 
 def _free(taken: list[tuple[float, float]], target: tuple[float, float]) -> tuple[float, float]:
-    """The place for a label that is nearest to its target and clear of the others."""
+    """The position for a label that is nearest to its target and clear of the others."""
     grid = [(x, y) for x in np.linspace(0.18, 0.82, 17) for y in np.linspace(0.09, 0.91, 17)]
 
     def covers(at, x, y):
@@ -177,7 +177,7 @@ def _free(taken: list[tuple[float, float]], target: tuple[float, float]) -> tupl
 
 
 def _widest(region: np.ndarray) -> tuple[float, float, float] | None:
-    """Where a region is widest, and half of its width there, in parts of the picture; None if it is empty."""
+    """Where a region is widest, and half its width there, in fractions of the axes; None if it is empty."""
     if not region.any():
         return None
     left, steps = region, 0
@@ -196,9 +196,9 @@ def _widest(region: np.ndarray) -> tuple[float, float, float] | None:
 def susceptibility_figure(
     K: np.ndarray, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
 ) -> Figure:
-    """χ∥ and χ⊥ against K on the left, their ratio, in which C_W drops out, on the right.
+    """χ∥ and χ⊥ against K on the left; on the right their ratio, in which C_W cancels.
 
-    `curves`: name → (χ∥, χ⊥), each of K's shape. A critical K* needs both to be 1, hence a ratio of 1.
+    `curves`: name → (χ∥, χ⊥), each of K's shape. At a critical K* both are 1, hence so is their ratio.
     """
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -1,6 +1,6 @@
-"""What a function computes, as a key: so that results are kept for what it does, not for which object it is.
+"""A key for what a function computes, so that results are cached by what it does, not by object identity.
 
-A module that is changed gets another key; two lambdas with the same body and the same numbers share one.
+A module that has changed gets another key; two lambdas with the same body and the same constants share one.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 ADDRESS = re.compile(r"0x[0-9a-f]+")
-"""Of an object in memory, as it stands in the text of rules for derivatives."""
+"""A memory address, as it appears in the text of custom derivative rules."""
 
 
 def fingerprint(fn: Any) -> tuple | None:
-    """A key of the operations and numbers of a function; None if it closes over traced values.
+    """A key of the operations and constants of a function; None if it closes over traced values.
 
-    Where it has a derivative rule of its own, which cannot be read, its identity is part of the key.
+    If it has a custom derivative rule, which cannot be read, its object identity is part of the key.
     """
     closed = jax.make_jaxpr(lambda z: fn(z))(0.0)
     if any(isinstance(value, Tracer) for value in closed.consts):
@@ -30,7 +30,7 @@ def fingerprint(fn: Any) -> tuple | None:
 
 
 def _add(digest: Any, closed: ClosedJaxpr | Jaxpr) -> bool:
-    """Add the operations to the digest; whether something in them cannot be read."""
+    """Add the operations to the digest; return whether something in them cannot be read."""
     opaque = False
     jaxpr = closed.jaxpr if isinstance(closed, ClosedJaxpr) else closed
     for value in closed.consts if isinstance(closed, ClosedJaxpr) else ():

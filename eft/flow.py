@@ -18,19 +18,19 @@ from eft.notices import warn_user
 from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
-"""The most layers × batch of one flow: 2 GiB a field in float64."""
+"""The largest layers × batch of one flow: 2 GiB per field in float64."""
 
 
 class KernelFlow(NamedTuple):
     """One input's flow. Every field has shape batch + (depth,); index 0 is layer 1."""
 
     K: jax.Array  # kernel at infinite width
-    chi_parallel: jax.Array  # χ∥(K^l), which carries a change of K from layer l to l+1
-    chi_perp: jax.Array  # χ⊥(K^l), likewise for the angle between inputs; inf where σ jumps
+    chi_parallel: jax.Array  # χ∥(K^l): multiplies a small change of K from layer l to l+1
+    chi_perp: jax.Array  # χ⊥(K^l): likewise a small angle between inputs; inf if σ jumps
     V: jax.Array  # four-point vertex: Var(Ĝ^l) = V^l/n_{l−1} + O(1/n²)
     G1: jax.Array  # E[Ĝ^l] = K^l + G1^l/n_{l−1} + O(1/n²)
-    log_K: jax.Array  # log K; for homogeneous σ also where K itself leaves the float range
-    valid: jax.Array  # bool: K and the quadrature are right here and at every layer before
+    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
+    valid: jax.Array  # bool: K and the quadrature are accurate at this and every earlier layer
     error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
 
 
@@ -54,28 +54,28 @@ def kernel_flow(
     (PDLT chapters 4 and 5, with V and G1 scaled by the width.)
 
     `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
-    `x2` = ‖x‖²/n₀, or the first kernel itself, `K1`: all ≥ 0, they broadcast, and the batch axes of
-    the result are theirs. `depth` = L: layers of pre-activations, the output's included.
-    `widths` = (n₁, …, n_{L−1}), for V and G1 where they differ; default: equal.
+    and `x2` = ‖x‖²/n₀ or the first kernel itself, `K1`: all ≥ 0; they broadcast to the batch axes of
+    the result. `depth` = L: the number of layers of pre-activations, including the output.
+    `widths` = (n₁, …, n_{L−1}): the hidden widths, for V and G1 if they differ; default: equal.
 
-    In float64 the expectations are right to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
-    float range K saturates, at the largest number or at 0, and `valid` turns false; V and G1
-    saturate at the largest number. For homogeneous σ (ReLU, RePU, linear, …) `log_K` goes on being
-    right until log K itself overflows.
+    In float64 the expectations are accurate to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
+    float range K saturates, at the largest float or at 0, and `valid` becomes false; V and G1 saturate
+    at the largest float. For homogeneous σ (ReLU, RePU, linear, …) `log_K` stays accurate until log K
+    itself overflows.
 
-    Of a function of yours the kinks that you did not declare are found, and derivatives that JAX gives
-    as NaN are taken from values. The error of its moments is measured when its table is made, in float64
-    whatever the precision in use: where it exceeds the bound, `error` says by how much, `valid` turns false
-    and, outside of tracing, a QuadratureWarning gives the reason. A function that closes over traced values
-    cannot be searched for kinks; its error is measured. See docs/accuracy.md.
+    For a user-defined function, undeclared kinks are found, and derivatives that JAX returns as NaN are
+    computed from values. The error of its moments is measured when its table is made, in float64 whatever
+    the precision in use: where it exceeds the bound, `error` says by how much, `valid` becomes false and,
+    outside of tracing, a QuadratureWarning states the reason. A function that closes over traced values
+    cannot be searched for kinks, but its error is measured. See docs/accuracy.md.
 
-    Differentiable in cw, cb, x2, K1 and in what the activation closes over, as long as that does not move a
-    kink. Compiled once for each depth and batch shape, for all activations that have tables of one size
-    together.
+    Differentiable in cw, cb, x2, K1 and in the values that the activation closes over, as long as these do
+    not move a kink. Compiled once for each depth and batch shape; all activations with tables of the same
+    size share one program.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, such as a
-    function that is not elementwise. The values of traced arguments cannot be looked at: there `valid`
-    takes over, and is false from the first layer for a K¹ that is negative or not a number.
+    function that is not elementwise. The values of traced arguments cannot be inspected: instead,
+    `valid` is false from the first layer on if K¹ is negative or NaN.
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
@@ -106,14 +106,14 @@ def kernel_flows(
 ) -> KernelFlow:
     """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
 
-    To give each activation its own C_W, stack what `kernel_flow` gives instead.
+    To give each activation its own C_W, stack the results of `kernel_flow` instead.
     """
     flows = [kernel_flow(act, cw, depth, **settings) for act in as_activations(acts)]
     return KernelFlow(*map(jnp.stack, zip(*flows, strict=True)))
 
 
 class _Layer(NamedTuple):
-    """What one layer hands to the next."""
+    """The state passed from one layer to the next."""
 
     K: jax.Array
     log_K: jax.Array
@@ -163,19 +163,19 @@ def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
 
 
 def _in_range(K: jax.Array) -> jax.Array:
-    """Whether K is a normal number > 0."""
+    """Whether K is a normal float > 0."""
     info = jnp.finfo(K.dtype)
     return jnp.logical_and(info.tiny <= K, info.max >= K)
 
 
 def saturated(a: jax.Array) -> jax.Array:
-    """a, at the largest number in place of ±∞ and of the NaN that an overflow leaves."""
+    """a, limited to the float range, with the largest float in place of the NaN that an overflow leaves."""
     most = jnp.finfo(a.dtype).max
     return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
 
 
 def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
-    """Say where the quadrature is not to be trusted, and why, if that can be known now."""
+    """Warn where the quadrature is not to be trusted, and why, unless the values are traced."""
     error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
     if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
         return

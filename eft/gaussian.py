@@ -1,13 +1,13 @@
-"""Gaussian expectations ⟨f⟩_K = E[f(z)], z ~ N(0, K), that are right at every scale.
+"""Gaussian expectations ⟨f⟩_K = E[f(z)], z ~ N(0, K), accurate at every scale.
 
 The nodes z_j do not depend on K. They are uniformly spaced in log|z − c| about 0 and about every kink c of f,
-over all the scales that matter, so that one set of values f(z_j) serves every K in a window of
-32 decades, and what an activation does at |z| ~ 1 and the Gaussian at |z| ~ √K are both resolved:
+over all relevant scales. One set of values f(z_j) therefore serves every K in a window of 32 decades, and
+both the structure of an activation at |z| ~ 1 and the Gaussian at |z| ~ √K are resolved:
 
     ⟨f⟩_K = Σ_j v_j f(z_j) p_K(z_j),   p_K(z) = e^{−z²/2K}/√(2πK).
 
-The v_j are those of a trapezoidal rule in a variable t in which the integrand falls off double
-exponentially at a kink and at infinity; its error falls as e^{−π²/2h} or so with the step h.
+The weights v_j are those of the trapezoidal rule in a variable t in which the integrand decays double
+exponentially towards a kink and towards infinity; its error decreases roughly as e^{−π²/2h} with the step h.
 """
 
 import functools
@@ -29,20 +29,20 @@ from eft.limits import aligned, jump_at, sides
 from eft.notices import warn_user
 
 WINDOW = (1e-16, 1e16)
-"""The K that one set of nodes serves. Outside of it the nodes are stretched with √K."""
+"""The range of K that one set of nodes serves. Outside it the nodes are stretched in proportion to √K."""
 
 STEP = 0.1
 """h: relative error ≤ 1e-14 for every catalogued activation in the window."""
 
 REACH = 16.0
-"""|z|/√K at which the Gaussian, then e^{−128}, is cut off."""
+"""|z|/√K at which the Gaussian, e^{−128} there, is cut off."""
 
 OFFSETS = tuple(k / 6 for k in range(6))
-"""Starts of the rule, in steps. Its error at a kink turns with the start: all cannot agree by chance."""
+"""Offsets of the six rules, in steps. The error at a kink varies with the offset: not all agree by chance."""
 
 
 class QuadratureWarning(UserWarning):
-    """An expectation is not known to the accuracy that the rule should give."""
+    """An expectation may not have the accuracy that the quadrature should give."""
 
 
 class Expectation(NamedTuple):
@@ -54,7 +54,7 @@ class Expectation(NamedTuple):
 
 
 def tolerance(dtype) -> float:
-    """The relative error that is promised: 1e-12 in float64, 2e-6 in float32."""
+    """The promised relative error: 1e-12 in float64, 2e-6 in float32."""
     return 1e-12 if jnp.finfo(dtype).bits >= 64 else 2e-6
 
 
@@ -91,13 +91,14 @@ def _between(
 def half_line(
     kinks: tuple[float, ...], offset: float = 0.0, finer: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on z > 0: ∫dz p_K f = Σ v (f(z) + f(−z)) p_K(z) for f with those kinks.
+    """Nodes and weights on z > 0: ∫dz p_K f = Σ v (f(z) + f(−z)) p_K(z) for f with these kinks.
 
-    `finer`: how much nearer to the kinks the nodes go than kinks alone need, for structure on that scale.
+    `finer`: how close to kinks c ≠ 0 the nodes go, relative to what a kink requires; less than 1 to resolve
+    structure on that scale.
     """
     low, high = np.sqrt(WINDOW)
     cuts = [0.0, *sorted({abs(c) for c in kinks if c != 0})]
-    # next to a kink c ≠ 0 the Gaussian falls off over K/c ≥ c/40², before it underflows at c = 40√K
+    # near a kink c ≠ 0 the Gaussian decays over K/c, which is ≥ c/40² until it underflows at c = 40√K
     near = [low, *(finer * min(1.0, c / 1600) for c in cuts[1:])]
     parts = [
         _between(a, b, near_a, near_b, offset)
@@ -110,7 +111,7 @@ def half_line(
 
 def density(z: jax.Array | float, K: jax.Array) -> jax.Array:
     """p_K(z) = e^{−z²/2K}/√(2πK)."""
-    # z·(z/K): each node rounds by itself; with z/√K all would share the rounding of √K
+    # z·(z/K): the nodes round independently; with z/√K they would all share the rounding of √K
     return jnp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * jnp.sqrt(K))
 
 
@@ -125,13 +126,13 @@ def _integral(f: Callable[..., Any], args: tuple, kinks: tuple[float, ...], offs
     stretch = jnp.sqrt(K / jnp.clip(K, *WINDOW))[..., None]
     z, v = stretch * aligned(z, stretch), stretch * aligned(v, stretch)
     w = v * density(z, K[..., None])
-    z = jnp.where(w > 0, z, 0.0)  # where p_K has underflowed f(0) stands in: 0·f must not be 0·∞
+    z = jnp.where(w > 0, z, 0.0)  # where p_K underflows, f is taken at 0: 0·f must not be 0·∞
     return jax.tree.map(lambda left, right: jnp.sum(w * (left + right), -1), f(-z, *theta), f(z, *theta))
 
 
 @_integral.defjvp
 def _integral_jvp(f, kinks, offset, primals, tangents):
-    """d⟨f⟩_K/dK = (⟨z f′⟩ + Σ_c c [f]_c p_K(c))/2K, and ⟨∂f/∂θ⟩ for what f closes over."""
+    """d⟨f⟩_K/dK = (⟨z f′⟩ + Σ_c c [f]_c p_K(c))/2K, and ⟨∂f/∂θ⟩ for the values θ that f closes over."""
     (K, *theta), (dK, *dtheta) = primals[0], tangents[0]
 
     def slope(z, *theta):
@@ -155,8 +156,8 @@ def _integral_jvp(f, kinks, offset, primals, tangents):
 
 
 def _elementwise(f: Function, dtype) -> tuple[Callable[..., Any], list]:
-    """f with the traced values that it closes over as arguments, so that they can be differentiated."""
-    # not `jax.closure_convert`, which keeps thousands of functions
+    """f with the traced values θ that it closes over as arguments, for differentiation by them; and θ."""
+    # not `jax.closure_convert`, which caches thousands of functions
     closed, shape = jax.make_jaxpr(lambda z: f(z), return_shape=True)(jnp.zeros((), dtype))
     consts, tree = closed.consts, jax.tree.structure(shape)
     places = [
@@ -188,23 +189,22 @@ def gaussian_expectation(
 
     `f`: any elementwise JAX function of an array, or one that returns a pytree of such arrays;
     it may grow like a power of z (or as e^{|z|} while √K ≲ 5). `K`: variance, any shape, ≥ 0;
-    ⟨f⟩_0 is f(0), the mean of both sides where 0 is a kink. `kinks`: the points where f or one
-    of its derivatives jumps; also the centre of structure far from 0, if there is any.
-    Returns an array of K's shape (for a pytree: such arrays).
+    ⟨f⟩_0 is f(0), or the mean of both one-sided limits if 0 is a kink. `kinks`: the points where f or one
+    of its derivatives jumps, and the centre of any structure far from 0.
+    Returns an array of K's shape (for a pytree, a pytree of such arrays).
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12] and an f that is
-    smooth between its kinks on the scale 1, as computed in K's precision. Kinks that are not declared are not
-    looked for, but noticed: six rules are compared. With `return_error=True` the result is
-    `Expectation(value, error, magnitude)`; without it a `QuadratureWarning` is given where
-    the error may exceed that bound times ⟨|f|⟩ (not while K is traced: ask for the error there).
-    Structure that all rules miss, as a narrow bump far from 0 and from every kink, goes unseen.
+    smooth on the scale 1 between its kinks, as computed in K's precision. Undeclared kinks are not searched
+    for, but they are noticed, since six rules are compared. With `return_error=True` the result is
+    `Expectation(value, error, magnitude)`; without it, a `QuadratureWarning` is issued where the error may
+    exceed that bound times ⟨|f|⟩ (not while K is traced: use `return_error=True` there).
+    Structure that all rules miss, such as a narrow bump far from 0 and from every kink, goes unnoticed.
 
-    Differentiable in K to any order, jumps of f at the kinks included, and in what f closes over:
-    d⟨f⟩_K/dK = ½⟨f″⟩_K.
+    Differentiable in K to any order, including the contributions of jumps of f at the kinks, and in the
+    values that f closes over: d⟨f⟩_K/dK = ½⟨f″⟩_K.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if f is not elementwise or not
-    real, or K is negative or not finite.
-    A traced K < 0 gives NaN.
+    real, or if K is negative or not finite. A traced K < 0 gives NaN.
     """
     K = arguments.nonnegative("K", K)
     positions = arguments.kink_positions(kinks)
@@ -242,7 +242,7 @@ def _expectation(f: Function, K: jax.Array, kinks: tuple[float, ...]) -> Expecta
 
 
 def _at_zero(g, theta, K, kinks):
-    """f(0) + ½K f″(0), which at K = 0 is the value and carries the derivative."""
+    """f(0) + ½K f″(0), which at K = 0 has the value of ⟨f⟩_K and its derivative in K."""
     zero = jnp.zeros((), K.dtype)
     f = lambda z: g(z, *theta)  # noqa: E731
     if 0.0 in kinks:
@@ -254,7 +254,7 @@ def _at_zero(g, theta, K, kinks):
 
 
 def combined(values: jax.Array, magnitude: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The mean of what the six rules (the leading axis) give, and its estimated error."""
+    """The mean of the results of the six rules (the leading axis), and its estimated error."""
     value = jnp.mean(values, axis=0)
     error = error_of_six(jax.lax.stop_gradient(values))
     error = jnp.maximum(error, 8 * jnp.finfo(values.dtype).eps * magnitude)
@@ -262,7 +262,7 @@ def combined(values: jax.Array, magnitude: jax.Array) -> tuple[jax.Array, jax.Ar
 
 
 def warn_of_error(error: np.ndarray, magnitude: np.ndarray, K: np.ndarray) -> None:
-    """Warn where the estimated error exceeds what is promised."""
+    """Warn if the estimated error exceeds the promised one."""
     promised = tolerance(error.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(error > 0, error / magnitude, 0.0)
