@@ -123,7 +123,7 @@ class Activation:
         return Sampler(self.fn, derivatives, self.kinks)
 
     def slope_table(self, dtype) -> SlopeTable | None:
-        """What `slopes` needs besides σ′ and K, likewise."""
+        """What `slopes` needs besides K, likewise."""
         return None if self.slope_form else self._kept(slope_table, dtype)
 
     def accuracies(self, dtype) -> tuple[Accuracy, ...]:

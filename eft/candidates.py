@@ -48,7 +48,7 @@ class Candidate(NamedTuple):
     b1: float  # coefficient of δ in χ⊥ − 1
     c: float  # coefficient of δ^{3/2} in δ′, and of δ^½ in χ⊥ − 1
     exponent_K: float  # δ ~ l^exponent if K* is attractive; 0 if slower than any power; nan if repulsive
-    exponent_K2: float  # K_[2] ~ l^exponent there; −inf if faster than any power
+    exponent_K2: float  # K_[2] ~ l^exponent there; ±inf if faster than any power
     basin: tuple[float, float]  # the interval of K¹ that flow to K*; (K*, K*) if no others do
     error: float  # estimated absolute error of K*
 
