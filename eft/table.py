@@ -103,7 +103,7 @@ WORSE = 0.1
 
 
 def _where_forms_cross(made: Table) -> Any:
-    """The K from which on ½⟨F″⟩ loses much more to cancellation than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other."""
+    """The K above which ½⟨F″⟩ loses far more to cancellation than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other form."""
     xp = numpy_of(made.columns)
     K = GRID.astype(made.z.dtype)
     every = made.part(np.ones(made.z.shape))
