@@ -108,7 +108,7 @@ def posterior(
         NNGP:  mean K_*X (K_XX + s²)⁻¹ Y,   variance K_** − K_*X (K_XX + s²)⁻¹ K_X*
         NTK:   mean A Y,  A = Θ_*X Θ_XX⁻¹,   variance K_** − 2 A K_X* + A K_XX Aᵀ
 
-    (PDLT chapters 6 and 10.) The NTK describes networks trained to convergence, whose variance stems from their
+    (PDLT chapters 6 and 10.) The NTK describes networks trained to convergence; their variance stems from
     initialization. `train`: gram_flow(…, X). `cross`: gram_flow(…, X_test, X).
     `K_test`: the diagonal K_**, (m,). `Y`: (n,) or (n, outputs). `noise` = s² ≥ 0, the variance of the noise
     in the targets, enters only the NNGP. A leading axis over layers in K, Θ and K_test is kept in the result.

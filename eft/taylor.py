@@ -149,7 +149,7 @@ def _sine_polynomials(count: int) -> list[list[Fraction]]:
     rows = []
     for r, c in enumerate(cumulants_of(moments), start=1):
         row = list(c.coef)
-        for _ in range(r):  # divided by 1 − q: the partial sums
+        for _ in range(r):  # division by 1 − q gives the partial sums
             row = list(np.cumsum(np.array(row, object)))[:-1]
         rows.append([2**r * a for a in row])
     return rows
@@ -157,7 +157,7 @@ def _sine_polynomials(count: int) -> list[list[Fraction]]:
 
 def _sine(known: Sine, K: jax.Array, order: int) -> jax.Array:
     """ĉ_r(x) = 2ʳ P_r(q(x)) ((1−q(x))/(1−q))ʳ with q(x) = q e^{−yx}, y = 2ω²K."""
-    y = jnp.minimum(2 * known.frequency**2 * K, 700.0)  # beyond, q is 0
+    y = jnp.minimum(2 * known.frequency**2 * K, 700.0)  # above that, q is 0
     q, rest = jnp.exp(-y), -jnp.expm1(-y)
     j = np.arange(2 * order + 1)
     factorial = np.array([math.factorial(k) for k in j], K.dtype)[:, None]
