@@ -23,19 +23,19 @@ from eft.programs import compiled
 from eft.tangents import known
 
 TILE = 128
-"""Inputs a side of the block of pairs that goes through all layers at a time."""
+"""Inputs per side of a block of pairs; one block at a time goes through all layers."""
 
 MOST = 512
-"""Hermite coefficients at most, that of the mean apart."""
+"""The largest number of Hermite coefficients, not counting that of the mean."""
 
 MOST_HALVINGS = 26
-"""Of the panels at 0 on which the coefficients are integrated: enough for K up to 4e15."""
+"""Halvings of the panels at 0 on which the coefficients are integrated: enough for K up to 4e15."""
 
 ENOUGH = 1e-12
-"""The share of ⟨σ²⟩, and of K⟨σ′²⟩, that may be left out if so many coefficients leave no more."""
+"""The share of ⟨σ²⟩, and of K⟨σ′²⟩, that a series may leave out, if `MOST` coefficients get that far."""
 
 OPPOSITE = 1.9
-"""1 − ρ from which on 1 + ρ is had from the sum of the inputs."""
+"""1 − ρ above which 1 + ρ is computed from the sum of the inputs."""
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
@@ -48,20 +48,20 @@ class GramFlow(NamedTuple):
     Theta: jax.Array  # Θ_αβ, the NTK
     error: (
         jax.Array
-    )  # (n, m): bound on what the expectations leave out, in units of √(g_α g_β), the worst layer
-    valid: jax.Array  # bool, (n, m): that is at most 1e-9 (float32: 1e-5), and K in range
+    )  # (n, m): bound on the truncation error of the expectations, in units of √(g_α g_β), at the worst layer
+    valid: jax.Array  # bool, (n, m): `error` is at most 1e-9 (float32: 1e-5), and K in range
 
 
 class _Series(NamedTuple):
-    """Hermite coefficients, and how many of them matter; an axis over inputs, one over layers."""
+    """Hermite coefficients, and how many of them matter; the axes are inputs and layers."""
 
-    expansion: Expansion  # of e_k(K_αα), of odd σ those with odd k; none with a closed form
+    expansion: Expansion  # e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form
     left_out: jax.Array  # (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient
     runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is ≤ ENOUGH
 
 
 class _Layers(NamedTuple):
-    """An input by itself, at each layer; shapes (n, depth, …)."""
+    """Single-input quantities at each layer; shapes (n, depth, …)."""
 
     K: jax.Array
     shares: tuple  # √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g
@@ -70,7 +70,7 @@ class _Layers(NamedTuple):
 
 
 class _Side(NamedTuple):
-    """What the inputs along one side of the matrix bring to a pair."""
+    """The inputs along one side of the matrix, and their single-input quantities."""
 
     x: jax.Array  # (n, n₀)
     layers: _Layers
@@ -94,23 +94,23 @@ def gram_flow(
         K_αβ′ = C_b + C_W⟨σ_α σ_β⟩_K,                            K_αβ¹ = C_b + C_W x_α·x_β/n₀
         Θ_αβ′ = λ_b + λ_W⟨σ_α σ_β⟩_K + C_W⟨σ′_α σ′_β⟩_K Θ_αβ,    Θ_αβ¹ = λ_b + λ_W x_α·x_β/n₀
 
-    (PDLT chapters 4 and 9.) `X`: inputs of shape (n, n₀). `X2`: others, (m, n₀), for the block between the
-    two; default: X itself, each pair computed once. `cw`, `cb`, `lambda_w`, `lambda_b`: numbers ≥ 0.
-    `depth` = L: layers of pre-activations, the output's included.
+    (PDLT chapters 4 and 9.) `X`: inputs of shape (n, n₀). `X2`: other inputs, (m, n₀), for the block of
+    kernels between the two; default: X itself, with each pair computed once. `cw`, `cb`, `lambda_w`,
+    `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output.
 
-    Piecewise linear activations, the sine and erf go by closed forms. Any other is expanded in Hermite
-    polynomials at every input and layer, and a pair costs one power series in its correlation ρ. What that
-    leaves out is bounded in `error`: less than rounding for smooth activations while √K is at most a few
-    times the scale on which they bend. A kink leaves up to 1e-2 of Θ as |ρ| → 1: there `pair_flow` serves.
+    Piecewise linear activations, the sine and erf have closed forms. Any other activation is expanded in
+    Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
+    `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
+    the scale on which they bend. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
 
-    An input of kernel 0 (the vector 0, without biases) counts as the limit of one that is orthogonal to all
-    others. That matters where σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ at such an input with itself, ¼ with another.
+    An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
+    That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
 
-    Under jit, grad and vmap X, X2, the four numbers and what `act` closes over may be traced; the series then
-    has all its 512 coefficients. Derivatives are finite everywhere; where there is a series they are its own.
-    Where inputs are parallel, ⟨σ′σ′⟩ of piecewise linear σ has a cusp, whose derivative counts as 0.
+    Under jit, grad and vmap, X, X2, the four numbers and what `act` closes over may be traced; the series
+    then has all its 512 coefficients. Derivatives are finite everywhere; those of a series are exact for the
+    truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
 
-    Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the work.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes are not enough.
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=10_000)
@@ -170,7 +170,7 @@ def checked_inputs(name: str, value: object) -> jax.Array:
 
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
-    pairs = 2 * (n + TILE) * (m + TILE) * kept  # tiles, and the matrix made of them
+    pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
     inputs = (n + m) * (n0 + depth * (0 if act.pair_form else 2 * MOST) + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
@@ -181,11 +181,11 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
         )
 
 
-# --- the inputs, each by itself -----------------------------------------------------------------
+# --- single inputs ------------------------------------------------------------------------------
 
 
 def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
-    """The coefficients at every input and layer, as many as are needed; all while tracing."""
+    """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
     if act.pair_form:
         empty = jnp.zeros(K.shape, K.dtype)
@@ -210,7 +210,7 @@ def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
 
 
 def _is_odd(few: Expansion) -> bool:
-    """Whether a_0, a_2, … are rounding."""
+    """Whether a_0, a_2, … are 0 up to round-off."""
     even = jnp.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
     unit = 64 * jnp.finfo(few.e.dtype).eps
     return bool(jnp.all(jnp.abs(even) <= unit * jnp.max(jnp.abs(few.e), 1, keepdims=True)))
@@ -236,7 +236,7 @@ def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
 
 @jax.jit
 def _shares(g, cw, cb) -> tuple:
-    """What `_Layers` has of each input, computed once so that a pair and its transpose are the same bits."""
+    """`_Layers.shares` of each input, computed once so that a pair and its transpose agree bit for bit."""
     K = cb + cw * g
     over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
     return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
@@ -244,7 +244,7 @@ def _shares(g, cw, cb) -> tuple:
 
 @jax.jit
 def _counted(squares, g, slope, run):
-    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs of e_k until ≤ ENOUGH."""
+    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until it is ≤ ENOUGH."""
     k = jnp.arange(squares.shape[-1])
     left_out, last = jnp.zeros_like(g), jnp.zeros(g.shape, int)
     for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
@@ -258,7 +258,7 @@ def _counted(squares, g, slope, run):
 
 
 def _padded(side: _Side) -> _Side:
-    """Whole tiles; inputs that are not there are 0."""
+    """The side padded with zero inputs to a whole number of tiles."""
     return jax.tree.map(lambda a: jnp.pad(a, [(0, -len(a) % TILE)] + [(0, 0)] * (a.ndim - 1)), side)
 
 
@@ -266,7 +266,7 @@ def _padded(side: _Side) -> _Side:
 
 
 class _Modes(NamedTuple):
-    """What a compiled program depends on."""
+    """The static arguments of a compiled program."""
 
     form: Form | None
     symmetric: bool
@@ -276,7 +276,7 @@ class _Modes(NamedTuple):
 
 @compiled(0)
 def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
-    """Tile after tile through all layers; of a symmetric matrix the upper ones."""
+    """All tiles, one after another, through all layers; only the upper ones of a symmetric matrix."""
     high, wide = len(left.x) // TILE, len(right.x) // TILE
     places = [(i, j) for i in range(high) for j in range(i if modes.symmetric else 0, wide)]
     I, J = np.array(places).T  # noqa: E741
@@ -301,12 +301,12 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
 
 
 class _State(NamedTuple):
-    """Of pairs at one layer, (TILE, TILE)."""
+    """The state of a tile of pairs at one layer, (TILE, TILE)."""
 
     K: jax.Array
     Theta: jax.Array
     error: jax.Array
-    angle: tuple  # with a closed form 1 − ρ and 1 + ρ, of which the first keeps relative digits; else ()
+    angle: tuple  # 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ()
 
 
 def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
@@ -315,9 +315,9 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
     same = jnp.all(rows.x[:, None] == columns.x[None], -1)
 
     def here(now: _State, a: _Layers, b: _Layers):
-        """K and Θ of a layer; those of an input with itself are known better, also by derivatives.
+        """K and Θ of a layer, with the more accurate single-input values for an input with itself.
 
-        Not so the derivative of ⟨σ′²⟩ at small K.
+        Their derivatives are more accurate too, except that of ⟨σ′²⟩ at small K.
         """
         K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
         own = (a.Theta[:, None] + b.Theta[None]) / 2
@@ -360,7 +360,7 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
 
 
 def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
-    """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of vectors x̂, ŷ of length 1 whose product is ρ."""
+    """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of unit vectors x̂, ŷ with scalar product ρ."""
     x, y, K_x, K_y, cw, cb = known((x, y, K_x, K_y, cw, cb))
     over_x, over_y = (1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_x, K_y))
     x, y = x * over_x[:, None], y * over_y[:, None]
@@ -375,14 +375,14 @@ def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
 
 
 def _by_form(form: Form, kernel: tuple, angle: tuple, shares_a, shares_b) -> tuple[PairForm, tuple]:
-    """The expectations, and 1 ∓ ρ of the next layer. With p = √(C_W g/K′) and r = √(C_b/K′), p² + r² = 1:
+    """The expectations, and 1 ∓ ρ of the next layer, where p = √(C_W g/K′), r = √(C_b/K′), p² + r² = 1:
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
     """
     gap, rest = known(angle)
     a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
     a, b = a[:, None], b[None]
-    there = (a > 0) & (b > 0)  # two that are 0 are one input, of which more is known
+    there = (a > 0) & (b > 0)  # if both are 0 they are the same input, treated separately
     gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
     found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
     (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b

@@ -1,11 +1,12 @@
 """Hermite coefficients of an activation, a_k(K) = E[σ(√K u) h_k(u)], u ~ N(0, 1), h_k = He_k/√k!.
 
-They make the expectation at two Gaussian variables a power series in their correlation (Mehler):
+With them, an expectation at two Gaussian variables is a power series in their correlation (Mehler):
 
     ⟨σ(z₁)σ(z₂)⟩ = Σ_k a_k(K₁) a_k(K₂) ρᵏ,     ⟨σ′(z₁)σ′(z₂)⟩ = Σ_k k e_k(K₁) e_k(K₂) ρᵏ⁻¹,     e_k = a_k/√K
 
-What is left out after k < M is at most √(T₁T₂)|ρ|ᴹ, T = ⟨σ²⟩ − Σ_{k<M} a_k², and T is known. As K → 0 e_1
-goes to σ′(0) and the other e_k to 0; so e_k is what is kept, from the slope of σ's chord to 0.
+The truncation error of the first series, with terms k < M, is at most √(T₁T₂)|ρ|ᴹ, where
+T = ⟨σ²⟩ − Σ_{k<M} a_k² is known. As K → 0, e_1 tends to σ′(0) and the other e_k to 0; so the e_k are stored,
+computed from the slope of σ's chord to 0.
 """
 
 import functools
@@ -23,13 +24,13 @@ from eft.plane import SPECK
 from eft.programs import compiled
 
 REACH = 12
-"""|u| at which the Gaussian, then e^{−72}, is cut off."""
+"""|u| at which the Gaussian is cut off; it is e^{−72} there."""
 
 SHORT = 1e-3
-"""|z| below which the slope of a chord to 0 is had from derivatives at 0."""
+"""|z| below which the slope of the chord to 0 is computed from the derivatives at 0."""
 
 CANCELS = 1e-2
-"""√K below which a_k/√K has lost digits."""
+"""√K below which a_k/√K loses digits to cancellation."""
 
 ORDER = 24
 """Gauss–Legendre nodes on panels of width 1: enough for h_k to k = 512."""
@@ -37,13 +38,13 @@ ORDER = 24
 
 @functools.cache
 def _edges(halvings: int) -> np.ndarray:
-    """Edges of the panels; the two at 0 are halved towards it, where σ(√K u) is steep for large K."""
+    """Edges of the panels; those at 0 are halved repeatedly, since σ(√K u) is steep there for large K."""
     right = np.concatenate([0.5 ** np.arange(halvings, 0, -1), np.arange(1.0, REACH + 1)])
     return np.concatenate([-right[::-1], [0.0], right])
 
 
 def _nodes(kinks: jax.Array, halvings: int) -> tuple[jax.Array, jax.Array]:
-    """Nodes u and weights for E[f(u)]; the kinks, of f(u), are edges too."""
+    """Nodes u and weights for E[f(u)]; the kinks of f(u) are panel edges too."""
     edges = jnp.asarray(_edges(halvings), kinks.dtype)
     edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -REACH, REACH)]))
     x, w = (jnp.asarray(a, kinks.dtype) for a in np.polynomial.legendre.leggauss(ORDER))
@@ -65,15 +66,15 @@ def hermite(u: jax.Array, count: int) -> jax.Array:
 
 
 class Expansion(NamedTuple):
-    """σ at one K or at many, on the leading axes."""
+    """The expansion of σ at one K or many, on the leading axes."""
 
     mean: jax.Array  # (…) a_0
     e: jax.Array  # (…, count) e_1 … e_count
-    origin: jax.Array  # (…, 5) σ and its derivatives at 0, of both sides the mean
+    origin: jax.Array  # (…, 5) σ and its derivatives at 0, the mean of both sides
 
 
 def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
-    """(σ(z) − σ(0))/z for z ≠ 0; near 0 by the derivatives on either side of it, (2, 5)."""
+    """(σ(z) − σ(0))/z for z ≠ 0; near 0 from the one-sided derivatives there, `at_zero` (2, 5)."""
     below, above = ([s[k] for k in range(5)] for s in at_zero)
     zero = (below[0] + above[0]) / 2
     f0, f1, f2, f3, f4 = (jnp.where(z < 0, b, a) for b, a in zip(below, above, strict=True))
@@ -85,9 +86,9 @@ def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
 
 @compiled(0, 2, 3)
 def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Expansion:
-    """The expansion to e_count at each of a vector of K, which counts as a constant.
+    """The expansion up to e_count at each K of a vector, which is not differentiated.
 
-    To rounding for count ≤ 512, K ≤ 4^halvings and σ smooth on the scale 1 between its kinks.
+    Exact up to round-off for count ≤ 512, K ≤ 4^halvings and σ smooth on the scale 1 between its kinks.
     """
     speck = SPECK * jnp.finfo(K.dtype).tiny
     root = jnp.where(K > 0, jnp.sqrt(lax.stop_gradient(K)), speck)

@@ -1,7 +1,7 @@
 """Homogeneous activations at any width, exactly: the mean and the variance of log Ĝ, layer by layer.
 
-For σ(λz) = λᵖσ(z), λ > 0, and no biases log Ĝ is a random walk, and its moments are there where those of Ĝ
-itself are carried by networks that nobody ever draws.
+For σ(λz) = λᵖσ(z), λ > 0, and no biases, log Ĝ is a random walk. Its moments describe typical networks even
+where those of Ĝ itself are dominated by networks so rare that they are never sampled.
 """
 
 import functools
@@ -21,11 +21,11 @@ from eft.gaussian import Function
 from eft.programs import compiled
 
 STEP = 0.05
-"""Of the trapezoidal rule in y: relative error below 1e-14 at widths from 1 to 1e6."""
+"""Step of the trapezoidal rule in y: relative error below 1e-14 at widths from 1 to 1e6."""
 
 
 class LogFlow(NamedTuple):
-    """Over networks of the given width. Both fields have shape batch + (depth,); index 0 is layer 1."""
+    """Moments over networks of given width. Both fields have shape batch + (depth,); index 0 is layer 1."""
 
     mean: Array  # E[log Ĝ^l]
     variance: Array  # Var(log Ĝ^l); 0 at layer 1
@@ -45,15 +45,15 @@ def log_flow(
 
         log Ĝ′ = log(C_W g₁) + p log Ĝ + log s,   s = (1/n_l) Σ_i σ(ξ_i)²/g₁,   ξ_i ~ N(0, 1),   g₁ = ⟨σ²⟩_1
 
-    exactly, with s independent of Ĝ, so that
+    holds exactly, with s independent of Ĝ, so that
 
         E[log Ĝ′] = log(C_W g₁) + p E[log Ĝ] + E[log s],   Var(log Ĝ′) = p² Var(log Ĝ) + Var(log s)
 
-    `act`: homogeneous of degree p ≥ 1, as ReLU, leaky ReLU, RePU, linear. `width` of every hidden layer, or
-    `widths` = (n₁, …, n_{L−1}). `cw`, `x2` and `K1` as for `kernel_flow`, but > 0. If σ is 0 on one side, all
-    n neurons of a layer are dead with probability 2⁻ⁿ: such networks are left out.
+    `act`: homogeneous of degree p ≥ 1, such as ReLU, leaky ReLU, RePU or linear. `width`: that of every
+    hidden layer, or else `widths` = (n₁, …, n_{L−1}). `cw`, `x2` and `K1` as for `kernel_flow`, but > 0.
+    If σ is 0 on one side, all n neurons of a layer are dead with probability 2⁻ⁿ: such networks are excluded.
 
-    Right to 1e-12, absolute and relative, at any depth at which the numbers are in range; beyond, ±inf.
+    Accurate to 1e-12, absolute and relative, at any depth, unless the result overflows: then it is ±inf.
     Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
     """
     act = _homogeneous(act)
@@ -78,7 +78,7 @@ def log_flow(
 
 @compiled(0)
 def _walk(p: int, start, drift, steps) -> LogFlow:
-    """All layers. Compiled as a whole: JAX keeps a loop that it runs by itself, and compiles it each time."""
+    """All layers, compiled as a whole: JAX would compile a bare loop anew in each call, and never free it."""
 
     def layer(now: LogFlow, step):
         after = LogFlow(drift + p * now.mean + step[0], p * p * now.variance + step[1])
@@ -92,7 +92,7 @@ def _walk(p: int, start, drift, steps) -> LogFlow:
 
 
 def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
-    """The C_W at which an input keeps its first kernel. For p ≥ 2: below K vanishes, above it explodes.
+    """The C_W at which the kernel stays at K¹ in all layers. For p ≥ 2: K vanishes below it, explodes above.
 
         C_W g₁ K¹ᵖ = K¹,  K¹ = C_W x2:   C_W = (g₁ x2ᵖ⁻¹)^{−1/p},   g₁ = ⟨σ²⟩_1
 
@@ -113,7 +113,7 @@ def _homogeneous(act: "str | Activation | Function") -> Activation:
 def log_mean_of_squares(act: Activation, n: int) -> tuple[float, float]:
     """E[log s] and Var(log s) for s = (1/n) Σ σ(ξ_i)²/g₁, given that s > 0.
 
-    From φ_n(t) = E[e^{−ts}] = φ(t/n)ⁿ, which is a Gaussian expectation, by Frullani's integrals, y = log t:
+    By Frullani's integrals, from φ_n(t) = E[e^{−ts}] = φ(t/n)ⁿ, where φ is a Gaussian expectation; y = log t:
 
         E[log s] = ∫ dy (e^{−t} − φ_n(t)),   E[log² s] = 2 ∫ dy (y + γ)(φ_n(t) − e^{−t}),   γ = 0.5772…
     """
@@ -123,13 +123,14 @@ def log_mean_of_squares(act: Activation, n: int) -> tuple[float, float]:
 
 @functools.lru_cache(maxsize=1024)
 def _log_mean_of_squares(p: int, plus: float, minus: float, n: int) -> tuple[float, float]:
-    """Of σ² = plus |z|²ᵖ for z > 0 and minus |z|²ᵖ for z < 0."""
+    """The same for σ² = plus |z|²ᵖ at z > 0 and minus |z|²ᵖ at z < 0."""
     # nodes uniformly spaced in log|ξ|, as φ is a function of t|ξ|²ᵖ
     step = min(STEP, 0.2 / p)
     xi = np.exp(step * np.arange(-int(80 / step), int(2.5 / step)))
     w, F = step * xi * np.exp(-xi * xi / 2) / math.sqrt(2 * math.pi), xi ** (2 * p)
     g1 = (plus + minus) * float(w @ F)
-    # φ_n falls as t^{−n/2p}, or to the chance that all are dead as t^{−1/2p}; as t → 0 all is t or t²
+    # φ_n falls off as t^{−n/2p}; or, if neurons can be dead, to the probability that all are, as t^{−1/2p};
+    # as t → 0 the integrands go as t or t²
     dead = 0.5 * ((plus == 0) + (minus == 0))
     slow = 1 if 0 < dead**n > 1e-18 else n
     y = STEP * np.arange(-int(42 / STEP), int((math.log(n) + 2 * p * (38 / slow + 6)) / STEP))
@@ -144,7 +145,7 @@ def _log_mean_of_squares(p: int, plus: float, minus: float, n: int) -> tuple[flo
     near = t < 1
     small = np.exp(-t) * np.expm1(np.where(near, log_phi + t, 0.0))
     large = np.exp(log_phi) - np.exp(-t)
-    # given that not all are dead
+    # conditioned on not all neurons being dead
     given = (np.where(near, small, large) - dead**n * -np.expm1(-t)) / (1 - dead**n)
     mean = -STEP * float(np.sum(given))
     square = 2 * STEP * float(np.sum((y + np.euler_gamma) * given))

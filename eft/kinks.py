@@ -1,9 +1,9 @@
-"""Kinks that nobody declared: where a function or one of its first three derivatives jumps or has no limit.
+"""Undeclared kinks: places where a function or one of its first three derivatives jumps or has no limit.
 
-Between two nodes a smooth function keeps to the trapezoidal rule,
-d_k(b) − d_k(a) = ½h(d_{k+1}(a) + d_{k+1}(b)), up to O(h³). Every interval is halved, always towards
-the larger misfit, until its ends are neighbouring numbers. Where the one-sided limits differ there, or do
-not exist, is a kink; a smooth function has nothing left.
+Between two nodes a smooth function satisfies the trapezoidal rule,
+d_k(b) − d_k(a) = ½h(d_{k+1}(a) + d_{k+1}(b)), up to O(h³). Every interval is bisected, each time keeping the
+half with the larger misfit, until its ends are neighbouring floating-point numbers. If the one-sided limits
+differ there, or do not exist, it is a kink; for a smooth function nothing is left.
 """
 
 import functools
@@ -17,64 +17,64 @@ from eft.derivatives import Sampler
 from eft.limits import points
 
 NODES = 2048
-"""Of the grid z = sinh t: 0.014 apart at |z| < 1 and 1.4 % of |z| far out."""
+"""Intervals of the grid z = sinh t: its nodes are 0.014 apart at |z| < 1, and 1.4 % of |z| at large |z|."""
 
 REACH = 1e6
-"""The largest |z| that is searched."""
+"""The largest |z| searched."""
 
 ORDERS = 4
-"""Jumps of σ, σ′, σ″ and σ‴ are found; later ones hardly matter to an expectation."""
+"""Jumps of σ, σ′, σ″ and σ‴ are found; those of higher derivatives hardly affect an expectation."""
 
 SIGNIFICANT = 1e-9
-"""The smallest jump, on the length 1 + |z|, in units of the largest |σ| that is as near to 0."""
+"""The smallest jump, in units of (1 + |z|)⁻ᵏ for σ⁽ᵏ⁾ times the largest |σ| at points no farther from 0."""
 
 ROUNDING = 1e-11
-"""A jump that is smaller, relative to the derivative itself, is its rounding."""
+"""A jump smaller than this, relative to the derivative itself, is round-off error."""
 
 NOISE = 1e-14
-"""What a derivative rounds by where |σ| is large and bounded, in units of |σ|."""
+"""Round-off error of a derivative where |σ| is large and bounded, in units of |σ|."""
 
 SAME = 1e-12
-"""Places nearer to each other than that, relative to 1 + |z|, are one."""
+"""Places closer together than this, relative to 1 + |z|, are taken as one."""
 
 MOST = 24
-"""Kinks that are looked after, the nearest to 0."""
+"""The largest number of kinks taken into account, those nearest to 0."""
 
 HALVINGS = 4
-"""After so many halvings of the grid a function that varies on its scale keeps to the trapezoidal rule."""
+"""Halvings of the grid after which a function that varies on its scale satisfies the trapezoidal rule."""
 
 STEEP = 1e-5
-"""The misfit then, in units of the largest |σ| at |z| ≤ 2|c| + 1, of one that varies twenty times faster."""
+"""Misfit then, in units of the largest |σ| at |z| ≤ 2|c| + 1, of one that varies twenty times faster."""
 
 FEW = 6
-"""Steep places that are looked after; a function with more of them oscillates."""
+"""The largest number of steep places taken into account; a function with more of them oscillates."""
 
 
 class Kinks(NamedTuple):
-    """What was found."""
+    """The result of the search."""
 
-    places: tuple[float, ...]  # kinks, ascending, 0 left out
-    reach: float  # |z| up to which these are all, or inf
+    places: tuple[float, ...]  # kinks in ascending order, without 0
+    reach: float  # |z| up to which the list is complete, or inf
     steep: tuple[float, ...]  # where σ is smooth, but varies on a scale far below 1 and |z|
 
 
 class _Found(NamedTuple):
-    """One search of the cells."""
+    """The result of one search of the cells."""
 
-    cell: np.ndarray  # (hits,) in which cell something jumps; at most one place in each
-    below: np.ndarray  # (hits,) the numbers on its two sides
+    cell: np.ndarray  # (hits,) cells that contain a jump; at most one is found in each
+    below: np.ndarray  # (hits,) the floating-point numbers on either side of the jump
     above: np.ndarray
-    misfit: np.ndarray  # (cells,) that of σ after `HALVINGS`
-    middle: np.ndarray  # (cells,) where it was largest
+    misfit: np.ndarray  # (cells,) misfit of σ after `HALVINGS`
+    middle: np.ndarray  # (cells,) where the misfit was largest
 
 
 def find_kinks(sampler: Sampler) -> Kinks:
-    """Where σ, σ′, σ″ or σ‴ jumps, the `MOST` places that are nearest to 0; and where σ is steep.
+    """Places where σ, σ′, σ″ or σ‴ jumps, at most the `MOST` nearest to 0; and places where σ is steep.
 
-    A kink under oscillations finer than the grid goes unseen: the error of the moments then shows it.
+    A kink among oscillations finer than the grid is missed; the error of the moments then reveals it.
     """
     t = np.linspace(-np.arcsinh(REACH), np.arcsinh(REACH), NODES + 1)
-    z = np.sinh(t + 1e-3 * (t[1] - t[0]))  # round numbers, where kinks like to be, are not nodes
+    z = np.sinh(t + 1e-3 * (t[1] - t[0]))  # keeps the nodes off round numbers, where kinks are common
     low, high = z[:-1], z[1:]
     kinks: tuple[float, ...] = ()
     reach, steep = np.inf, ()
@@ -92,7 +92,7 @@ def find_kinks(sampler: Sampler) -> Kinks:
             # a cell with one kink may hold another, on either side of it
             low = np.concatenate([low[found.cell], found.above])
             high = np.concatenate([found.below, high[found.cell]])
-            wide = high - low > np.maximum(1e-9 * np.abs(low), SAME)  # next to 0 rounding never ends
+            wide = high - low > np.maximum(1e-9 * np.abs(low), SAME)  # near 0 bisection hardly ends
             wide &= np.minimum(np.abs(low), np.abs(high)) < reach
             low, high = low[wide], high[wide]
             if not len(low):
@@ -102,7 +102,7 @@ def find_kinks(sampler: Sampler) -> Kinks:
 
 
 def apart(places) -> tuple[float, ...]:
-    """The places in ascending order, of those that cannot be told apart the first that was given."""
+    """The places in ascending order; of those closer than `SAME`, only the one given first."""
     kept: list[float] = []
     for c in places:
         if all(abs(c - d) > SAME * (1 + abs(c)) for d in kept):
@@ -111,7 +111,7 @@ def apart(places) -> tuple[float, ...]:
 
 
 def _scale(z, value):
-    """c → the largest |σ| that is as near to 0, and |σ| is a number."""
+    """c → the largest finite |σ| at points no farther from 0 than c."""
     outward = np.argsort(np.abs(z))
     size = np.abs(value)[outward]
     size = np.maximum.accumulate(np.where(np.isfinite(size), size, 0.0))
@@ -119,7 +119,7 @@ def _scale(z, value):
 
 
 def _search(sampler: Sampler, low, high, scale) -> _Found:
-    """At most one kink in each cell."""
+    """Search each cell; at most one kink is found in each."""
     d = np.stack(sampler.raw(np.concatenate([low, high])))
     a, b = np.tile(low, (ORDERS, 1)), np.tile(high, (ORDERS, 1))
     d_a, d_b = (np.tile(ends[:, None], (1, ORDERS, 1)) for ends in np.split(d, 2, axis=1))
@@ -138,14 +138,14 @@ def _search(sampler: Sampler, low, high, scale) -> _Found:
     row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT * scale(b)))
     a, b = a[row, cell], b[row, cell]
     real = _real(sampler, b, scale) if len(cell) else np.zeros(0, bool)
-    # the orders may end on either of two neighbouring numbers
+    # for different orders the bisection may end at different neighbouring numbers
     cell, first = np.unique(cell[real], return_index=True)
     smooth = ~np.isin(np.arange(len(misfit)), cell) & np.isfinite(misfit)
     return _Found(cell, a[real][first], b[real][first], np.where(smooth, misfit, 0.0), at)
 
 
 def _real(sampler: Sampler, places, scale) -> np.ndarray:
-    """Whether some derivative has different limits on the two sides of each place, or grows without bound."""
+    """Whether, at each place, some derivative has different one-sided limits or grows without bound."""
     order = np.argsort(places)
     first = np.diff(places[order], prepend=-np.inf) > SAME * (1 + np.abs(places[order]))
     kinks = places[order][first]
@@ -156,14 +156,14 @@ def _real(sampler: Sampler, places, scale) -> np.ndarray:
     unit, least = 1 + np.abs(kinks), SIGNIFICANT * scale(kinks)
     real = np.zeros(len(kinks), bool)
     for k in range(ORDERS):
-        # each distance's value of the limit, by the Taylor series
+        # the limit as extrapolated from each distance by the Taylor series
         terms = (d[k + i] * (-steps) ** i / math.factorial(i) for i in range(ORDERS + 1 - k))
         limit = functools.reduce(operator.add, terms)
         noise = np.ptp(limit, axis=0).sum(0)
         step = np.abs(limit[-1, 1] - limit[-1, 0])
         size = np.abs(limit[-1]).max(0)
         if k == 0:
-            size = size + 1e-2 * np.abs(kinks)  # what z itself rounds by may be left after a cancellation
+            size = size + 1e-2 * np.abs(kinks)  # round-off in z itself may remain after a cancellation
         enough = least / unit**k + ROUNDING * size + (k > 0) * NOISE * scale(kinks)
         real |= (step > 4 * noise) & (step > enough)
         real |= np.any(_grows(np.abs(d[k])) & (np.abs(d[k, -1]) > enough), axis=0)
@@ -171,17 +171,17 @@ def _real(sampler: Sampler, places, scale) -> np.ndarray:
 
 
 DISTANCES = 4.0 ** -np.arange(6)
-"""From a place, in units of h, at which its limits are compared."""
+"""Distances from a place, in units of h, from which its one-sided limits are compared."""
 
 
 def _grows(size) -> np.ndarray:
-    """Whether it grows by the same factor, more or less, from each distance to the next smaller one."""
+    """Whether `size` grows by roughly the same factor from each distance to the next smaller one."""
     growth = size[1:] / size[:-1]
     return np.all(growth > 1.1, axis=0) & (growth.max(0) < 1.5 * growth.min(0))
 
 
 def _steep(found: _Found, scale) -> tuple[float, ...]:
-    """The places of the largest misfits; none if they are many."""
+    """The places of the largest misfits; none if there are more than `FEW`."""
     size = scale(2 * np.abs(found.middle) + 1)
     share = np.where(size > 0, found.misfit / np.where(size > 0, size, 1.0), 0.0)
     steep: list[float] = []
@@ -197,8 +197,8 @@ def _steep(found: _Found, scale) -> tuple[float, ...]:
 def _misfit(a, d_a, b, d_b) -> np.ndarray:
     """m_k + h m_{k+1} in row k, m_k = |d_k(b) − d_k(a) − ½h(d_{k+1}(a) + d_{k+1}(b))|, h = b − a.
 
-    A kink in the middle of an interval keeps to the rule in one order, but then not in the next. Between a
-    place where the derivatives are numbers and one where they are not it is infinite.
+    A kink in the middle of an interval may satisfy the rule at one order, but then not at the next. The
+    misfit is infinite between a point where the derivatives are finite and one where they are not.
     """
     rows, h = np.arange(ORDERS), b - a
     step = np.abs(d_b - d_a - h / 2 * (np.roll(d_a, -1, 0) + np.roll(d_b, -1, 0)))
@@ -209,21 +209,21 @@ def _misfit(a, d_a, b, d_b) -> np.ndarray:
 
 
 def _known(d) -> np.ndarray:
-    """Whether the derivatives that a row looks at are numbers; (ORDERS, cells)."""
+    """Whether the derivatives that enter a row are finite; (ORDERS, cells)."""
     rows = np.arange(ORDERS)
     last = np.minimum(rows + 2, ORDERS)
     return np.stack([np.isfinite(d[: last[k] + 1, k]).all(0) for k in rows])
 
 
 def _jumps(a, d_a, b, d_b, least) -> np.ndarray:
-    """Where one of the derivatives jumps between a and b, beyond slope and significance; like a, in shape."""
+    """Where a derivative jumps between a and b by a significant amount not due to its slope; shape of a."""
     gap, unit = b - a, 1 + np.abs(b)
     hit = np.zeros(a.shape, bool)
     for k in range(ORDERS):
-        slope = np.minimum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))  # one side's may be infinite
+        slope = np.minimum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))  # that on one side may be infinite
         size = np.maximum(np.abs(d_a[k]), np.abs(d_b[k]))
         if k == 0:
-            size = size + 1e-2 * np.abs(b)  # what z itself rounds by may be left after a cancellation
+            size = size + 1e-2 * np.abs(b)  # round-off in z itself may remain after a cancellation
         hit |= np.abs(d_b[k] - d_a[k]) > 4 * gap * slope + least / unit**k + ROUNDING * size
     return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0) | (_known(d_a) != _known(d_b))
 

@@ -1,4 +1,4 @@
-"""What an activation does at every scale: its moments on one grid in log K, made once.
+"""An activation at every scale: its moments on a grid in log K, computed once.
 
 The moments depend on K alone. One landscape serves the search for critical points, every (C_W, C_b) of a
 phase diagram and every fixed point in it.
@@ -18,16 +18,16 @@ from eft.gaussian import WINDOW
 from eft.moments import Moments
 
 BLOCK = 512
-"""Values of K that are evaluated at a time: one shape, so that one compilation serves every activation."""
+"""Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
 
 CELLS = 32
-"""Nodes for each decade of K in the window where the moments are integrated."""
+"""Nodes per decade of K in the window where the moments are integrated."""
 
 FAR_CELLS = 64
 """Nodes on either side of the window, where the moments are power laws."""
 
 FAR = 40.0
-"""|z| up to which σ must be a number, if anything is to be known at K = 1."""
+"""|z| up to which σ must not be NaN, for expectations at K = 1 to exist."""
 
 
 class Landscape(NamedTuple):
@@ -37,7 +37,7 @@ class Landscape(NamedTuple):
     x: np.ndarray  # (nodes,) log K, ascending
     moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
     K_known: float  # largest K of the grid whose moments are finite
-    overflows: bool  # beyond it σ is infinite (else it is not a number); False where K_known is the end
+    overflows: bool  # whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end
 
     @property
     def K(self) -> np.ndarray:
@@ -45,7 +45,7 @@ class Landscape(NamedTuple):
 
     @property
     def accuracy(self) -> Accuracy:
-        """How far the moments are known."""
+        """The accuracy of the moments."""
         return self.act.nodes(jnp.float64).accuracy
 
     def at(self, x: np.ndarray) -> Any:
@@ -54,7 +54,7 @@ class Landscape(NamedTuple):
 
 
 def in_float64(function):
-    """The function, run in float64 whatever the precision in use: on the host it costs nothing."""
+    """Decorator: run the function in float64 whatever JAX's precision; on the host this costs nothing."""
 
     @functools.wraps(function)
     def run(*args, **settings):
@@ -65,7 +65,7 @@ def in_float64(function):
 
 
 def sampled(act: Activation, K: np.ndarray) -> Any:
-    """The moments at any number of K as NumPy arrays of K's shape, in float64."""
+    """The moments at any array of K, as NumPy arrays of K's shape in float64."""
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK))
     blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
@@ -79,7 +79,7 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
 def landscape(act: Activation) -> Landscape:
     """The landscape of an activation; the same object each time.
 
-    Raises ValueError where σ is not a number at some |z| ≤ 40: no expectation exists then.
+    Raises ValueError if σ is NaN at some |z| ≤ 40: then no expectation exists.
     """
     if not act.resolved:
         checked_far_out(act)
@@ -89,7 +89,7 @@ def landscape(act: Activation) -> Landscape:
     parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
     x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
     found = sampled(act, np.exp(x))
-    # beyond the window nothing is known better than at its ends
+    # beyond the window the error is at least that at its nearer end
     error = found.error.copy()
     error[:FAR_CELLS] = np.maximum(error[:FAR_CELLS], error[FAR_CELLS])
     error[-FAR_CELLS:] = np.maximum(error[-FAR_CELLS:], error[-FAR_CELLS - 1])
@@ -102,7 +102,7 @@ def landscape(act: Activation) -> Landscape:
 
 
 def checked_far_out(act: Activation) -> None:
-    """Raise where σ is not a number at some |z| ≤ 40."""
+    """Raise if σ is NaN at some |z| ≤ 40."""
     z = np.linspace(-FAR, FAR, 2049)
     bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
     if bad.any():
@@ -114,7 +114,7 @@ def checked_far_out(act: Activation) -> None:
 
 
 def _overflows(act: Activation, K_known: float) -> bool:
-    """Whether σ turns infinite, and not NaN, where the moments stop being finite."""
+    """Whether σ becomes infinite, rather than NaN, where the moments cease to be finite."""
     z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(8, 80, 256)
     values = np.asarray(act.fn(jnp.asarray(np.concatenate([-z, z]))))
     return not np.isnan(values).any()

@@ -1,12 +1,12 @@
 """One-sided limits of a function and its derivatives at a kink, and their jumps.
 
-A function is not to be looked at right next to its kink c: `clip(z + 1, 0, 2)` rounds z + 1, and has its
-kink a few numbers away from z = 1. It is looked at two distances h that are large beside the rounding and
-small beside everything else, and continued to c by its Taylor series:
+A function must not be evaluated right next to its kink c: `clip(z + 1, 0, 2)` rounds z + 1, and has its
+kink a few floating-point numbers away from z = 1. It is evaluated at two distances h, large compared with
+the round-off and small compared with everything else, and continued to c by its Taylor series:
 
     f⁽ᵏ⁾(c^±) = Σ_j (∓h)ʲ/j! f⁽ᵏ⁺ʲ⁾(c ± h)
 
-There is a limit where the two distances agree. Where the numbers next to c agree too, they are exact.
+The limit exists if the two distances agree. If the values right next to c agree too, these are exact.
 """
 
 import functools
@@ -20,29 +20,29 @@ import numpy as np
 from eft.derivatives import Function
 
 DISTANCE = 1e-10
-"""h/max(|c|, 1) in float64: a hundred thousand times what a sum of numbers near 10 rounds by."""
+"""h/max(|c|, 1) in float64: a hundred thousand times the round-off error of a sum of numbers near 10."""
 
 CLOSER = 32
-"""How many times smaller the other distance is."""
+"""Ratio of h to the other, smaller distance."""
 
 FARTHER = (1e3, 1e6)
-"""How many times larger the distances are at which a power law must hold as well, to be no rounding."""
+"""Ratios to h of the larger distances at which a power law must hold too, not to be due to round-off."""
 
 FLOOR = 1e-10
-"""What is left of a function by cancellation, relative to its size at some distance."""
+"""Round-off left by cancellation in a function, relative to its size at some distance from the kink."""
 
 ROUNDED = 1e-3
-"""The smallest jump, in units of that."""
+"""The smallest jump, in units of that round-off."""
 
 AGREEMENT = 1e-3
-"""The relative difference up to which the two distances have one limit; √h and log h are far from it."""
+"""The relative difference up to which the two distances agree on a limit; √h and log h are far from that."""
 
 
 class Points(NamedTuple):
-    """Where a function is looked at near its kinks: next to them, at h, h/32, 10³h, 10⁶h; below and above."""
+    """Where a function is evaluated near its kinks: next to, at h, h/32, 10³h, 10⁶h; below and above."""
 
     z: np.ndarray  # (5, 2, kinks)
-    step: np.ndarray  # (5, 2, kinks) z less the kink
+    step: np.ndarray  # (5, 2, kinks) z minus the kink
 
 
 class Limits(NamedTuple):
@@ -50,29 +50,29 @@ class Limits(NamedTuple):
 
     below: Any
     above: Any
-    noise: Any  # what of f_above − f_below may be rounding
-    exists: Any  # whether there is a limit on both sides
+    noise: Any  # bound on the round-off in f_above − f_below
+    exists: Any  # whether the limits exist on both sides
 
     @property
     def jumps(self) -> Any:
-        """[f⁽ᵏ⁾]_c, 0 where rounding explains it or there is no limit."""
+        """[f⁽ᵏ⁾]_c; 0 where round-off explains the difference or a limit does not exist."""
         step = self.above - self.below
         xp = numpy_of(step)
         return xp.where((xp.abs(step) > self.noise) & self.exists, step, 0.0)
 
 
 def numpy_of(*arrays) -> Any:
-    """NumPy for its own arrays, jax.numpy where one is JAX's."""
+    """NumPy if all arrays are NumPy's, jax.numpy if any is JAX's."""
     return np if all(isinstance(a, np.ndarray | np.generic) for a in arrays) else jnp
 
 
 def aligned(a, like) -> Any:
-    """a with axes of length 1 before its own, as many as `like` has more: JAX may be told not to add them."""
+    """a with leading axes of length 1, to the rank of `like`: JAX may be set not to promote ranks itself."""
     return a.reshape((1,) * (np.ndim(like) - np.ndim(a)) + np.shape(a))
 
 
 def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers next to c, below and above (next to 0: the smallest normal ones)."""
+    """The floating-point numbers next to c, below and above (for c = 0 the smallest normal ones)."""
     if c == 0:
         tiny = np.asarray(jnp.finfo(dtype).tiny, dtype)
         return -tiny, tiny
@@ -80,7 +80,7 @@ def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 def points(kinks: np.ndarray, resolution: Any = np.float64) -> Points:
-    """For ascending kinks, which may be closer together than h; `resolution`: the precision of f."""
+    """The points for ascending kinks, which may be closer than h; `resolution`: the precision of f."""
     dtype = kinks.dtype
     narrow = min(jnp.finfo(dtype).bits, jnp.finfo(resolution).bits) < 64
     share = 1e-3 if narrow else DISTANCE
@@ -94,9 +94,10 @@ def points(kinks: np.ndarray, resolution: Any = np.float64) -> Points:
 
 
 def limits(at: Points, f: Any, size: Any) -> Limits:
-    """From f, f′, … at the points, shape (orders, 5, 2, kinks). `size`: |f| at some distance from the kinks.
+    """The limits from f, f′, … at the points, shape (orders, 5, 2, kinks).
 
-    What is smaller than 1e-10 of that, on the length 1, is what sums and differences inside of f round by.
+    `size`: |f| at some distance from the kinks. Anything below 1e-10 of that, on the length 1, is taken as
+    the round-off error of sums and differences inside f.
     """
     xp = numpy_of(f)
     orders, eps = len(f), np.finfo(at.z.dtype).eps
@@ -123,9 +124,9 @@ def limits(at: Points, f: Any, size: Any) -> Limits:
 
 
 def exponent(at: Points, f: Any, size: Any) -> Any:
-    """a of |f| ~ h^{−a} next to the kink where it is largest; 0 where f is regular.
+    """Exponent a of |f| ~ h^{−a} near a kink, the largest over the kinks; 0 where f is regular.
 
-    The law must hold from the largest distance to the smallest: rounding grows near the kink only.
+    The law must hold from the largest distance to the smallest, since round-off grows only near the kink.
     """
     xp = numpy_of(f)
     order = [4, 3, 1, 2]  # from far to near

@@ -1,6 +1,6 @@
-"""⟨σ(z₁)σ(z₂)⟩ and ⟨σ′(z₁)σ′(z₂)⟩ of all pairs of two sets of variables, by Mehler's series in ρ.
+"""⟨σ(z₁)σ(z₂)⟩ and ⟨σ′(z₁)σ′(z₂)⟩ of all pairs from two sets of variables, by Mehler's series in ρ.
 
-With g_ij = ⟨σ⁽ⁱ⁾(z₁)σ⁽ʲ⁾(z₂)⟩, derivatives by the kernel are series of the same kind, to any order:
+With g_ij = ⟨σ⁽ⁱ⁾(z₁)σ⁽ʲ⁾(z₂)⟩, derivatives in the kernel are series of the same kind, to any order:
 
     ∂g_ij/∂K₁₂ = g_{i+1,j+1},     ∂g_ij/∂K₁ = ½ g_{i+2,j}
 
@@ -21,21 +21,21 @@ from eft.hermite import Expansion
 from eft.tangents import known, linear
 
 RUN = 16
-"""Coefficients that are added without looking whether more are needed."""
+"""Coefficients added at a time, before checking whether more are needed."""
 
 
 class Shape(NamedTuple):
-    """What is known of σ before any number is."""
+    """Static properties of σ."""
 
-    odd: bool  # only e_1, e_3, … are kept; the others are 0
+    odd: bool  # only e_1, e_3, … are stored; the others are 0
     smooth: bool  # σ has derivatives at 0
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def pair_series(shape: Shape, kernel: tuple, left: Expansion, right: Expansion, runs) -> tuple:
-    """⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩, (n, m), for `kernel` = (K₁ (n,), K₂ (m,), K₁₂ (n, m)), after so many runs.
+    """⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩, (n, m), for `kernel` = (K₁ (n,), K₂ (m,), K₁₂ (n, m)), from `runs` × RUN terms.
 
-    Where a variable is 0, ρ is 0.
+    Where a variable is 0, ρ is taken as 0.
     """
     rho = correlation(kernel)
     t = rho * rho if shape.odd else rho
@@ -75,7 +75,7 @@ def _pair_series_jvp(shape, primals, tangents):
 
 
 def _changed(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, value, by_K12) -> tuple:
-    """g_ij and its tangent, which is linear in either expansion."""
+    """g_ij and its tangent; g_ij is linear in each of the two expansions."""
     kernel, left, right = both
     (d1, d2, d12), d_left, d_right = tangents[:3]
     change, moved = jnp.zeros_like(value), known(value)
@@ -112,7 +112,7 @@ def _filled(tangent: Expansion, primal: Expansion) -> Expansion:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _mean(shape: Shape, i: int, j: int, kernel: tuple, left: Expansion, right: Expansion) -> jax.Array:
-    """g_ij by all the coefficients."""
+    """g_ij from all the coefficients."""
     K1, K2, _ = kernel
     rho = correlation(kernel)
     a, b = _of_derivative(shape, i, K1, left), _of_derivative(shape, j, K2, right)
@@ -138,7 +138,7 @@ def _mean_jvp(shape, i, j, primals, tangents):
 
 
 def _of_derivative(shape: Shape, i: int, K: jax.Array, expansion: Expansion) -> jax.Array:
-    """The Hermite coefficients of σ⁽ⁱ⁾, (n, count + 1); where K is small by σ's derivatives at 0."""
+    """The Hermite coefficients of σ⁽ⁱ⁾, (n, count + 1); where K is small, from σ's derivatives at 0."""
     e = expansion.e
     if shape.odd:
         e = jnp.stack([e, jnp.zeros_like(e)], -1).reshape(len(e), -1)

@@ -1,4 +1,4 @@
-"""The six Gaussian expectations of an activation on which every one-input flow rests, and their closed forms.
+"""The six Gaussian expectations of an activation that determine every one-input flow; their closed forms.
 
 They depend on K alone, not on C_W or C_b.
 """
@@ -44,7 +44,7 @@ def homogeneous_moments(K: jax.Array, *, degree: int, plus: float = 1.0, minus: 
     c2, c4 = A2 * odd_factorial(p), A4 * odd_factorial(2 * p)
 
     def power(c, k):
-        # factor by factor: under- or overflows only where c Kᵏ does
+        # factor by factor: this underflows or overflows only where c Kᵏ does
         return functools.reduce(lambda product, _: product * K, range(k), jnp.full_like(K, c))
 
     slope2 = power(A2 * p**2 * odd_factorial(p - 1), p - 1) if p else jnp.inf
@@ -78,7 +78,7 @@ _SIN8 = (35, 84, 126, 140, 133, 112, 84, 56, 35, 20, 10, 4, 1)
 """Coefficients of 128⟨sin⁸⟩/(1−q)⁴ in q."""
 
 _VAR_SIN4 = (17, 60, 106, 132, 131, 112, 84, 56, 35, 20, 10, 4, 1)
-"""And of 128 Var(sin⁴)/(1−q)⁴."""
+"""Coefficients of 128 Var(sin⁴)/(1−q)⁴ in q."""
 
 
 def snake_moments(K: jax.Array, *, frequency: float = 1.0) -> Moments:
@@ -90,7 +90,7 @@ def snake_moments(K: jax.Array, *, frequency: float = 1.0) -> Moments:
     q, r = jnp.exp(-2 * a * a * K), -jnp.expm1(-2 * a * a * K)
 
     def fourth(coefficients):
-        # all coefficients are positive: nothing cancels
+        # all coefficients are positive, so that nothing cancels
         return (r / a) ** 4 * functools.reduce(lambda sum, c: sum * q + c, reversed(coefficients)) / 128
 
     S, dS = (r / a) ** 2 * (3 + q * (2 + q)) / 8, q * r * (1 + q * (1 + q))
@@ -108,7 +108,7 @@ def snake_moments(K: jax.Array, *, frequency: float = 1.0) -> Moments:
 def erf_moments(K: jax.Array, by_table: Moments) -> Moments:
     """σ = erf z: g = (2/π) arcsin(2K/(1+2K)), ⟨σ′²⟩ = (4/π)/√(1+4K), g′ = ⟨σ′²⟩/(1+2K); ⟨σ⁴⟩ from the table.
 
-    The arcsine is taken as an arctangent, of K/√(K+¼), which keeps its digits as K → ∞.
+    The arcsine is computed as the arctangent of K/√(K+¼), which stays accurate as K → ∞.
     """
     root = jnp.sqrt(K + 0.25)
     slope2 = 2 / math.pi / root

@@ -1,4 +1,4 @@
-"""Where an activation is looked at: the nodes of the quadrature, and next to its kinks."""
+"""Where an activation is evaluated: at the nodes of the quadrature, and near its kinks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -14,17 +14,17 @@ from eft.limits import DISTANCE, Limits, Points, numpy_of, points
 Derivatives = Callable[[Any], tuple[Any, ...]]
 
 PAD = 256
-"""The nodes of a user's function are filled up to a multiple of it, so that few shapes are compiled."""
+"""The nodes of a user-defined function are padded to a multiple of this, so that few shapes are compiled."""
 
 FINER = 1e-4
-"""A function of the user's may have structure at a kink, or in its place, down to 1e-7 of the kink."""
+"""A user-defined function may have structure at a kink, or in place of one, down to 1e-7 of the kink."""
 
 LATE = 0.8
-"""Terms at |z| beyond this share of where the integrand ends say whether it has died out by then."""
+"""Terms beyond this share of the |z| where the integrand ends show whether it has decayed by there."""
 
 
 class Sampled(Protocol):
-    """What a table is made from."""
+    """What a table is computed from."""
 
     @property
     def kinks(self) -> tuple[float, ...]: ...
@@ -39,20 +39,20 @@ class Sampled(Protocol):
 
 
 class Nodes(NamedTuple):
-    """Where an activation is looked at, and what it gives there."""
+    """The points where an activation is evaluated, and its values there."""
 
     z: np.ndarray  # (rules, nodes)
     v: np.ndarray
     at_kinks: Points
-    kinks: np.ndarray  # (kinks,) 0 among them
-    zero: int  # which of them is 0
+    kinks: np.ndarray  # (kinks,) including 0
+    zero: int  # index of 0 among the kinks
     kink_values: Any  # (orders, 3, 2, kinks)
     left: Any  # (orders, rules, nodes) at −z
     right: Any  # at z
 
     @property
     def size(self) -> Any:
-        """The largest |σ| at |z| ≤ 1, but for next to 0."""
+        """The largest |σ| at 0.1 < |z| ≤ 1."""
         xp = numpy_of(self.left)
         near = (self.z > 0.1) & (self.z <= 1.0)
         values = xp.where(near, xp.maximum(xp.abs(self.left[0]), xp.abs(self.right[0])), 0.0)
@@ -60,9 +60,9 @@ class Nodes(NamedTuple):
 
 
 def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool, resolution: Any) -> Nodes:
-    """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX where σ closes over traced values.
+    """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX if σ closes over traced values.
 
-    `resolution`: the precision in which σ looks at z.
+    `resolution`: the precision in which σ treats z.
     """
     dtype = np.dtype(jnp.result_type(float) if traced else np.float64)
     kinks = np.array(sorted({0.0, *act.kinks}), dtype)
@@ -81,7 +81,7 @@ def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool, reso
 
 
 def _equally_long(rules: list) -> list:
-    """The rules, the shorter ones with more nodes of weight 0."""
+    """The rules, the shorter ones padded with nodes of weight 0."""
     longest = max(len(z) for z, _ in rules)
     longest += -longest % PAD if len(rules) > 1 else 0
     return [
@@ -90,9 +90,10 @@ def _equally_long(rules: list) -> list:
 
 
 def centres(F: Limits, zero: int, left, right, size) -> tuple:
-    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ again where F is large far out.
+    """F₀ and F_∞, from F just below and above 0 and at ∓z; F₀ in place of F_∞ if F is large at large |z|.
 
-    `size`: √F at some distance. F₀ is 0 where it is far below what that rounds by, or F has no limit.
+    `size`: √F at some distance from 0. F₀ is set to 0 if it is far below the round-off of F at that size, or
+    if F has no limit at 0.
     """
     xp = numpy_of(left)
     F0 = (F.below[0, zero] + F.above[0, zero]) / 2
@@ -102,9 +103,10 @@ def centres(F: Limits, zero: int, left, right, size) -> tuple:
 
 
 def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple]:
-    """F − F₀ and F − F_∞ at −z, and at z, so that neither cancels where it is small.
+    """F − F₀ and F − F_∞ at −z, and at z, without cancellation where they are small.
 
-    From F, F′, … F⁗ on either side of 0, and at ∓z. F₀ is the mean of both sides, F_∞ that far out.
+    Computed from F, F′, … F⁗ on either side of 0, and F at ∓z. F₀ is the mean of both sides at 0, F_∞ that
+    at large |z|.
     """
     xp = numpy_of(left)
     F0, far = centre
@@ -115,7 +117,7 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
     for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
         _, a1, a2, a3, a4 = side[:, at.zero]
         y = xp.where(near, y, 0.0)
-        # F − F(0) from the series at that side of 0, where the difference would cancel
+        # F − F(0) from the one-sided series at 0, where the difference would suffer from cancellation
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
         direct = values - F0
         same = xp.abs(series - direct) <= 64 * np.finfo(at.z.dtype).eps * xp.abs(F0)
@@ -125,11 +127,11 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
 
 
 def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, Any, Any]:
-    """The columns, 0 where they are not finite; from which |z| on, for each moment; its last terms before."""
+    """The columns, 0 where not finite; for each moment the |z| where that begins, and the terms before it."""
     xp = numpy_of(columns)
     finite = xp.abs(columns) <= most
     columns = xp.where(finite, columns, 0.0)
-    # next to a kink a derivative may be infinite: what is left out there is accounted for as an edge
+    # next to a kink a derivative may be infinite: `edge_doubts` accounts for what is left out there
     far = ~beside_kinks(at.z, at.kinks, DISTANCE)
     bounded, last = [], []
     for indices in used:
@@ -143,6 +145,6 @@ def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, A
 
 
 def beside_kinks(z: np.ndarray, kinks: np.ndarray, distance: float) -> np.ndarray:
-    """The nodes nearer to a kink than that, relative to it; at 0 the innermost ones."""
+    """A mask of the nodes closer to a kink than `distance`, relative to it; at 0, of the innermost ones."""
     places = np.unique(np.abs(kinks))
     return np.any([np.abs(z - c) <= (distance * c if c else 10 * z.min()) for c in places], axis=0)

@@ -1,4 +1,4 @@
-"""The neural tangent kernel of one input at finite width: its mean, its fluctuations, and how it moves."""
+"""The neural tangent kernel of one input at finite width: its mean, fluctuations and change in training."""
 
 import functools
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from eft.programs import compiled
 
 
 class NTKFlow(NamedTuple):
-    """One input's NTK Θ̂_ij between neurons i, j of a layer, ΔΘ = Θ̂ − E[Θ̂], and z its pre-activations.
+    """The flow of one input's NTK Θ̂_ij, for neurons i, j of a layer; ΔΘ = Θ̂ − E[Θ̂], z pre-activations.
 
     Every field has shape batch + (depth,); index 0 is layer 1. n is n_{l−1}.
     """
@@ -34,7 +34,7 @@ class NTKFlow(NamedTuple):
     F: jax.Array
     P: jax.Array  # E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃+δ₀₂δ₁₃) Q)/n + O(1/n²), dΘ̂ as in `ntk_flow`
     Q: jax.Array
-    valid: jax.Array  # bool: all of these and the quadrature are right here and at every layer before
+    valid: jax.Array  # bool: these fields and the quadrature are valid here and at every layer before
     error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
 
 
@@ -52,7 +52,7 @@ def ntk_flow(
 ) -> NTKFlow:
     """Θ, its first correction, A, B, D, F, P and Q of every layer at initialization, at one input.
 
-    With Ω = λ_W σ² + C_W Θ σ′², derivatives of ⟨Ω⟩_K in K taken at fixed Θ, and r = n_l/n_{l−1}:
+    With Ω = λ_W σ² + C_W Θ σ′², derivatives of ⟨Ω⟩_K in K at fixed Θ, and r = n_l/n_{l−1}:
 
         Θ′ = λ_b + ⟨Ω⟩,                                       Θ¹ = λ_b + λ_W x2; with K1, λ_W x2
         Theta1′ = r [⟨Ω⟩_K G1 + ½⟨Ω⟩_KK V + C_W⟨σ′²⟩_K (D + 2F) + χ⊥ Theta1]
@@ -63,21 +63,21 @@ def ntk_flow(
         P′ = C_W²⟨σσ′²σ″⟩Θ² + r [χ⊥(χ∥ − χ⊥) B + χ∥χ⊥ P]
         Q′ = C_W²⟨σσ′²σ″⟩Θ² + λ_W C_W⟨σ²σ′²⟩Θ + r [χ∥⟨Ω⟩_K F + χ∥χ⊥ Q]
 
-    all but Θ zero at layer 1 (PDLT chapters 8 and 11, scaled by the width; docs/ntk.md). P and Q say how Θ̂
-    begins to move: a step of gradient descent of size η on a loss ℓ changes Θ̂_12 by
+    where all but Θ are zero at layer 1 (PDLT chapters 8 and 11, scaled by the width; docs/ntk.md). P and Q
+    give the first change of Θ̂ in training: a gradient descent step of size η on a loss ℓ changes Θ̂_12 by
     −η Σ_i (dΘ̂_12i + dΘ̂_21i) ∂ℓ/∂z_i, with dΘ̂_012 = Σ_μν λ_μλ_ν ∂²z_0/∂θ_μ∂θ_ν ∂z_1/∂θ_μ ∂z_2/∂θ_ν.
 
-    Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted with λ_b and a weight of layer l with
-    λ_W/n_{l−1}; where `K1` is given the first layer has no bias, as in `nets.FCN`.
+    Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted by λ_b and a weight of layer l by λ_W/n_{l−1};
+    if `K1` is given, the first layer has no bias, as in `nets.FCN`.
 
-    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, with which they broadcast. σ must
-    be continuous: where it jumps ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
+    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together. σ must
+    be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
 
-    The expectations are right to 1e-12 in float64 (float32: 2e-6) for K in [1e-12, 1e12]. A number beyond the
-    float range saturates, and `valid` turns false.
+    The expectations are accurate to 1e-12 in float64 (float32: 2e-6) for K in [1e-12, 1e12]. A value beyond
+    the floating-point range saturates, and `valid` becomes false.
 
     Differentiable in cw, cb, lambda_w, lambda_b, x2, K1. Compiled once for each depth and batch shape,
-    for all activations without a closed form together.
+    jointly for all activations without a closed form.
     Raises TypeError or ValueError for a bad argument, and for σ that jumps.
     """
     act = checked_continuous(analysed(act))
@@ -102,7 +102,7 @@ def ntk_flow(
 
 
 def checked_continuous(act: Activation) -> Activation:
-    """The activation, unless it jumps."""
+    """The activation; raise if it jumps."""
     if any(act.jumps):
         raise ArgumentError(
             f"act must be continuous; {act.name} jumps, and its NTK is infinite from layer 2 on"
@@ -111,7 +111,7 @@ def checked_continuous(act: Activation) -> Activation:
 
 
 def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
-    """n_l/n_{l−1} for l = 1 … L; 1 at l = 1, where nothing fluctuates yet, and l = L."""
+    """n_l/n_{l−1} for l = 1 … L; set to 1 at l = 1, where nothing fluctuates yet, and at l = L."""
     ratios = np.ones(depth)
     if widths is not None:
         n = np.array(arguments.widths_of(widths, depth), float)
@@ -156,6 +156,6 @@ def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, 
 
 
 def _within(numbers) -> jax.Array:
-    """Whether none of them is saturated."""
+    """Whether none of the numbers is saturated."""
     most = jnp.finfo(numbers[0].dtype).max
     return functools.reduce(jnp.logical_and, (jnp.abs(a) < most for a in numbers))

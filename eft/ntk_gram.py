@@ -1,4 +1,4 @@
-"""The neural tangent kernel of several inputs at finite width: its mean, and its fluctuations."""
+"""The neural tangent kernel of several inputs at finite width: its mean and its fluctuations."""
 
 import functools
 import itertools
@@ -26,17 +26,17 @@ from eft.slopes import six_derivatives
 from eft.vertex import ACCURACY, layer_moments, pair_index, pair_places
 
 MOST_INPUTS = 4
-"""Different inputs."""
+"""The largest number of different inputs."""
 
 QUICK = {4: 1e-5, 8: 1e-8}
-"""Relative error, by the bytes of a number, that quick integrals may have."""
+"""Relative error up to which quick integrals are accepted, by bytes per number."""
 
 
 class NTKGramFlow(NamedTuple):
     """The flow of n inputs; index 0 of the layer axis is layer 1.
 
     P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons i, j, k, m
-    and inputs 1 … 4, z pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width that divides:
+    and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer before:
 
         E[ΔΘ_ij;12 ΔΘ_km;34] = (δ_ij δ_km A_(12)(34) + δ_ik δ_jm B_1324 + δ_im δ_jk B_1423)/n_{l−1}
         E[z_i;1 z_j;2 ΔΘ_km;34] = (δ_ij δ_km D_(12)(34) + δ_ik δ_jm F_1324 + δ_im δ_jk F_1423)/n_{l−1}
@@ -48,9 +48,9 @@ class NTKGramFlow(NamedTuple):
     Theta1: jax.Array  # (depth, n, n) E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²)
     A: jax.Array  # (depth, P, P)
     B: jax.Array  # (depth, n, n, n, n) B_1324 at [1, 3, 2, 4]
-    D: jax.Array  # (depth, P, P): z's pair first, Θ̂'s second
+    D: jax.Array  # (depth, P, P): the pair of the z first, that of Θ̂ second
     F: jax.Array  # (depth, n, n, n, n) F_1324 at [1, 3, 2, 4]
-    valid: jax.Array  # bool, (depth,): in range, `error` ≤ 1e-4 (float32: 1e-3), here and before
+    valid: jax.Array  # bool, (depth,): all in range and `error` ≤ 1e-4 (float32: 1e-3), here and before
     error: jax.Array  # (depth,) bound on the relative error of this layer's expectations
 
 
@@ -81,12 +81,12 @@ def ntk_gram_flow(
         F_1324′ = C_W²⟨σ₁σ₂σ′₃σ′₄⟩Θ_34 + r C_W² Σ_{a∈{1,3}} Σ_{b∈{2,4}} ⟨∂_a(σ₁σ′₃)⟩⟨∂_b(σ₂σ′₄)⟩ F_a3b4
 
     (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md.) `X`: inputs of shape (n, n₀), at most 4
-    different ones, which may repeat. The rest as for `ntk_flow`; numbers. Accuracy as of `vertex_flow`; the
-    integrals over four inputs are costly: on two cores a layer of GELU takes 0.03 s for two different inputs,
-    0.2 s for three, 1.3 s for four, and up to 16 times as long where K > 10 or σ″ jumps.
+    different ones, which may repeat. The rest as for `ntk_flow`, but single numbers. The accuracy is that of
+    `vertex_flow`. Integrals over four inputs are costly: on two cores a layer of GELU takes 0.03 s for two
+    different inputs, 0.2 s for three, 1.3 s for four, and up to 16 times as long if K > 10 or σ″ jumps.
 
-    Raises TypeError or ValueError for a bad argument; for σ that jumps; and, with different inputs, where
-    σ′ jumps, unless σ is piecewise linear with its kink at 0 (ReLU and its like).
+    Raises TypeError or ValueError for a bad argument; if σ jumps; and, with different inputs, if σ′ jumps,
+    unless σ is piecewise linear with its kink at 0 (such as ReLU).
     """
     act = checked_continuous(analysed(act))
     depth = arguments.positive_int("depth", depth, maximum=10_000)
@@ -138,7 +138,7 @@ def ntk_gram_flow(
 
 @functools.lru_cache(maxsize=64)
 def slope_of(act: Activation) -> Activation:
-    """σ′ as an activation of its own; of piecewise linear σ with closed moments."""
+    """σ′ as an activation of its own; for piecewise linear σ with its moments in closed form."""
     if act.degree == 1:
         plus, minus = float(act(jnp.asarray(1.0))), -float(act(jnp.asarray(-1.0)))
         form = functools.partial(homogeneous_moments, degree=0, plus=plus, minus=minus)
@@ -217,7 +217,7 @@ def _kicks(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
 
 @functools.cache
 def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """(P, P): where ⟨σ₁σ₂σ′₃σ′₄⟩ stands in the list of `cross_moments`; and the products of r variables."""
+    """(P, P): the place of ⟨σ₁σ₂σ′₃σ′₄⟩ in the list of `cross_moments`; and the products of r variables."""
     pairs = list(itertools.combinations_with_replacement(range(n), 2))
     where: dict[tuple, int] = {(p, p): i for i, p in enumerate((i, i) for i in range(n))}
     for i, j in itertools.combinations(range(n), 2):
@@ -236,7 +236,7 @@ def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
 
 
 def cross_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance):
-    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as of `layer_moments`."""
+    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`."""
     n = len(K_diagonal)
     index = pair_index(n)
     p = act.slopes(K_diagonal)

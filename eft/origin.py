@@ -1,6 +1,6 @@
-"""An activation next to 0: its Taylor series on either side, and what they make of the kernel as K → 0.
+"""An activation near 0: its Taylor series on either side, and the kernel recursion that follows as K → 0.
 
-With σ = Σ_j s_j^± z^j/j! and μ_k = ⟨|u|^k⟩_1, half of the Gaussian lies on each side:
+With σ = Σ_j s_j^± z^j/j! and μ_k = ⟨|u|^k⟩_1, and half of the Gaussian on each side,
 
     ⟨σ²⟩  = Σ_k ½μ_k (α_k⁺ + (−1)^k α_k⁻) K^{k/2},   α_k the coefficients of σ²,
     ⟨σ′²⟩ = Σ_k ½μ_k (β_k⁺ + (−1)^k β_k⁻) K^{k/2},   β_k those of σ′².
@@ -10,7 +10,7 @@ For σ(0) = 0 and C_W = 1/A₂, A₂ = (s₁⁺² + s₁⁻²)/2, the flow is K�
 
     c = √(2/π) (s₁⁺s₂⁺ − s₁⁻s₂⁻)/A₂,   a₁ = (¾s₂² + s₁s₃)/A₂,   b₁ = (s₂² + s₁s₃)/A₂,
 
-a₁ and b₁ averaged over the two sides. Where σ is smooth, c = 0 (PDLT chapter 5).
+where a₁ and b₁ are averaged over the two sides. If σ is smooth, c = 0 (PDLT chapter 5).
 """
 
 import math
@@ -19,30 +19,30 @@ from typing import NamedTuple
 import numpy as np
 
 RUNGS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
-"""Distances from 0 at which σ and its derivatives are looked at; the first stands for next to 0."""
+"""Distances from 0 at which σ and its derivatives are evaluated; the first stands for a tiny number."""
 
 NEGLIGIBLE = 1e-9
-"""A derivative so much smaller than the others, on the length that they set, is their rounding."""
+"""A derivative this much smaller than the others, in units of the length they set, is round-off error."""
 
 
 Triple = tuple[float, float, float]
 
 
 class Origin(NamedTuple):
-    """σ next to 0; pairs are (below, above)."""
+    """σ near 0; pairs are (below, above)."""
 
     value: tuple[float, ...]  # σ(0∓)
-    slope: tuple[float, ...]  # σ′(0∓); nan where it has no limit
+    slope: tuple[float, ...]  # σ′(0∓); nan if it has no limit
     A2: float  # the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0
     parallel: Triple  # c, a₁ and the coefficient of K^{3/2} in K′/K − 1
     perp: Triple  # likewise in χ⊥ − 1
     sigma2: float  # the mean of σ″ over both sides
-    growth: float  # p where σ′ ~ |z|^{p−1} instead of having a limit, else nan
-    distance: float  # |z| at which the derivatives were taken: the smallest where they are numbers
+    growth: float  # p if σ′ ~ |z|^{p−1} instead of having a limit, else nan
+    distance: float  # |z| at which the derivatives were taken: the smallest at which they are finite
 
 
 def origin(derivatives, tiny: float) -> Origin:
-    """The record for z → (σ, σ′, σ″, σ‴, σ⁗); `tiny` is the number that stands for next to 0."""
+    """The record for z → (σ, σ′, σ″, σ‴, σ⁗); one-sided values at 0 are taken at ∓`tiny`."""
     rungs = np.array([tiny, *RUNGS[1:]])
     z = np.concatenate([-rungs, rungs])
     s = np.stack([np.asarray(d, float) for d in derivatives(z)]).reshape(5, 2, len(rungs))
@@ -69,7 +69,7 @@ def _pair(values) -> tuple[float, float]:
 
 
 def _series(s: np.ndarray, A2: float) -> tuple[Triple, Triple]:
-    """The coefficients of K^½, K, K^{3/2} in C_W⟨σ²⟩/K − 1 and in C_W⟨σ′²⟩ − 1, σ(0) = 0; nan if A₂ = 0."""
+    """The coefficients of K^½, K, K^{3/2} in C_W⟨σ²⟩/K − 1 and C_W⟨σ′²⟩ − 1 for σ(0) = 0; nan if A₂ = 0."""
     factorial = np.array([1.0, 1.0, 2.0, 6.0, 24.0])
     sums = np.zeros((2, 3))
     for side, sign in ((0, -1.0), (1, 1.0)):
@@ -90,14 +90,14 @@ def _mu(k: int) -> float:
 
 
 def _without_rounding(s: np.ndarray) -> np.ndarray:
-    """The derivatives, those that are rounding set to 0."""
+    """The derivatives, with those that are round-off error set to 0."""
     size = np.max(np.abs(s), axis=1)
-    if size[1] <= 1e-60 * np.max(size):  # next to 0 an even function still has a slope of the order of z
+    if size[1] <= 1e-60 * np.max(size):  # at small z ≠ 0 an even function has a slope of order z
         return s * (np.arange(5) != 1)[:, None]
     inverse_length = max((size[j] / size[1]) ** (1 / (j - 1)) for j in (2, 3, 4))
     floor = np.array([0.0, *(NEGLIGIBLE * size[1] * inverse_length**j for j in range(4))])
     kept = np.where(np.abs(s) <= floor[:, None], 0.0, s)
-    # sides that agree but for rounding are one smooth function
+    # sides that agree up to round-off belong to one smooth function
     gap = np.abs(kept[:, 0] - kept[:, 1])
     same = gap <= NEGLIGIBLE * size
     kept[:, 0] = np.where(same, kept[:, 1], kept[:, 0])
@@ -113,7 +113,7 @@ def _settles(s: np.ndarray, rungs: np.ndarray, first: int) -> bool:
 
 
 def _growth(slope: np.ndarray, rungs: np.ndarray) -> float:
-    """p where σ′ follows |z|^{p−1} over all rungs but the first; else nan."""
+    """p if σ′ follows |z|^{p−1} over all rungs but the first; else nan."""
     size = np.max(np.abs(slope[:, 1:]), axis=0)
     with np.errstate(all="ignore"):
         powers = np.diff(np.log(size)) / np.diff(np.log(rungs[1:]))

@@ -22,7 +22,7 @@ from eft.tangents import attached, known
 
 
 class PairFlow(NamedTuple):
-    """Two inputs' flow. Every field has shape (depth,) or batch + (depth,); index 0 is layer 1.
+    """The flow of two inputs. Every field has shape (depth,) or batch + (depth,); index 0 is layer 1.
 
     [[K_aa, K_ab], [K_ab, K_bb]] = K0 [[1, 1], [1, 1]] + K1 [[1, 0], [0, −1]] + K2 [[1, −1], [−1, 1]].
     """
@@ -32,13 +32,13 @@ class PairFlow(NamedTuple):
     K_bb: jax.Array
     K0: jax.Array  # (K_aa + K_bb + 2K_ab)/4: the midpoint's kernel
     K1: jax.Array  # (K_aa − K_bb)/2: the difference in size
-    K2: jax.Array  # (K_aa + K_bb − 2K_ab)/4: a quarter of the squared distance; relative digits kept
-    gap: jax.Array  # 1 − ρ, ρ = K_ab/√(K_aa K_bb): relative digits kept where sizes do not differ much more
-    valid: jax.Array  # bool: the quadrature is right, and K in range, here and at every layer before
+    K2: jax.Array  # (K_aa + K_bb − 2K_ab)/4: a quarter of the squared distance, to relative accuracy
+    gap: jax.Array  # 1 − ρ, ρ = K_ab/√(K_aa K_bb): to relative accuracy unless sizes differ by far more
+    valid: jax.Array  # bool: the quadrature is accurate, and K in range, here and at every layer before
 
 
 class ExpandedPairFlow(NamedTuple):
-    """Two inputs' flow to leading order in their separation δ. Fields as in `PairFlow`."""
+    """The flow of two inputs to leading order in their separation δ. Fields as in `PairFlow`."""
 
     K0: jax.Array  # follows the one-input flow; error O(δ²)
     K1: jax.Array  # error O(δ³)
@@ -52,17 +52,17 @@ class ExpandedPairFlow(NamedTuple):
 def pair_flow(
     act: "str | Activation | Function", cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
 ) -> PairFlow:
-    """The exact flow, at infinite width, of the kernel of two inputs.
+    """The exact flow of the kernel of two inputs at infinite width.
 
         K_αβ′ = C_b + C_W⟨σ_α σ_β⟩_K,     K_αβ¹ = C_b + C_W x_α·x_β/n₀
 
-    and, so that inputs that are close keep all digits of their distance,
+    and, so that the distance of close inputs keeps full relative accuracy,
 
         K2′ = ¼C_W⟨(σ_a − σ_b)²⟩,     K1′ = ½C_W (g(K_aa) − g(K_bb)) = ½C_W ∫ g′ dK
 
-    (PDLT chapter 5). `xa`, `xb`: the inputs, of shape (n₀,). `cw` = C_W and `cb` = C_b ≥ 0 broadcast and make
-    the batch axes. Piecewise linear activations and the sine go by closed forms, others by quadrature at
-    some 6 ms a layer; in float64 K to 1e-12 and K2 to 1e-9 a layer, for K in [1e-6, 1e4].
+    (PDLT chapter 5). `xa`, `xb`: the inputs, of shape (n₀,). `cw` = C_W and `cb` = C_b ≥ 0 broadcast to give
+    the batch axes. Piecewise linear activations and the sine have closed forms; others take quadrature at
+    some 6 ms a layer. In float64 the error per layer is 1e-12 in K and 1e-9 in K2, for K in [1e-6, 1e4].
     Raises TypeError or ValueError for a bad argument.
     """
     act, depth, cw_, cb_, first = _prepared(act, cw, depth, xa, xb, cb)
@@ -72,12 +72,12 @@ def pair_flow(
 def expanded_pair_flow(
     act: "str | Activation | Function", cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
 ) -> ExpandedPairFlow:
-    """The same expanded about the midpoint of the two inputs, arguments as for `pair_flow`.
+    """The flow of two inputs expanded about their midpoint; arguments as for `pair_flow`.
 
         K0′ = C_b + C_W g(K0),   K1′ = χ∥ K1,   K2′ = χ⊥ K2 + h K1²,   h = ½ dχ⊥/dK
 
-    (PDLT chapter 5). With δ the separation of the inputs K0, K1, K2 are right up to δ², δ³, δ⁴ if σ is
-    smooth; a kink spoils the last.
+    (PDLT chapter 5). With δ the separation of the inputs, the errors of K0, K1, K2 are O(δ²), O(δ³), O(δ⁴) if
+    σ is smooth; a kink spoils the last.
     """
     act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
     flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K2, cb=cb_)
@@ -137,7 +137,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 @compiled(0, 1)
 def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
     def change_of_g(K_aa, K_bb, K1, m_a, m_b):
-        """g(K_aa) − g(K_bb), of sizes that are near by Gauss–Legendre: (K_aa − K_bb) times the mean of g′."""
+        """g(K_aa) − g(K_bb); for close K as K_aa − K_bb times the mean of g′, by Gauss–Legendre."""
         share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
         K_aa, K_bb, K1 = known((K_aa, K_bb, K1))
         start = K_bb[..., None]
@@ -154,7 +154,7 @@ def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
         a, b = jnp.where(K_aa > 0, a, 0.0), jnp.where(K_bb > 0, b, 0.0)
         size = jnp.where(a * b > 0, a * b, 1.0)
         difference = 2 * K1 / jnp.where(a + b > 0, a + b, 1.0)
-        # of close inputs K_ab is had from the distance, of others the distance from K_ab
+        # for close inputs K_ab is computed from the distance, for others the distance from K_ab
         close = a * b >= 4 * K2
         K_ab = jnp.where(close, M - 2 * K2, K_ab)
         K2 = jnp.where(close, K2, (M - K_ab) / 2)

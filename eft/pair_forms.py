@@ -1,7 +1,7 @@
 """Closed forms of the expectations of one activation at two Gaussian variables.
 
-A form takes the kernel (K₁, K₂, K₁₂), by which it is differentiated, and coordinates of full accuracy for
-its value: a = √K₁, b = √K₂, a − b, 1 − ρ and 1 + ρ. It gives a `PairForm`.
+A form takes the kernel (K₁, K₂, K₁₂), with respect to which it is differentiated, and coordinates of full
+accuracy, from which its value is computed: a = √K₁, b = √K₂, a − b, 1 − ρ and 1 + ρ. It returns a `PairForm`.
 """
 
 import math
@@ -15,23 +15,23 @@ from jax import lax
 from eft.tangents import with_derivatives_of
 
 PARALLEL = 1e-8
-"""sin θ up to which two variables are parallel: there ⟨σ′₁σ′₂⟩ of a bent σ has a cusp, of derivative 0."""
+"""sin θ up to which variables count as parallel: the cusp of ⟨σ′₁σ′₂⟩ there is given the derivative 0."""
 
 
 class PairForm(NamedTuple):
-    """Expectations at z₁, z₂, each broadcast from the arguments."""
+    """Expectations at z₁, z₂, each of the broadcast shape of the arguments."""
 
     product: jax.Array  # ⟨σ₁σ₂⟩
     slopes: jax.Array  # ⟨σ′₁σ′₂⟩
     distance: jax.Array  # ⟨(σ₁−σ₂)²⟩
-    lost: jax.Array  # √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, a constant to differentiation
+    lost: jax.Array  # √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant under differentiation
 
 
 Form = Callable[..., PairForm]
 
 
 def _determinant(kernel, gap, rest):
-    """K₁K₂ − K₁₂², of the accurate value K₁K₂(1−ρ)(1+ρ)."""
+    """K₁K₂ − K₁₂², with the more accurate value K₁K₂(1−ρ)(1+ρ)."""
     K1, K2, K12 = kernel
     plain = K1 * K2 - K12 * K12
     return plain + lax.stop_gradient(K1 * K2 * gap * rest - plain)
@@ -53,7 +53,7 @@ def piecewise_linear(plus: float, minus: float) -> Form:
         theta, sine = jnp.where(gap <= rest, turn, math.pi - turn), jnp.sqrt(gap * rest)
         rho = 1 - gap
         t2 = theta * theta
-        # sin θ − θ cos θ, by its series where the two would cancel
+        # sin θ − θ cos θ, by its series where the two terms would cancel
         series = (
             theta * t2 / 3 * (1 - t2 / 10 * (1 - t2 / 28 * (1 - t2 / 54 * (1 - t2 / 88 * (1 - t2 / 130)))))
         )
@@ -111,7 +111,7 @@ def sine(frequency: float) -> Form:
 
 
 def _lost(product, distance, root_1, root_2):
-    """√(g₁g₂) − ⟨σ₁σ₂⟩, by the distance where the two are close."""
+    """√(g₁g₂) − ⟨σ₁σ₂⟩, from the distance if the two are close."""
     size = root_1 * root_2
     close = (distance - (root_1 - root_2) ** 2) / 2
     return jnp.maximum(jnp.where(distance < size, close, size - product), 0.0)
@@ -125,7 +125,7 @@ def error_function() -> Form:
 
         ⟨σ₁σ₂⟩ = (2/π) φ,     ⟨σ′₁σ′₂⟩ = (4/π)√(v₁v₂)/cos φ,     ⟨(σ₁−σ₂)²⟩ = (4/π)(m − φ)
 
-    where m is the mean of arcsin w₁ and arcsin w₂. Of close variables m − φ is had from
+    where m is the mean of arcsin w₁ and arcsin w₂. For close variables m − φ is computed from
 
         sin(m+φ) sin(m−φ) = (cos 2φ − cos 2m)/2 = 4v₁v₂d² + w₁w₂(1−ρ²),     d = (K₁−K₂)/(√(1+4K₁) + √(1+4K₂))
     """
@@ -136,9 +136,9 @@ def error_function() -> Form:
         sine, cosine = (1 - gap) * size, jnp.sqrt(v1 + v2 - v1 * v2 + size * size * gap * rest)
         root_1, root_2 = (jnp.sqrt(1 + 4 * r * r) for r in (a, b))
         angles = [jnp.arctan2(2 * r * r, root) for r, root in ((a, root_1), (b, root_2))]
-        left = [jnp.arctan2(root, 2 * r * r) for r, root in ((a, root_1), (b, root_2))]  # π/2 less those
+        left = [jnp.arctan2(root, 2 * r * r) for r, root in ((a, root_1), (b, root_2))]  # π/2 minus those
         phi, mean = jnp.arctan2(sine, cosine), (angles[0] + angles[1]) / 2
-        # sin(m+φ), by the complements where the sum is near π
+        # sin(m+φ), from the complements if the sum is near π
         below, above = phi + mean, jnp.arctan2(cosine, sine) + (left[0] + left[1]) / 2
         total = jnp.sin(jnp.where(below < math.pi / 2, below, above))
         total = jnp.where(total > 0, total, 1.0)

@@ -1,7 +1,7 @@
-"""Where the kernel of one input ends at given (C_W, C_b): fixed points, thresholds and phase diagrams.
+"""Where the kernel of one input flows to at given (C_W, C_b): fixed points, thresholds and phase diagrams.
 
-Where the moments are not known well enough to say whether K′ > K, every result says so: by its `error`,
-and by a `QuadratureWarning`.
+If the moments are not accurate enough to decide whether K′ > K, the result says so in its `error`, and a
+`QuadratureWarning` is given.
 """
 
 from typing import NamedTuple
@@ -20,25 +20,25 @@ from eft.notices import warn_user
 from eft.roots import Root, find_roots, signs
 
 ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
-"""Phases: K* is finite with χ⊥ ≤ 1 or χ⊥ > 1; K → ∞; K* repels as χ∥ < −1, and K never settles."""
+"""Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞; K* repelling since χ∥ < −1, so that K never settles."""
 
 PHASES = ("ordered", "chaotic", "exploding", "oscillating")
-"""Their names, by number."""
+"""Names of the phases, by number."""
 
 
 EPS = float(np.finfo(float).eps)
 
 CLEAR = 1e-9
-"""Relative error of the moments up to which they are trusted."""
+"""Relative error up to which moments are trusted."""
 
 
 class FixedPoint(NamedTuple):
     """A solution K* of K = C_b + C_W g(K)."""
 
     K: float
-    chi_parallel: float  # C_W g′(K*): a small change of K is multiplied by it at each layer
-    chi_perp: float  # C_W⟨σ′²⟩: likewise a small angle between two inputs; inf where σ jumps
-    stability: str  # "stable", "unstable", "from below", "from above" (attracts from there only), "neutral"
+    chi_parallel: float  # C_W g′(K*), the factor by which each layer multiplies a small change of K
+    chi_perp: float  # C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps
+    stability: str  # "stable", "unstable", "from below" or "from above" (attracts only from there), "neutral"
     error: float  # estimated relative error of K*
 
 
@@ -49,8 +49,8 @@ class PhaseDiagram(NamedTuple):
     cb: np.ndarray  # (cb,)
     phase: np.ndarray  # int8: ORDERED, CHAOTIC, EXPLODING or OSCILLATING
     K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
-    chi_parallel: np.ndarray  # χ∥ there; where it explodes the limit for K → ∞
-    chi_perp: np.ndarray  # χ⊥ there; likewise
+    chi_parallel: np.ndarray  # χ∥ at K*; where the flow explodes, the limit for K → ∞
+    chi_perp: np.ndarray  # χ⊥, likewise
     error: np.ndarray  # estimated relative error of K*; inf where it is not known which K* the flow tends to
 
 
@@ -72,7 +72,7 @@ def _scalar(name: str, value: object) -> float:
 
 
 def _step(K: np.ndarray, K_next: np.ndarray) -> np.ndarray:
-    """(K′ − K)/(K′ + K): the sign of the step, between −1 and 1 at every scale."""
+    """(K′ − K)/(K′ + K): has the sign of the step, and lies between −1 and 1 at every scale."""
     with np.errstate(all="ignore"):
         return np.where(np.isposinf(K_next), 1.0, (K_next - K) / (K_next + K))
 
@@ -82,11 +82,11 @@ def _steps(land: Landscape, cw: float, cb: float):
 
     def at(x):
         m = land.at(x)
-        rounding = 8 * EPS * (2 + np.abs(x))  # far out a power of K rounds with log K
+        rounding = 8 * EPS * (2 + np.abs(x))  # the round-off error of a power of K grows with |log K|
         K = np.exp(x)
         with np.errstate(all="ignore"):
             from_g = cw * m.g if cw else np.zeros_like(m.g)
-            # of K′ + K only this part is uncertain: an error of g hardly matters where K is far above K′
+            # only this share of K′ + K is uncertain: an error of g hardly matters if K is far above K′
             share = np.where(from_g < np.inf, from_g / (cb + from_g + K), 1.0)
             unknown = m.error * np.maximum(share, EPS) if cw else 0.0
         return _step(K, cb + from_g), rounding + unknown
@@ -98,12 +98,12 @@ def _steps(land: Landscape, cw: float, cb: float):
 def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
     """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
 
-    K* = 0 is one where C_b = 0 and σ(0) = 0. Where every K is a fixed point (ReLU at C_W = 2), K* = 0
-    is given, and called neutral. `cw`, `cb` ≥ 0: numbers. Between 1e-300 and 1e300 in float64;
-    K* right to about 1e-14/|1 − χ∥|, or as its `error` says. Two that are closer than √(1e-14/|K g″|),
-    relative, are given as one that attracts from one side. A function's undeclared kinks are looked for
-    first. Where its moments are not known well enough to tell whether there are more, a `QuadratureWarning`
-    names the range of K and the reason. Computed in float64, also where that is switched off.
+    K* = 0 is a fixed point if C_b = 0 and σ(0) = 0. If every K is a fixed point (ReLU at C_W = 2), K* = 0
+    is returned and called neutral. `cw`, `cb`: single numbers ≥ 0. K* is found between 1e-300 and 1e300,
+    accurate to about 1e-14/|1 − χ∥|, or to its `error`. Two fixed points closer than √(1e-14/|K g″|),
+    relative, are returned as one that attracts from one side. The undeclared kinks of a function are located
+    first. If its moments are not accurate enough to tell whether there are more fixed points, a
+    `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
@@ -116,7 +116,7 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
 
 
 def _warn(land: Landscape, what: str, K: float) -> None:
-    """Say what is not known, as the moments at K are not, and why."""
+    """Warn that `what` is not known because the moments at K are not, and say why."""
     cause = cause_at(K, land.accuracy)
     warn_user(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning)
 
@@ -126,7 +126,7 @@ def _ranges(ranges: list[tuple[float, float]]) -> str:
 
 
 def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[float, float]]:
-    """The ranges of K where the moments are too uncertain to say whether K′ > K, but for those at a root."""
+    """The ranges of K, except near roots, where the moments are too uncertain to decide whether K′ > K."""
     open_ = (s == 0) & ~(land.moments.error <= CLEAR)
     for root in roots:
         open_ &= np.abs(land.x - root.x) > 0.3
@@ -167,12 +167,12 @@ def _stability(root: Root, parallel: float) -> str:
 
 @in_float64
 def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> np.ndarray:
-    """K_u, the first kernel K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
+    """K_u, the value of K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
 
-    It is the last fixed point, if K′ > K everywhere beyond it; inf where no K¹ explodes, 0 where all
-    do, and nan where it lies beyond the range of floating-point numbers, or is not known (then a
-    `QuadratureWarning` says why). Where g falls somewhere (as for a σ with a bump) single values of K¹ < K_u
-    may explode too. Computed in float64, also where that is switched off.
+    It is the last fixed point, if K′ > K everywhere beyond it; inf if no K¹ explodes, 0 if all do, and
+    nan if it lies beyond the range of floating-point numbers or is not known (then a `QuadratureWarning`
+    says why). If g decreases somewhere (as for a σ with a bump), some K¹ < K_u may explode too.
+    Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
@@ -199,10 +199,10 @@ def _threshold(land: Landscape, cw: float, cb: float) -> float:
 def critical_curve(act: "str | Activation | Function", K: object = None) -> CriticalCurve:
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
 
-    `K`: the fixed points along the curve, > 0; by default 24 decades. It ends at the critical point,
-    where χ∥ = 1 too. Empty where σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default those K are left
-    out whose moments are not known; if `K` is given they stay, with their `error`, and a `QuadratureWarning`
-    gives the reason. Computed in float64, also where that is switched off.
+    `K`: the fixed points along the curve, > 0; by default over 24 decades. The curve ends at the critical
+    point, where χ∥ = 1 too. It is empty if σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default, K whose
+    moments are not known are left out; if `K` is given they are kept, with their `error`, and a
+    `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
@@ -225,7 +225,7 @@ def critical_curve(act: "str | Activation | Function", K: object = None) -> Crit
 
 
 def _curve_nodes(land: Landscape) -> np.ndarray:
-    """log K along the curve: those of the landscape, the ends where C_b = 0, and more nodes next to these."""
+    """log K along the curve: the landscape's nodes, the ends where C_b = 0, and more nodes near those."""
     x = land.x[(np.abs(land.x) <= 12 * np.log(10)) & (np.exp(land.x) <= land.K_known)]
 
     def bias(x):
@@ -242,16 +242,16 @@ def _curve_nodes(land: Landscape) -> np.ndarray:
 def phase_diagram(
     act: "str | Activation | Function", cw: object, cb: object, *, x2: object = 1.0, K1: object = None
 ) -> PhaseDiagram:
-    """The phase at every point of a grid: `cw` × `cb`, each of one axis.
+    """The phase at every point of the grid `cw` × `cb`, each an array of one axis.
 
-    The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There
-    χ⊥ < 1 draws inputs together (ordered), χ⊥ > 1 drives them apart (chaotic); without a K* in the
-    way K → ∞ (exploding). That is the whole story where g rises with K; where χ∥ < −1 the phase
-    is called oscillating.
+    The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There,
+    χ⊥ < 1 draws inputs together (ordered) and χ⊥ > 1 drives them apart (chaotic); if no K* lies in the
+    way, K → ∞ (exploding). This covers all cases if g increases with K; otherwise χ∥ < −1 is possible, and
+    the phase is called oscillating.
 
-    K* is right to 1e-10 relative, less next to where fixed points meet (|1 − χ∥| < 1e-3). Where the moments
-    are not known well enough, `error` says how far K* is known, and it is inf where even the end of the flow
-    is not; a `QuadratureWarning` gives the reason. Computed in float64, also where that is switched off.
+    K* has a relative error of 1e-10, more near where fixed points merge (|1 − χ∥| < 1e-3). If the moments
+    are not accurate enough, `error` is the uncertainty of K*, or inf where it is not even known which K* the
+    flow tends to; a `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
     """
@@ -292,7 +292,7 @@ def phase_diagram(
 
 
 class _LogG(NamedTuple):
-    """log g as a function of log K: the quintics through two derivatives at the nodes."""
+    """log g as a function of log K: quintics that match the value and two derivatives at the nodes."""
 
     x: np.ndarray  # (nodes,)
     c: tuple[np.ndarray, ...]  # coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,)
@@ -318,9 +318,10 @@ def _log_g(land: Landscape) -> _LogG:
 
 
 def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The node below the fixed point that each flow tends to; and −1 where that is 0, 1 where there is none.
+    """For each flow the node below the fixed point it tends to, how it ends, and whether it is lost.
 
-    2 stands for a K¹ that is a fixed point itself. Last, whether the flow came where its way is not known.
+    It ends with 0 at a fixed point above that node, −1 at K = 0, 1 at K → ∞, and 2 where K¹ is a fixed point
+    itself. It is lost if it comes to a K where the moments do not decide its direction.
     """
     x, nodes, K, g = land.x, len(land.x), np.exp(land.x), land.moments.g
     error = np.where(land.moments.error <= CLEAR, 0.0, land.moments.error)
@@ -343,7 +344,7 @@ def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray,
     way = np.where(
         at_low == at_high, at_low, np.where(np.abs(step) > 1e-11 * start, np.sign(step), 0)
     ).astype(int)
-    # K rises, or falls, from node to node until one sends it back
+    # K rises, or falls, from node to node until the step changes sign
     node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)
     while moving.size:
         node[moving] += way[moving]
@@ -354,7 +355,7 @@ def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray,
 
 
 def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
-    """The fixed point in a cell at whose lower end K rises, and falls at the upper one."""
+    """The fixed point in each cell, where K rises at the cell's lower end and falls at its upper end."""
     x, h = log_g.x[cell], np.diff(log_g.x)[cell]
     low, high = np.zeros(len(cell)), np.ones(len(cell))
     for _ in range(52):
@@ -366,7 +367,7 @@ def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
 
 
 def _quintic(at: tuple[np.ndarray, ...], h: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Coefficients in t of the polynomial of degree 5 with these values, slopes and bends at t = 0 and 1."""
+    """Coefficients in t of the quintic with these values, first and second derivatives at t = 0 and 1."""
     y0, d0, b0, y1, d1, b1 = (a * h**k for a, k in zip(at, (0, 1, 2, 0, 1, 2), strict=True))
     jump = y1 - y0
     return (

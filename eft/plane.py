@@ -1,6 +1,6 @@
 """Nodes for the integral over two Gaussian variables, z₁ = √K₁ x and z₂ = √K₂ (ρx + √(1−ρ²) y).
 
-The integral over y is cut where z₂ is at 0 or at a kink, that over x where z₁ or the mean of z₂ is.
+The integral over y is split where z₂ is at 0 or a kink, that over x where z₁, or the mean of z₂, is.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ from eft.activations import Activation
 from eft.rules import graded
 
 SPECK = 1e20
-"""√K, in units of the smallest normal number, that stands in for 0: σ′ is then that of either side of 0."""
+"""√K used in place of 0, in units of the smallest normal number, so that σ′ is that on either side of 0."""
 
 
 class Plane(NamedTuple):
-    """x on the leading axis, y on the last."""
+    """Nodes and weights; x on the leading axis, y on the last."""
 
     x: jax.Array  # (N, 1)
     w_x: jax.Array
@@ -45,10 +45,10 @@ def plane(act: Activation, a, b, gap) -> Plane:
 
 
 def correlated(a: jax.Array, b: jax.Array, gap: jax.Array) -> jax.Array:
-    """1 − ρ where a variable may be 0: it counts as the limit of one that is independent of all others.
+    """1 − ρ where a variable may be 0, taken as the limit of one that is independent of all others.
 
-    So ρ = 1 of two that are both 0, and ρ = 0 of one that is 0 and another. Of ReLU then ⟨σ′σ′⟩ = ½ at an
-    input 0 with itself, the limit of K → 0, and ¼ with any other: the mean over the directions from which
-    the input may come to 0. A matrix of such ⟨σ′σ′⟩ has no negative eigenvalue.
+    So ρ = 1 if both variables are 0, and ρ = 0 if only one is. For ReLU, ⟨σ′σ′⟩ is then ½ for an input 0 with
+    itself, the limit K → 0, and ¼ with any other input, the mean over the directions from which the input may
+    approach 0. A matrix of such ⟨σ′σ′⟩ has no negative eigenvalue.
     """
     return jnp.where(a * b > 0, gap, jnp.where(a == b, 0.0, 1.0).astype(gap.dtype))

@@ -1,11 +1,11 @@
 """Expectations of products of an activation at three and four Gaussian variables: ⟨σ₁²σ₂σ₃⟩, ⟨σ₁σ₂σ′₃σ′₄⟩, ….
 
-z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ needs x₁, z₂ needs x₁ and x₂, …; so
+z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ depends on x₁, z₂ on x₁ and x₂, …; so
 
     ⟨φ₁φ₂φ₃φ₄⟩ = ∫dx₁ φ₁(z₁) ∫dx₂ φ₂(z₂) ∫dx₃ φ₃(z₃) ∫dx₄ φ₄(z₄)
 
-An analytic σ is summed on even nodes. Otherwise each integral is cut where one of the variables, or its mean
-given the x so far, is at a kink. No inverse of K is taken: variables may repeat and depend on one another.
+For analytic σ the nodes are uniformly spaced. Otherwise each integral is split where one of the variables, or
+its mean given the x so far, is at a kink. No inverse of K is taken: variables may be equal or dependent.
 """
 
 import math
@@ -23,33 +23,33 @@ from eft.rules import even, legendre
 
 
 class Grid(NamedTuple):
-    """How an integral over each x is done."""
+    """How the integral over each x is done."""
 
-    cuts: tuple[float, ...]  # places of σ; none: even nodes
-    step: float  # of the even nodes
+    cuts: tuple[float, ...]  # z at which integrals are split; if none, nodes are uniformly spaced
+    step: float  # spacing of the uniform nodes
     count: int  # nodes between neighbouring cuts
 
     def coarser(self) -> "Grid":
         return Grid(self.cuts, self.step * 6 / 5, self.count * 5 // 6)
 
     def quick(self) -> "Grid":
-        """Half of the even nodes."""
+        """The same with half as many uniform nodes."""
         return self._replace(step=2 * self.step)
 
 
 class Products(NamedTuple):
-    """Shape (3,) of three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () of four."""
+    """Shape (3,) for three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () for four."""
 
     value: jax.Array
-    error: jax.Array  # |what fewer nodes make of it − value|
+    error: jax.Array  # |value with fewer nodes − value|
 
 
 def grid(act: Activation, variables: int, largest_K: float) -> Grid:
-    """Even nodes for σ without kinks while they resolve σ(√K x); else cuts at the kinks, and at 0."""
+    """Uniform nodes for σ without kinks, as long as they resolve σ(√K x); else cuts at the kinks and at 0."""
     step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
     cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
     count = {3: 48, 4: 28 if len(cuts) < 2 else 18}[variables]
-    doublings = math.ceil(math.log2(max(1.0, largest_K)))  # of few values, so that few programs are compiled
+    doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
     return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count)
 
 
@@ -72,9 +72,9 @@ def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
 def slope_products(
     act: Activation, K: jax.Array, grid: Grid, powers: np.ndarray
 ) -> tuple[jax.Array, jax.Array]:
-    """⟨Π_i σ_i^{p_i} σ′_i^{q_i}⟩ in z ~ N(0, K), and what fewer nodes make of it less that.
+    """⟨Π_i σ_i^{p_i} σ′_i^{q_i}⟩ in z ~ N(0, K), and its absolute difference from that with fewer nodes.
 
-    `powers`: (m, r, 2), m products of r variables, p + q ≤ 2. Shape (m,).
+    `powers`: (m, r, 2), the p and q of m products of r variables, p + q ≤ 2. Results of shape (m,).
     """
     F, order = factor(K)
     which = jnp.asarray(_PLACE[powers[..., 0], powers[..., 1]])[:, order]
@@ -83,7 +83,7 @@ def slope_products(
 
 
 _PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]])
-"""Where σᵖσ′^q stands among σ, σ′, σ², σ′², σσ′."""
+"""The place of σᵖσ′^q among σ, σ′, σ², σ′², σσ′."""
 
 
 def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid) -> jax.Array:
@@ -101,7 +101,7 @@ def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid)
 
 
 def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
-    """Σ over the nodes x₁ of `inner` of the levels: `factors` at each z_k = Σ_j F_kj x_j, and weights."""
+    """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights."""
 
     def outermost(at):
         x, w = at
@@ -117,14 +117,14 @@ def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax
 
 
 def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
-    """For the x in z = mean + slope·x, an axis over variables first."""
+    """Nodes and weights for the x in z = mean + slope·x; the first axis runs over variables."""
     if not grid.cuts:
         x, w = even(grid.step, means.dtype)
         return aligned(x, means), aligned(w, means)
     slopes = jnp.where(slopes == 0, jnp.finfo(means.dtype).tiny, slopes)
     slopes = jnp.expand_dims(slopes, tuple(range(1, means.ndim)))
     cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])
-    if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow in it
+    if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow within it
         cuts = jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
     return legendre(jnp.moveaxis(cuts, 0, -1), grid.count)
 

@@ -1,7 +1,7 @@
-"""Compiled programs that are kept, a bounded number of them.
+"""A cache of compiled programs, of bounded size.
 
-`jax.jit` keeps what it compiled for every value of a static argument, as an activation is one, and for every
-shape, thousands of them. Each maps some hundred pieces of memory, and Linux allows a process 65,530.
+`jax.jit` keeps the programs compiled for every value of a static argument, such as an activation, and for
+every shape, thousands of them. Each takes about a hundred memory maps, and Linux allows a process 65,530.
 """
 
 import functools
@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 KEPT = 64
-"""Programs: the one that was not used for longest is let go, and its memory with it."""
+"""Programs in the cache; the least recently used one is dropped, and its memory freed."""
 
 _LOCK = threading.Lock()
 
@@ -21,16 +21,16 @@ _LOCK = threading.Lock()
 def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...] = ()) -> Any:
     """body(about, *arrays), compiled for this `about` and these shapes.
 
-    `donated`: which of the arrays, counted from 0, are used up.
+    `donated`: the positions, from 0, of the arrays that are used up, so that their memory can be reused.
     """
     shapes = tuple((np.shape(a), getattr(a, "dtype", type(a))) for a in jax.tree.leaves(arrays))
-    with _LOCK:  # devices ask at the same time, and are to get one
+    with _LOCK:  # several devices may ask at once, and should get the same program
         program = _program(body, about, shapes, donated)
     return program(*arrays)
 
 
 def compiled(*static: int) -> Callable[[Callable], Callable]:
-    """A decorator: `jax.jit` with these static arguments, by position, of which so many programs are kept."""
+    """A decorator: `jax.jit` with these static arguments, by position, and at most `KEPT` programs kept."""
 
     def decorate(function: Callable) -> Callable:
         def body(about, *arrays):
@@ -57,9 +57,9 @@ def _program(body: Callable, about: Hashable, shapes: tuple, donated: tuple[int,
 
 
 def precise(body: Callable) -> Callable:
-    """The same, with every product of matrices in full precision.
+    """The same function, with every matrix product in full precision.
 
-    Of float32 an accelerator would otherwise use as few as 10 bits.
+    Otherwise an accelerator may use as few as 10 bits of float32.
     """
 
     @functools.wraps(body)

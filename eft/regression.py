@@ -1,4 +1,4 @@
-"""Regression with infinitely wide networks: what Bayes (NNGP) and gradient descent (NTK) make of the data."""
+"""Regression with infinitely wide networks, by Bayesian inference (NNGP) and gradient descent (NTK)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,26 +19,26 @@ from eft.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
 from eft.programs import precise
 
 LARGEST_JITTER = 1e-2
-"""Of the mean of the diagonal; a kernel that needs more says nothing of the data."""
+"""Relative to the mean of the diagonal; a kernel that needs more carries no information on the data."""
 
 ROUNDING = 10
-"""Times ε and the mean of the diagonal: what a pivot of Cholesky must be to mean anything."""
+"""The smallest meaningful pivot of Cholesky, in units of ε times the mean of the diagonal."""
 
 ITERATIONS = 16
-"""Of the power method, for the condition number: its order of magnitude is enough."""
+"""Iterations of the power method for the condition number, whose order of magnitude is enough."""
 
 
 class Posterior(NamedTuple):
-    """The distribution of a network's outputs at m test inputs, over networks that were given the data.
+    """The distribution of a network's outputs at m test inputs, over networks conditioned on the data.
 
-    Of several depths there is a leading axis over them, in every field.
+    With several depths, every field has a leading axis over them.
     """
 
     mean: jax.Array  # (m,), or (m, outputs)
-    variance: jax.Array  # (m,), the same for every output; what rounding took below 0 is 0
-    clipped: jax.Array  # () the most that rounding took a variance below 0
-    jitter: jax.Array  # () what was added to the kernel's diagonal, `noise` apart, for Cholesky to succeed
-    condition: jax.Array  # () the factorized matrix's condition number, estimated from below
+    variance: jax.Array  # (m,), the same for every output; negative values due to round-off are set to 0
+    clipped: jax.Array  # () the largest amount by which round-off made a variance negative
+    jitter: jax.Array  # () added to the kernel's diagonal, besides `noise`, for Cholesky to succeed
+    condition: jax.Array  # () condition number of the factorized matrix, estimated from below
     valid: jax.Array  # bool, (): Cholesky succeeded, `clipped` is at most √ε max K_**, the kernels are valid
 
 
@@ -46,7 +46,7 @@ class Regression(NamedTuple):
     """Both kinds of inference from the same data."""
 
     nngp: Posterior  # exact Bayesian inference
-    ntk: Posterior  # gradient descent on the squared error, without end
+    ntk: Posterior  # gradient descent on the squared error, in the limit of infinite time
 
 
 def regress(
@@ -66,10 +66,11 @@ def regress(
     """Posterior mean and variance of an infinitely wide network, given targets Y at inputs X.
 
     The kernels are those of `gram_flow`, the inference that of `posterior`. `X`: (n, n₀). `Y`: (n,) or
-    (n, outputs). `X_test`: (m, n₀). `depth`: one, or a sequence of them, which go by one pass through the
-    deepest network; `valid` then speaks of its kernels. Other arguments as for `gram_flow`, `posterior`.
+    (n, outputs). `X_test`: (m, n₀). `depth`: one depth, or a sequence of them, all computed in one pass
+    through the deepest network, to whose kernels `valid` then refers. Other arguments as for `gram_flow` and
+    `posterior`.
 
-    Raises TypeError or ValueError for a bad argument, or where `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
     """
     listed = isinstance(depth, Sequence | np.ndarray) and not isinstance(depth, str | bytes)
     several: list | None = list(depth) if listed and getattr(depth, "ndim", 1) else None  # type: ignore
@@ -88,7 +89,7 @@ def regress(
         flow = gram_flow(act, cw, deepest, *inputs, all_layers=not one, **settings)
         return flow if one else flow._replace(K=flow.K[layers], Theta=flow.Theta[layers])
 
-    # with the data's, since of that shape gram_flow has compiled it already
+    # together with the training inputs, since gram_flow has already compiled it for that shape
     x = jnp.concatenate([test, rows])
     own = jax.tree.map(lambda a: a[: len(test)], kernel_flow(act, cw, deepest, cb=cb, x2=jnp.mean(x * x, -1)))
     K_test = own.K[:, deepest - 1] if one else own.K[:, layers].T
@@ -100,22 +101,22 @@ def regress(
 def posterior(
     train: GramFlow, cross: GramFlow, K_test: object, Y: object, *, noise: object = 0.0
 ) -> Regression:
-    """Posterior mean and variance of an infinitely wide network from kernels that are at hand.
+    """Posterior mean and variance of an infinitely wide network from given kernels.
 
-    With X the data's inputs, * the test's, s² the noise,
+    With X the training inputs, * the test inputs and s² the noise,
 
         NNGP:  mean K_*X (K_XX + s²)⁻¹ Y,   variance K_** − K_*X (K_XX + s²)⁻¹ K_X*
         NTK:   mean A Y,  A = Θ_*X Θ_XX⁻¹,   variance K_** − 2 A K_X* + A K_XX Aᵀ
 
-    (PDLT chapters 6 and 10.) The NTK's networks start at initialization and are trained to the end; their
-    spread is that of their beginnings. `train`: gram_flow(…, X). `cross`: gram_flow(…, X_test, X).
-    `K_test`: the diagonal K_**, (m,). `Y`: (n,) or (n, outputs). `noise` = s² ≥ 0, the variance of the
-    targets' noise, enters the NNGP alone. A leading axis over layers in K, Θ and K_test stays in the result.
+    (PDLT chapters 6 and 10.) The NTK describes networks trained to convergence; their variance stems from
+    initialization. `train`: gram_flow(…, X). `cross`: gram_flow(…, X_test, X).
+    `K_test`: the diagonal K_**, (m,). `Y`: (n,) or (n, outputs). `noise` = s² ≥ 0, the variance of the noise
+    in the targets, enters only the NNGP. A leading axis over layers in K, Θ and K_test is kept in the result.
 
-    The kernel is factorized by Cholesky. Where it is singular up to rounding, because inputs repeat or depth
-    has made them one, the least power of ten times the rounding unit that helps is added to its diagonal,
-    and reported as `jitter`; what then depends on directions that the kernel lost is rounding too.
-    Accurate to rounding, and to the kernels' `error`, times `condition`.
+    The kernel is factorized by Cholesky. If it is singular up to round-off, because inputs repeat or depth
+    has made them coincide, the smallest sufficient power of ten times the machine epsilon is added to its
+    diagonal, relative to its mean, and reported as `jitter`; whatever depends on directions that the kernel
+    has lost is then round-off too. Accurate to round-off, and to the kernels' `error`, times `condition`.
 
     Raises TypeError or ValueError for a bad argument.
     """
@@ -186,9 +187,9 @@ def _posterior(mean, K_test, variance, jitter, condition) -> Posterior:
 
 
 def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """L with L Lᵀ = K + jitter, and the least jitter, 0 or ε 10ᵏ times the mean diagonal, that lets it be.
+    """L with L Lᵀ = K + jitter, for the least sufficient jitter, 0 or ε 10ᵏ times the mean diagonal.
 
-    A kernel that is all rounding can pass Cholesky by luck; hence pivots of that size count as failure.
+    A kernel that is all round-off can pass Cholesky by chance; hence pivots of that size count as failure.
     """
     size, unit = jnp.mean(jnp.diagonal(K)), jnp.finfo(K.dtype).eps
 
@@ -204,7 +205,7 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
         share = jnp.maximum(10 * state[0], unit)
         return share, attempt(share)
 
-    # the search is not differentiated, the last factorization is
+    # the search is not differentiated; the final factorization is
     plain, zero = K, jnp.zeros((), K.dtype)
     K, size = lax.stop_gradient((K, size))
     share, _ = lax.while_loop(fails, more, (zero, attempt(zero)))

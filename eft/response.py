@@ -1,11 +1,11 @@
-"""How ⟨σ(z₁)σ(z₂)⟩ responds to a change of the kernel of z₁ and z₂, to second order.
+"""The response of f = ⟨σ(z₁)σ(z₂)⟩ to a change of the kernel of z₁ and z₂, to second order.
 
-In polar coordinates a = √K₁₁, b = √K₂₂, ρ = K₁₂/ab no inverse of the kernel is needed, u_i = z_i/√K_ii:
+In polar coordinates a = √K₁₁, b = √K₂₂, ρ = K₁₂/ab, no inverse of the kernel is needed. With u_i = z_i/√K_ii:
 
     f_a = ⟨u₁σ₁′σ₂⟩,   f_ρ = ab⟨σ₁′σ₂′⟩,   f_aa = ⟨u₁²σ₁″σ₂⟩,   f_ab = ⟨u₁u₂σ₁′σ₂′⟩,
     f_aρ = b⟨σ₁′σ₂′⟩ + ab⟨u₁σ₁″σ₂′⟩,   f_ρρ = a²b²⟨σ₁″σ₂″⟩
 
-A kink at c puts a δ function into σ″, of strength j = [σ′]_c: under it z₁ = c, and the other variable is
+A kink at c adds to σ₁″ a δ function of strength j = [σ′]_c: it sets z₁ = c, so that the other variable is
 Gaussian with mean ρbc/a and variance b²(1−ρ²).
 """
 
@@ -22,11 +22,11 @@ from eft.plane import plane
 from eft.rules import graded
 
 SAME = 1e-14
-"""1 − |ρ| up to which two variables are one: they fluctuate together, and f_ρρ is not needed."""
+"""1 − |ρ| up to which two variables count as one: they fluctuate together, and f_ρρ is not needed."""
 
 
 class Response(NamedTuple):
-    """Of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
+    """The response of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
 
     fourth: jax.Array  # (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩
     gradient: jax.Array  # (3,) ∂f/∂K
@@ -45,7 +45,7 @@ class Response(NamedTuple):
 
 
 def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Response:
-    """Of ⟨σ₁σ₂⟩ at √K₁₁ = a, √K₂₂ = b and ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
+    """The response at √K₁₁ = a, √K₂₂ = b, ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
     if act.degree == 0:
         return _of_steps(act, a, b, gap)
     p = plane(act, a, b, gap)
@@ -93,7 +93,7 @@ def _of_steps(act: Activation, a, b, gap) -> Response:
 
 
 def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First and second derivatives of (a, b, ρ) by (K₁₁, K₂₂, K₁₂); a variable that is 0 stands still."""
+    """First and second derivatives of (a, b, ρ) in (K₁₁, K₂₂, K₁₂); 1 replaces a K₁₁ or K₂₂ that is 0."""
 
     def polar(K):
         a, b = jnp.sqrt(K[0]), jnp.sqrt(K[1])
@@ -105,7 +105,7 @@ def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def at_kinks(act: Activation, a, b, gap) -> tuple:
-    """What δ functions in σ₁″ add to f_aa, f_aρ, f_ρρ."""
+    """Contributions of the δ functions in σ₁″ to f_aa, f_aρ, f_ρρ."""
     total = jnp.zeros(3, a.dtype)
     safe = jnp.where(a > 0, a, 1.0)
     tiny = jnp.finfo(a.dtype).tiny
@@ -122,7 +122,7 @@ def at_kinks(act: Activation, a, b, gap) -> tuple:
 
 
 def at_both(act: Activation, a, b, gap) -> jax.Array:
-    """What the product of two δ functions adds to f_ρρ: a²b² Σ j j′ p(c, c′)."""
+    """Contribution of products of two δ functions to f_ρρ: a²b² Σ j j′ p(c, c′)."""
     total = jnp.zeros((), a.dtype)
     safe_a, safe_b = (jnp.where(r > 0, r, 1.0) for r in (a, b))
     variance = b * b * gap * (2 - gap)

@@ -1,7 +1,7 @@
-"""Rules for ∫dx f(x) e^{−x²/2}/√2π where f is bent, or jumps, at known places: the cuts.
+"""Rules for ∫dx f(x) e^{−x²/2}/√2π where f has kinks or jumps at known places: the cuts.
 
-Cuts stand on the last axis and may vary from point to point of an outer integral. Those beyond REACH are
-clipped to it, where they no longer count.
+Cuts are on the last axis and may vary from point to point of an outer integral. Those beyond REACH are
+clipped to it, where they no longer matter.
 """
 
 import functools
@@ -12,20 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 REACH = 10.0
-"""|x| at which the Gaussian, then e^{−50}, is cut off."""
+"""|x| at which the Gaussian is cut off; it is e^{−50} there."""
 
 STEP = 0.125
-"""Of `graded`, in the log of the distance to the next cut: relative error about 1e-14."""
+"""Step of `graded` in the log of the distance to the nearest cut: relative error about 1e-14."""
 
 NEAR = 1e-10
-"""The closest to a cut that `graded` resolves, as a share of the way to the next."""
+"""The smallest distance to a cut that `graded` resolves, relative to the distance between cuts."""
 
 
 @functools.cache
 def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights on [0, 1], uniformly spaced in the log of the distance to either graded end.
+    """Nodes and weights on [0, 1], uniformly spaced in the log of the distance to each graded end.
 
-    log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, trapezoidal in t; it falls off double exponentially at the ends.
+    log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, with the trapezoidal rule in t; the weights fall off double
+    exponentially at the ends.
     """
     left, right = (math.log(NEAR if graded else 0.2) for graded in (graded_left, graded_right))
     left, right = left - 2.5, 2.5 - right
@@ -44,14 +45,14 @@ def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def legendre(cuts: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Gauss–Legendre with `count` nodes between neighbouring cuts: f is to be analytic there."""
+    """Gauss–Legendre with `count` nodes between neighbouring cuts, for f analytic between them."""
     x, w = np.polynomial.legendre.leggauss(count)
     cuts = jnp.sort(jnp.clip(cuts, -REACH, REACH), axis=-1)
     return _composite(cuts, [((x + 1) / 2, w / 2)] * (cuts.shape[-1] + 1))
 
 
 def even(step: float, dtype) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights of the trapezoidal rule, best where f is analytic and nothing is to be cut."""
+    """Nodes and weights of the trapezoidal rule, the best one if f is analytic and there are no cuts."""
     count = math.ceil(REACH / step)
     x = jnp.asarray(step * np.arange(-count, count + 1), dtype)
     return x, step * _density(x)

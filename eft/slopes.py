@@ -1,7 +1,7 @@
-"""Gaussian expectations of an activation's slope, by itself and beside its value: S = σ′² and F = σ².
+"""Gaussian expectations of an activation's slope, alone and together with its value: S = σ′² and F = σ².
 
 The NTK at finite width needs them. Those of S alone are the moments of σ′ as an activation of its own; those
-of F and S together stand on the same nodes.
+of F and S together are computed on the same nodes.
 """
 
 import functools
@@ -35,7 +35,7 @@ class SlopeMoments(NamedTuple):
     bend: jax.Array  # ⟨σσ′²σ″⟩
     error: (
         jax.Array
-    )  # estimated relative error of the worst (d2s in units of s/K², cov of ⟨FS⟩, bend of ⟨S²⟩)
+    )  # estimated relative error of the worst (in units of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for bend)
 
 
 class CrossTable(NamedTuple):
@@ -47,7 +47,7 @@ class CrossTable(NamedTuple):
     bounded: Array  # (4,)
     last: Array  # (4,)
     kinks: Array  # (kinks,)
-    kicks: Array  # (kinks,) σ[σ′³]/3 at the kinks: what σσ′²σ″ = σ(σ′³)′/3 contains of δ(z−c)
+    kicks: Array  # (kinks,) σ[σ′³]/3 at the kinks: the coefficient of δ(z−c) in σσ′²σ″ = σ(σ′³)′/3
     infinite: Array  # (4,)
     edges: Array  # (2, 4, 4)
     accuracy: Accuracy
@@ -55,7 +55,7 @@ class CrossTable(NamedTuple):
     PER_RULE = ("z", "v", "columns")
 
     def part(self, mask: np.ndarray) -> "CrossTable":
-        """What some of the nodes contribute at most."""
+        """A table whose sums bound the contributions of the nodes in `mask`."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(
             v=numpy_of(mask).where(mask, self.v, 0.0),
@@ -66,7 +66,7 @@ class CrossTable(NamedTuple):
 
 
 CROSS_USED = ((0,), (0, 1, 2, 3, 4, 5, 6), (7, 8), (8,))
-"""The columns on which ⟨FS⟩, the covariance, ⟨σσ′²σ″⟩ and ⟨S²⟩ stand."""
+"""The columns from which ⟨FS⟩, the covariance, ⟨σσ′²σ″⟩ and ⟨S²⟩ are computed."""
 
 
 class SlopeTable(NamedTuple):
@@ -121,7 +121,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
 
 
 def _doubts(act: Sampled, at: Nodes, eps: float, made: CrossTable) -> list:
-    """What the spread of the rules cannot see; σ′ as the slope of σ is looked at in `eft.table`."""
+    """Errors that the spread of the rules does not show; `eft.table` checks that σ′ is the slope of σ."""
     K = GRID.astype(made.z.dtype)
     return edge_doubts(act, at, made, _cross_sums, _units(_cross_sums(made, K), K))
 
@@ -129,7 +129,7 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: CrossTable) -> list:
 def _cross_sums(made: CrossTable, K) -> Any:
     """⟨FS⟩, the covariance, ⟨σσ′²σ″⟩, ⟨S²⟩.
 
-    ⟨fs⟩ − ⟨f⟩⟨s⟩ is taken by the shifts, to 0 or to infinity, that cancel less. 4σσ′²σ″ = F′S′.
+    ⟨fs⟩ − ⟨f⟩⟨s⟩ uses the shifts, by the values at 0 or at infinity, that cancel less. 4σσ′²σ″ = F′S′.
     """
     both, f0, s0, q0, f1, s1, q1, bend, SS = summed(made, K)
     xp = numpy_of(both)
@@ -141,7 +141,7 @@ def _cross_sums(made: CrossTable, K) -> Any:
 
 
 def _units(moments, K) -> Any:
-    """What the errors are relative to: ⟨FS⟩ for the covariance, ⟨S²⟩ for ⟨σσ′²σ″⟩."""
+    """The units of the errors: ⟨FS⟩ also for the covariance, ⟨S²⟩ also for ⟨σσ′²σ″⟩."""
     return numpy_of(moments).abs(moments[np.array([0, 0, 3, 3])])
 
 
@@ -153,9 +153,9 @@ def _cross_moments(made: CrossTable, K: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def slope_moments(made: SlopeTable, K: jax.Array) -> SlopeMoments:
-    """At any K ≥ 0: relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12].
+    """The expectations at any K ≥ 0: relative error ≤ 1e-12 (float32: ≤ 2e-6) for K in [1e-12, 1e12].
 
-    For var, d2s, cov and bend that is in the units of the record, and as long as no digits cancel in them.
+    For var, d2s, cov and bend it is in the units given in `SlopeMoments`, unless their terms cancel.
     """
     m = table_moments(made.slope, K)
     cross, cov, bend, error = in_blocks(_cross_moments, made.cross, K)

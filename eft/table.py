@@ -1,7 +1,7 @@
-"""An activation at the nodes of the Gaussian quadrature, made once, and the moments at any K from it.
+"""An activation tabulated once at the nodes of the Gaussian quadrature, and its moments at any K from that.
 
-The nodes do not depend on K: an expectation at any number of K is one exponential a node and a
-product of matrices, and costs the same for every activation.
+The nodes do not depend on K: expectations at many K take one exponential per node and K and a matrix
+product, at the same cost for every activation.
 """
 
 import functools
@@ -23,34 +23,34 @@ from eft.nodes import Nodes, Sampled, centres, differences, finite_columns
 from eft.window import everywhere, in_blocks, lost, product, summed, weights, without_lost
 
 HALF = 0.4999
-"""a of σ ~ |z−c|^{−a} from which on σ² cannot be integrated."""
+"""Exponent a of σ ~ |z−c|^{−a} from which on σ² is not integrable."""
 
 USED = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
-"""The columns on which g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″ stand."""
+"""The columns from which g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″ are computed."""
 
 
 class Table(NamedTuple):
-    """An activation at the nodes, and what its kinks add. The mean over the rules is taken."""
+    """An activation at the nodes, and contributions of its kinks. Expectations are means over the rules."""
 
     z: Array  # (rules, nodes) on the half line
     v: Array  # (rules, nodes) weights
     columns: Array  # (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite
     bounded: Array  # (6,) for each moment the smallest |z| at which an integrand is not finite, or inf
-    last: Array  # (6,) the largest weight × integrand just before
+    last: Array  # (6,) the largest weight × integrand just below that |z|
     kinks: Array  # (kinks,) 0 and where σ or a derivative jumps
     jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
     infinite: Array  # (6,) 1 for each moment that is infinite at every K, else 0
     near: Array  # (2,) the K below which g′ and g″ are taken from F″ and F⁗
-    rough: Array  # () 1 if F′ has no limit at some kink, so that F″ cannot be integrated, else 0
+    rough: Array  # () 1 if F′ has no limit at some kink, so that F″ is not integrable, else 0
     edges: Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
-    centres: Array  # (2,) F₀ = F(0), and F_∞ where F has a limit far out (else F₀)
-    centred: Array  # (rules, nodes, 2, 2) F less either centre, at −z and at z
+    centres: Array  # (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀)
+    centred: Array  # (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z
     accuracy: Accuracy  # the relative error at every scale, and its cause
 
     PER_RULE = ("z", "v", "columns", "centred")
 
     def part(self, mask: np.ndarray) -> "Table":
-        """What some of the nodes contribute at most."""
+        """A table whose sums bound the contributions of the nodes in `mask`."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(
             v=numpy_of(mask).where(mask, self.v, 0.0),
@@ -66,12 +66,12 @@ def table(act: Sampled, dtype) -> Table:
 
 
 def table_of_every_rule(act: Sampled, dtype) -> Table:
-    """Likewise by all rules, for powers of σ² beyond the second; by one where that is known to resolve σ."""
+    """The same with all rules, for powers of σ² above the second; with one if that is known to resolve σ."""
     return table_of(act, sampled(act, act.derivatives, act.sampler), dtype, every=True)
 
 
 def table_of(act: Sampled, sample: Sample, dtype, *, every: bool = False) -> Table:
-    """The table of what is sampled: σ, σ′, σ″, σ‴, σ⁗."""
+    """The table of a sample of σ, σ′, σ″, σ‴, σ⁗."""
     return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype, every=every)
 
 
@@ -99,11 +99,11 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
 
 
 WORSE = 0.1
-"""The share of one form's terms, by absolute value, that those of the other must stay below to replace it."""
+"""One form replaces another if its terms sum, in absolute value, to less than this share of the other's."""
 
 
 def _where_forms_cross(made: Table) -> Any:
-    """The K from which on ½⟨F″⟩ cancels much more than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other form."""
+    """The K above which ½⟨F″⟩ loses far more to cancellation than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other form."""
     xp = numpy_of(made.columns)
     K = GRID.astype(made.z.dtype)
     every = made.part(np.ones(made.z.shape))
@@ -113,20 +113,20 @@ def _where_forms_cross(made: Table) -> Any:
 
 
 def _near(kinks: np.ndarray, rough) -> Any:
-    """The K below which a form with F″ or F⁗ holds: 1, or so small that the Gaussian sees no rough kink."""
+    """The K below which a form with F″ or F⁗ holds: 1, or so small that no rough kink is within reach."""
     xp = numpy_of(rough)
     return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
 
 
 ROUGHLY = 1e-10
-"""The accuracy of a sum, relative to that of the absolute values, when it is no more than a check.
+"""The tolerance for a sum that serves only as a check, relative to the sum of the absolute values.
 
-Of a function that computes in float32, or for float32, four units of its rounding.
+For a function evaluated in float32, or a table for float32, it is four machine epsilons of that precision.
 """
 
 
 def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
-    """What the spread of the rules cannot see."""
+    """Errors that the spread of the rules does not show."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
     K = GRID.astype(at.z.dtype)
     every = made.part(np.ones(made.z.shape))
@@ -148,7 +148,7 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
 
 
 def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> Any:
-    """How far g″ is from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″, beyond noise."""
+    """The excess over noise of the deviation of g″ from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″."""
     xp = numpy_of(at.left)
     z, v = at.z.reshape(-1), at.v.reshape(-1) / len(at.z)
     slopes = [(side[0] * side[1]).reshape(-1) * 2 for side in (at.left, at.right)]
@@ -165,19 +165,19 @@ def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> An
 
 
 def _form_apart(made: Table, K, forms: tuple, sizes: tuple, near: int, size, roughly: float) -> Any:
-    """How far the two forms of g′, or of g″, are apart beyond noise: F″ misses a kink, zF′ does not."""
+    """The excess over noise of the difference of the forms of g′, or g″: F″ misses a kink, zF′ does not."""
     xp = numpy_of(made.columns)
     difference = xp.abs(forms[0] - forms[1]) - roughly * sum(sizes)
-    # farther out F⁗ is all rounding
+    # at larger K, F⁗ is nothing but round-off
     both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
     known = (difference > 0) & both & xp.isfinite(size)
     return xp.where(known, difference / xp.where(size > 0, size, 1.0), 0.0)
 
 
 def _integrands(z, s, F, centred, rough) -> Any:
-    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), stacked last.
+    """F, F², F−F₀, (F−F₀)², F−F_∞, (F−F_∞)², σ′², ½F″, ¼F⁗, ½zF′, ¼(z²F″−zF′), on a new last axis.
 
-    The last is ¼z³F′ where F″ cannot be integrated.
+    If F″ is not integrable, ¼z³F′ takes the place of ¼(z²F″−zF′).
     """
     xp = numpy_of(s)
     F, F1, F2, _, F4 = F
@@ -188,10 +188,10 @@ def _integrands(z, s, F, centred, rough) -> Any:
 
 
 def _at_kinks(table: Table, K, absolute: bool = False) -> tuple:
-    """What the jumps of F, F′, … at the kinks c add to ½⟨F″⟩, ⟨zF′⟩/2K, ¼⟨F⁗⟩ and ⟨z²F″−zF′⟩/4K².
+    """Boundary terms of ½⟨F″⟩, ⟨zF′⟩/2K, ¼⟨F⁗⟩ and ⟨z²F″−zF′⟩/4K² from jumps of F, F′, … at the kinks c.
 
     F⁽ᵏ⁾ contains [F⁽ᵏ⁻¹⁻ʲ⁾]_c δ⁽ʲ⁾(z−c), and ∫δ⁽ʲ⁾p = (−1)ʲp⁽ʲ⁾(c), p′ = −vp, p″ = (v²−1/K)p, … with v = c/K.
-    In the form for rough kinks F″ does not occur, nor [F′]. `absolute`: the terms' absolute values.
+    The form for rough kinks contains neither F″ nor [F′]. `absolute`: with the absolute value of each term.
     """
     xp = numpy_of(table.jumps, K)
     size = xp.abs if absolute else lambda a: a
@@ -209,12 +209,12 @@ def _at_kinks(table: Table, K, absolute: bool = False) -> tuple:
 
 
 def _sums(table: Table, K, sums: Any = None) -> Any:
-    """g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩, g″ for K in the window, stacked first.
+    """g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩, g″ for K in the window, on a new first axis.
 
-    g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form where K < 1, since the
-    second cancels as K → 0, and the second beyond, where the first cancels. g″ = ⟨z³F′/K − 3zF′⟩/4K²
-    where F′ has no limit at a kink. The variance is ⟨(F−a)²⟩ − ⟨F−a⟩² with the a, F₀ or F_∞, that is
-    nearer to the mean.
+    g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form for K < 1, since the second
+    suffers from cancellation as K → 0, and the second for larger K, where the first does. If F′ has no limit
+    at a kink, g″ = ⟨z³F′/K − 3zF′⟩/4K². The variance is ⟨(F−a)²⟩ − ⟨F−a⟩², where a is F₀ or F_∞, whichever
+    is nearer to the mean.
     """
     sums = summed(table, K) if sums is None else sums
     xp = numpy_of(sums[0])
@@ -241,7 +241,7 @@ def _bends(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
 
 
 def _magnitudes(table: Table, K, sums) -> Any:
-    """The sums of the absolute values of each moment's terms: what it rounds by, in units of rounding."""
+    """For each moment the sum of the absolute values of its terms: its error in units of the round-off."""
     xp = numpy_of(sums[0])
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     kinks = _at_kinks(table, K, absolute=True)
@@ -253,7 +253,7 @@ def _magnitudes(table: Table, K, sums) -> Any:
 
 
 def _slopes_of_terms(at: Nodes, K) -> Any:
-    """Likewise of z times the derivative of each term: what they round by as z does."""
+    """The same for z times the derivative of each term: the error due to round-off in z."""
     xp = numpy_of(at.left)
     terms, z = 0, at.z
     for s in (at.left, at.right):
@@ -267,7 +267,7 @@ def _slopes_of_terms(at: Nodes, K) -> Any:
 
 
 def _units(moments, K) -> Any:
-    """What the errors of the moments are relative to: |g|, ⟨σ⁴⟩, ⟨σ⁴⟩, g/K, ⟨σ′²⟩, g/K², or more."""
+    """The units of the moments' errors: |g|, ⟨σ⁴⟩, ⟨σ⁴⟩, g/K, ⟨σ′²⟩, g/K², or the moment if larger."""
     xp = numpy_of(moments)
     g, g4 = xp.abs(moments[0]), moments[1]
     units = xp.stack([g, g4, g4, g / K, xp.zeros_like(g), g / K**2])
@@ -282,11 +282,11 @@ def _from_table(table: Table, K: jax.Array) -> Moments:
 
 
 SUNK = 1e3
-"""The smallest normal numbers that ⟨σ⁴⟩ may lack: those that its terms lose where they are too small."""
+"""What ⟨σ⁴⟩ may lose to terms that underflow, in units of the smallest normal number."""
 
 
 def _sunk(table: Table, g4: jax.Array) -> jax.Array:
-    """The relative error of ⟨σ⁴⟩ from terms below the range of numbers, where it is itself within that."""
+    """The relative error of ⟨σ⁴⟩ due to terms that underflow, where ⟨σ⁴⟩ itself does not."""
     tiny = jnp.finfo(g4.dtype).tiny
     g4 = jax.lax.stop_gradient(g4)
     return jnp.where(
@@ -299,14 +299,14 @@ def table_moments(table: Table, K: jax.Array) -> Moments:
     """The moments at any K ≥ 0 from an activation's table.
 
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12]; g″ to that times
-    g/K². Outside of [1e-16, 1e16] by power laws.
+    g/K². Outside of [1e-16, 1e16] the moments are continued by power laws.
     """
     return in_blocks(_from_table, table, K)
 
 
 @functools.partial(table_moments.defjvp, symbolic_zeros=True)
 def _table_moments_jvp(primals, tangents):
-    """∂g/∂K = g′ and ∂g′/∂K = g″; the rest by differentiating the Gaussian, to about 1e-16/K while K < 1."""
+    """∂g/∂K = g′, ∂g′/∂K = g″; others by differentiating the Gaussian, with error about 1e-16/K at K < 1."""
     (table, K), (dtable, dK) = primals, tangents
     M = table_moments(table, K)
     tangent = jax.tree.map(jnp.zeros_like, M)

@@ -1,8 +1,8 @@
-"""Values whose derivatives are known better than by differentiating how they were computed.
+"""Values with derivatives more accurate than those obtained by differentiating their computation.
 
-A Gaussian expectation at two variables is a smooth function of their kernel, K₁₁, K₂₂ and K₁₂, also where
+A Gaussian expectation at two variables is a smooth function of their kernel, K₁₁, K₂₂ and K₁₂, even where
 the coordinates in which it is computed, √K₁₁, √K₂₂ and the angle, have infinite derivatives: where a
-variable is 0 and where the two are one.
+variable is 0 and where the two variables are equal.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jax import lax
 
 @jax.custom_jvp
 def attached(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
-    """`value`, with the derivatives `gradients` by `variables` beside those that it has already."""
+    """`value`, with the derivatives `gradients` in `variables` added to those that it already has."""
     return value
 
 
@@ -29,10 +29,10 @@ def _attached_jvp(primals, tangents):
 
 
 def linear(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
-    """The same by plain arithmetic, right for one derivative.
+    """The same by plain arithmetic, correct for one derivative.
 
-    A rule gives this as its value, since JAX forgets the rules within a scan when it differentiates the
-    backward pass: `jax.hessian` would be wrong in silence.
+    A rule returns this as its value, since JAX drops the rules within a scan when it differentiates the
+    backward pass: `jax.hessian` would be silently wrong.
     """
     pairs = zip(gradients, variables, strict=True)
     return value + sum(known(gradient) * (variable - known(variable)) for gradient, variable in pairs)
@@ -44,15 +44,15 @@ def known(x: Any) -> Any:
 
 
 def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
-    """x, whose derivative by the variables is not known: it is NaN, by way of √0, and so seen."""
+    """x, whose derivative in the variables is not known: it is NaN, by way of √0, and so is noticed."""
     still = sum(jnp.sqrt(jnp.abs(variable - known(variable))) for variable in variables)
     return x + jnp.where(jnp.isnan(still), 0.0, still)
 
 
 def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
-    """(kernel, *coordinates) → accurate(*coordinates), with the derivatives by the kernel of `smooth`.
+    """(kernel, *coordinates) → accurate(*coordinates), with the derivatives of `smooth` in the kernel.
 
-    `smooth`, of the same arguments, is the same function, in arithmetic without rounding.
+    `smooth` takes all the arguments; without round-off it would be the same function.
     """
 
     @jax.custom_jvp

@@ -1,14 +1,14 @@
-"""The cumulants of σ² as power series in the kernel: what each layer adds to the 1/n series.
+"""The cumulants of σ² as power series in the kernel, which enter the 1/n series at each layer.
 
 With F = σ², z ~ N(0, K(1+x)) and c_r the r-th cumulant of F,
 
     c_r/gʳ = Σ_j ĉ_rj xʲ,   g = ⟨F⟩_K,   so that ĉ_10 = 1.
 
-They are made from the Taylor coefficients of ⟨Fʳ⟩, which need no derivative of σ:
+They are computed from the Taylor coefficients of ⟨Fʳ⟩, which need no derivative of σ:
 
     Kʲ/j! dʲ⟨f⟩_K/dKʲ = ⟨f He_2j(u)⟩/(2ʲ j!) = (−1)ʲ ⟨f L_j^(−1/2)(u²/2)⟩,   u = z/√K,
 
-L the generalized Laguerre polynomials. To order n^{−p} only j ≤ 2(p−r+1) counts.
+with L the generalized Laguerre polynomials. To order n^{−p} only j ≤ 2(p−r+1) contribute.
 """
 
 import math
@@ -30,37 +30,37 @@ from eft.window import HIGHEST
 
 
 class Cumulants(NamedTuple):
-    """ĉ_rj for r = 1 … p+1 and j = 0 … 2p, 0 where it does not count; shape (p+1, 2p+1) + K's."""
+    """ĉ_rj for r = 1 … p+1 and j = 0 … 2p, set to 0 if not needed; shape (p+1, 2p+1) + K's shape."""
 
     c: jax.Array
-    error: jax.Array  # estimated rounding error, absolute
-    valid: jax.Array  # bool, K's shape: K is where the nodes are right
+    error: jax.Array  # estimated round-off error, absolute
+    valid: jax.Array  # bool, K's shape: whether K is in the range where the nodes are accurate
 
 
 class Constant(NamedTuple):
-    """Of homogeneous σ: ĉ does not depend on K."""
+    """The source for homogeneous σ: ĉ does not depend on K."""
 
     c: Array  # (p+1, 2p+1)
 
 
 class Sine(NamedTuple):
-    """Of σ = sin ωz."""
+    """The source for σ = sin ωz."""
 
     frequency: Array
     polynomials: tuple[Array, ...]  # 2ʳ P_r, by falling power; r = 1 … p+1
 
 
 Source = Constant | Sine | Table
-"""What `cumulants` needs besides K: arrays, so that one compiled program serves many activations."""
+"""The input of `cumulants` besides K: arrays, so that one compiled program serves many activations."""
 
 
 def last(order: int, r: int) -> int:
-    """The highest j that counts in ĉ_r to order n^{−p}."""
+    """The highest j that contributes to ĉ_r at order n^{−p}."""
     return 2 * (order - r + 1)
 
 
 def source(act: Activation, order: int, dtype) -> Source:
-    """In closed form for homogeneous σ and the sine, else σ at the nodes of the quadrature."""
+    """The source in closed form for homogeneous σ and the sine, else σ at the nodes of the quadrature."""
     if act.degree is not None:
         return Constant(_homogeneous(act, order, dtype))
     if act.frequency is not None:
@@ -70,7 +70,7 @@ def source(act: Activation, order: int, dtype) -> Source:
 
 
 def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
-    """ĉ at a vector of K, whose moments are m; g, var, g′ and g″ are taken from those."""
+    """ĉ at a vector of K with moments m, from which g, var, g′ and g″ are taken."""
     eps = jnp.finfo(K.dtype).eps
     if isinstance(known, Constant):
         c = jnp.broadcast_to(known.c[..., None], (*known.c.shape, *K.shape))
@@ -98,13 +98,13 @@ def cumulants(known: Source, K: jax.Array, m: Moments, order: int) -> Cumulants:
 
 
 def _counted(order: int, dtype) -> np.ndarray:
-    """1 where ĉ_rj counts, else 0; shape (p+1, 2p+1, 1)."""
+    """1 where ĉ_rj contributes, else 0; shape (p+1, 2p+1, 1)."""
     j = np.arange(2 * order + 1)
     return np.stack([j <= last(order, r) for r in range(1, order + 2)])[..., None].astype(dtype)
 
 
 def cumulants_of(moments: list) -> list:
-    """κ_r = μ_r − Σ_{i<r} C(r−1, i−1) κ_i μ_{r−i}, for r = 1 … len(moments), of anything that multiplies."""
+    """κ_r = μ_r − Σ_{i<r} C(r−1, i−1) κ_i μ_{r−i}, for r = 1 … len(moments), of any type that multiplies."""
     found: list = []
     for r, moment in enumerate(moments, start=1):
         lower = (math.comb(r - 1, i - 1) * (found[i - 1] * moments[r - i - 1]) for i in range(1, r))
@@ -137,7 +137,7 @@ def _homogeneous(act: Activation, order: int, dtype) -> Array:
 def _sine_polynomials(count: int) -> list[list[Fraction]]:
     """2ʳ P_r by rising power, c_r(sin² ωz) = (1−q)ʳ P_r(q) with q = e^{−2ω²K}; in exact arithmetic.
 
-    4ʳ sin²ʳ y = C(2r, r) + 2 Σ_m (−1)ᵐ C(2r, r−m) cos 2my and ⟨cos 2mωz⟩ = q^{m²}; each c_r has that factor.
+    4ʳ sin²ʳ y = C(2r, r) + 2 Σ_m (−1)ᵐ C(2r, r−m) cos 2my and ⟨cos 2mωz⟩ = q^{m²}; (1−q)ʳ divides c_r.
     """
     moments = []
     for r in range(1, count + 1):
@@ -149,7 +149,7 @@ def _sine_polynomials(count: int) -> list[list[Fraction]]:
     rows = []
     for r, c in enumerate(cumulants_of(moments), start=1):
         row = list(c.coef)
-        for _ in range(r):  # divided by 1 − q: the partial sums
+        for _ in range(r):  # division by 1 − q gives the partial sums
             row = list(np.cumsum(np.array(row, object)))[:-1]
         rows.append([2**r * a for a in row])
     return rows
@@ -157,7 +157,7 @@ def _sine_polynomials(count: int) -> list[list[Fraction]]:
 
 def _sine(known: Sine, K: jax.Array, order: int) -> jax.Array:
     """ĉ_r(x) = 2ʳ P_r(q(x)) ((1−q(x))/(1−q))ʳ with q(x) = q e^{−yx}, y = 2ω²K."""
-    y = jnp.minimum(2 * known.frequency**2 * K, 700.0)  # beyond, q is 0
+    y = jnp.minimum(2 * known.frequency**2 * K, 700.0)  # above that, q is 0
     q, rest = jnp.exp(-y), -jnp.expm1(-y)
     j = np.arange(2 * order + 1)
     factorial = np.array([math.factorial(k) for k in j], K.dtype)[:, None]
@@ -187,7 +187,7 @@ def times(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
-    """ĉ by each rule of the table; of several the mean, and their spread as the error."""
+    """ĉ from each rule of the table; for several rules their mean, with their spread as the error."""
     per_rule = {name: getattr(table, name) for name in Table.PER_RULE}
     rules = jax.vmap(lambda rule: _rule(table._replace(**rule), K, order))(per_rule)
     if len(table.z) == 1:
@@ -199,10 +199,10 @@ def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
 
 
 def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
-    """ĉ from the moments of F less F₀ or F_∞, whichever is nearer to ⟨F⟩.
+    """ĉ from the moments of F minus F₀ or F_∞, whichever is nearer to ⟨F⟩.
 
-    Where σ is smooth on the scale of √K, K² d²⟨F⟩/dK² = K²⟨F⁗⟩/4 is differentiated in place of ⟨F⟩, which
-    keeps the digits of ĉ_1j as K → 0.
+    If σ is smooth on the scale of √K, K² d²⟨F⟩/dK² = K²⟨F⁗⟩/4 is differentiated in place of ⟨F⟩, so that ĉ_1j
+    keeps its relative accuracy as K → 0.
     """
     K = jnp.clip(K, *WINDOW)
     info = jnp.finfo(K.dtype)

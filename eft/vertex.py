@@ -23,10 +23,10 @@ from eft.programs import compiled
 from eft.response import response
 
 MOST_INPUTS = 8
-"""Inputs, the repeated ones not counted: eight have 70 integrals over four variables a layer."""
+"""The largest number of different inputs: eight take 70 integrals over four variables per layer."""
 
 ACCURACY = {8: 1e-4, 4: 1e-3}
-"""The estimated relative error of the expectations up to which a layer counts as valid, by bytes a number."""
+"""Estimated relative error of the expectations up to which a layer counts as valid, by bytes per number."""
 
 
 class VertexFlow(NamedTuple):
@@ -60,16 +60,16 @@ def vertex_flow(
         G1_12′ = r [J_(12)(ab) G1_ab + ½ C_W ∂²⟨σ₁σ₂⟩/∂K_ab∂K_cd V_(ab)(cd)],                   G1¹ = 0
 
     with J_(12)(ab) = C_W ∂⟨σ₁σ₂⟩/∂K_ab, r = n_l/n_{l−1}, and sums over unordered pairs (PDLT chapter 4; V and
-    G1 are scaled by the width). No inverse of K is taken: inputs may repeat, or depend on one another.
+    G1 are scaled by the width). No inverse of K is taken: inputs may repeat, or be linearly dependent.
 
     `X`: inputs of shape (n, n₀), at most 8 different ones. `cw`, `cb`: numbers ≥ 0. `depth` = L: layers of
-    pre-activations, the output's included. `widths` = (n₁, …, n_{L−1}) where they differ; default: equal.
+    pre-activations, including the output. `widths` = (n₁, …, n_{L−1}) if they differ; default: equal.
 
-    In float64 one and two different inputs are right to 1e-9 or so; integrals over three and four
-    variables to 1e-6 or better for K ≤ 10 and correlations up to 0.9, and to `error` always. Some seconds a
-    layer for eight inputs, or four if σ has several kinks.
+    In float64 the relative error is about 1e-9 for one or two different inputs. For integrals over three and
+    four variables it is 1e-6 or less for K ≤ 10 and correlations up to 0.9, and always at most `error`. A
+    layer takes some seconds for eight inputs, or for four if σ has several kinks.
 
-    Raises TypeError or ValueError for a bad argument, and for σ that jumps.
+    Raises TypeError or ValueError for a bad argument, or if σ jumps.
     """
     act = analysed(act)
     if any(act.jumps):
@@ -104,7 +104,7 @@ def vertex_flow(
 
 
 def pair_places(place: np.ndarray, n: int) -> np.ndarray:
-    """For each pair of the inputs given, which pair of different inputs it is."""
+    """For each pair of the given inputs, the index of the corresponding pair of different inputs."""
     a, b = (place[i] for i in np.triu_indices(len(place)))
     return pair_index(n)[a, b]
 
@@ -118,7 +118,7 @@ def pair_index(n: int) -> np.ndarray:
 
 @functools.cache
 def _fourth_moments(n: int) -> np.ndarray:
-    """(P, P): where ⟨σ₁σ₂σ₃σ₄⟩ stands in the list of `_expectations`."""
+    """(P, P): the place of ⟨σ₁σ₂σ₃σ₄⟩ in the list of `_expectations`."""
     where: dict[tuple[int, ...], int] = {}
     for i in range(n):
         where[(i, i, i, i)] = len(where)
@@ -161,7 +161,7 @@ def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios
 
 
 class LayerMoments(NamedTuple):
-    """Expectations of one layer's inputs, P pairs."""
+    """Expectations at one layer, for P pairs of inputs."""
 
     g: jax.Array  # (P,) ⟨σ₁σ₂⟩
     distance: jax.Array  # (P,) ⟨(σ₁−σ₂)²⟩
@@ -172,7 +172,7 @@ class LayerMoments(NamedTuple):
 
 
 def layer_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> LayerMoments:
-    """At pairs of kernel K (P,) and distance K_αα + K_ββ − 2K_αβ (P,), of inputs with K_diagonal (n,)."""
+    """The expectations from K_αα, (n,), and at pairs K = K_αβ and distance K_αα + K_ββ − 2K_αβ, both (P,)."""
     n = len(K_diagonal)
     index = pair_index(n)
     m = act.moments(K_diagonal)

@@ -1,4 +1,4 @@
-"""Sums over the nodes at any K: in the window that the nodes serve, and beyond it by the leading powers."""
+"""Sums over the nodes at any K: directly in the window that the nodes cover, outside by leading powers."""
 
 import math
 from collections.abc import Callable
@@ -15,26 +15,26 @@ from eft.nodes import LATE
 HIGHEST = jax.lax.Precision.HIGHEST
 
 RUN = 32
-"""Terms that are summed one after the other in float32."""
+"""Terms summed one after another in float32."""
 
 BLOCK = 2**20
-"""Weights that are held at a time: enough for all cores to share, few enough to stay near the cache."""
+"""Weights held in memory at a time: enough to occupy all cores, few enough to stay near the cache."""
 
 LEAST_BLOCK = 512
-"""Values of K that are integrated at a time whatever the number of nodes."""
+"""The least number of values of K integrated at a time, whatever the number of nodes."""
 
 
 def weights(z, K):
-    """p_K(z), for NumPy as for JAX; z may have fewer axes."""
+    """p_K(z), for NumPy or JAX arrays; z may have fewer axes than K."""
     xp, z = numpy_of(z, K), aligned(z, K)
     return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
 
 
 def product(a, b):
-    """The product of matrices in full precision (an accelerator would take less for float32)."""
+    """The matrix product in full precision (by default, an accelerator would use less for float32)."""
     if numpy_of(a, b) is np:
         return a @ b
-    if jnp.result_type(a, b) == jnp.float32:  # sums of sums: rounding grows with the root of their length
+    if jnp.result_type(a, b) == jnp.float32:  # sums of sums: round-off grows with the root of their length
         a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
         parts = jnp.einsum(
             "...rj,krj->...rk", *(c.reshape(*c.shape[:-1], -1, RUN) for c in (a, b)), precision=HIGHEST
@@ -44,18 +44,18 @@ def product(a, b):
 
 
 def summed(made: Any, K) -> list:
-    """Σ v p_K × each column."""
+    """Σ v p_K times each column, over the nodes; the mean over the rules."""
     rules = len(made.z)
     z, v = made.z.reshape(-1), made.v.reshape(-1)
     columns = made.columns.reshape(-1, made.columns.shape[-1])
     w = weights(z, K[..., None])
     sums = product(aligned(v, w) * w, columns)
-    # one by one: with its axes exchanged XLA would take the product in an order that is a third slower
+    # one by one: if the axes were exchanged, XLA would compute the product in an order a third slower
     return [sums[..., k] if rules == 1 else sums[..., k] / rules for k in range(sums.shape[-1])]
 
 
 def without_lost(made: Any, K, moments, size) -> Any:
-    """The moments, infinite where they are, or where terms that matter are not finite."""
+    """The moments, set to inf where they diverge or where terms that matter are not finite."""
     xp = numpy_of(moments)
     shape = (-1, *(1,) * K.ndim)
     K = K[None]
@@ -68,7 +68,7 @@ def without_lost(made: Any, K, moments, size) -> Any:
 
 
 def lost(made: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
-    """Where a moment in the window is no number though it should be."""
+    """Where a moment in the window is not finite though it should be."""
     finite = jnp.isfinite(moments) | (made.infinite.reshape(-1, *(1,) * K.ndim) > 0)
     return ~jnp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
 
@@ -83,13 +83,13 @@ def edges(sums: Callable, made: Any) -> Any:
 def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
     """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the misfit; shape (…, 4).
 
-    One-sided Taylor series at 0 and power laws at infinity have powers q of half an integer.
+    One-sided Taylor series at 0, and power laws at infinity, give integer or half-integer powers q.
     """
     x = step ** np.arange(3, dtype=made.z.dtype)
     M = sums(made, K * x)
     xp = numpy_of(M)
     fixed = M if xp is np else jax.lax.stop_gradient(M)
-    # x^{±1/2} is 1, 2, 4 at the three: the first correction to the slope drops out
+    # x^{±1/2} is 1, 2, 4 at the three points: the first correction to the slope drops out
     slopes = xp.log(xp.abs(fixed[:, 1:] / fixed[:, :-1])) / math.log(step)
     slope = 2 * slopes[:, 0] - slopes[:, 1]
     q = xp.round(2 * slope) / 2
@@ -100,13 +100,13 @@ def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
     a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
     missed = xp.stack([scaled[:, 2] - a - 4 * b, a])
     missed = missed if xp is np else jax.lax.stop_gradient(missed)
-    # an expectation that is 0, or infinite, is so everywhere
+    # an expectation that is 0 or infinite at one K is so at all K
     misfit = xp.where((missed[0] == 0) | ~xp.isfinite(M[:, 0]), 0.0, xp.abs(missed[0] / missed[1]))
     return xp.stack([q, a, b, misfit], -1)
 
 
 def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`sums`, outside of the window by the leading powers at its ends; and the relative error of that."""
+    """`sums` at any K, outside the window by the leading powers at its ends, and the relative error there."""
     low, high = WINDOW
     down, up = jnp.minimum(K, low) / low, jnp.maximum(K, high) / high
     some = jnp.where(down > 0, down, 1.0)
@@ -117,7 +117,7 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
         q, a, b, misfit = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
         log_x = jnp.log(jnp.where(x > 0, x, 1.0))
         power = jnp.where((x > 0) | (q == 0), jnp.exp(q * log_x), jnp.where(q > 0, 0.0, jnp.inf))
-        # a power of half an integer is exact; another one's error grows with the distance
+        # integer and half-integer powers are exact; the error of any other grows with the distance
         distance = jnp.abs(log_x)
         growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0).astype(distance.dtype), distance)
         misfit = jnp.where(growth > 0, misfit, 0.0)
@@ -131,7 +131,7 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
 
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:
-    """moments(table, K), a block of K at a time."""
+    """moments(table, K), evaluated one block of K at a time."""
     block = max(LEAST_BLOCK, BLOCK // table.z.size)
     if K.size <= block:
         return moments(table, K)
