@@ -105,7 +105,7 @@ def _without_rounding(s: np.ndarray) -> np.ndarray:
 
 
 def _settles(s: np.ndarray, rungs: np.ndarray, first: int) -> bool:
-    """Whether σ′ is the same at the two rungs that are nearest to 0, on both sides."""
+    """Whether σ′ at the first usable rung agrees with σ′ two rungs farther out, on both sides of 0."""
     near, next_ = s[0, :, first], s[0, :, min(first + 2, len(rungs) - 1)]
     drift = 4 * rungs[min(first + 2, len(rungs) - 1)] * np.max(np.abs(s[1, :, first]))
     largest = np.max(np.abs(s[0, :, first:]))

@@ -214,7 +214,7 @@ def _sums(table: Table, K, sums: Any = None) -> Any:
     g′ = ½⟨F″⟩ = ⟨zF′⟩/2K and g″ = ¼⟨F⁗⟩ = ⟨z²F″ − zF′⟩/4K²: the first form for K < 1, since the second
     suffers from cancellation as K → 0, and the second for larger K, where the first does. If F′ has no limit
     at a kink, g″ = ⟨z³F′/K − 3zF′⟩/4K². The variance is ⟨(F−a)²⟩ − ⟨F−a⟩², where a is F₀ or F_∞, whichever
-    is nearer to the mean.
+    is clearly nearer to the mean.
     """
     sums = summed(table, K) if sums is None else sums
     xp = numpy_of(sums[0])

@@ -199,7 +199,7 @@ def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
 
 
 def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
-    """ĉ from the moments of F minus F₀ or F_∞, whichever is nearer to ⟨F⟩.
+    """ĉ from the moments of F minus F₀ or F_∞, whichever is clearly nearer to ⟨F⟩.
 
     If σ is smooth on the scale of √K, K² d²⟨F⟩/dK² = K²⟨F⁗⟩/4 is differentiated in place of ⟨F⟩, so that ĉ_1j
     keeps its relative accuracy as K → 0.

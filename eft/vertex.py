@@ -118,7 +118,7 @@ def pair_index(n: int) -> np.ndarray:
 
 @functools.cache
 def _fourth_moments(n: int) -> np.ndarray:
-    """(P, P): the place of ⟨σ₁σ₂σ₃σ₄⟩ in the list of `_expectations`."""
+    """(P, P): the place of ⟨σ₁σ₂σ₃σ₄⟩ in the list that `layer_moments` makes."""
     where: dict[tuple[int, ...], int] = {}
     for i in range(n):
         where[(i, i, i, i)] = len(where)
