@@ -59,6 +59,10 @@ class Activation:
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if `fn` is not a real elementwise
     function of an array, or is not finite on [−8, 8].
+
+    >>> mine = eft.Activation(lambda z: jnp.tanh(z) + jnp.maximum(z - 1, 0), kinks=(1.0,), name="mine")
+    >>> print(eft.kernel_flow(mine, 1.0, depth=4).K.round(4))
+    [1.     0.6256 0.4076 0.2779]
     """
 
     fn: Function
@@ -378,7 +382,11 @@ _NOT_ELEMENTWISE = (
 
 
 def activation_names() -> tuple[str, ...]:
-    """The names in the catalogue, `activation(name)` for each; some take parameters."""
+    """The names in the catalogue, `activation(name)` for each; some take parameters.
+
+    >>> "gelu" in eft.activation_names()
+    True
+    """
     return tuple(_CATALOGUE)
 
 
@@ -401,6 +409,10 @@ def activation(name: str, **parameters) -> Activation:
     Raises ArgumentTypeError if the name is not text or a parameter is unknown, ArgumentError if a parameter's
     value is not allowed or the name is unknown; similar names are listed. Names of functions that mix the
     entries of a layer, such as `softmax` and `glu`, are refused for that reason.
+
+    >>> mrepu = eft.activation("mrepu", p=2)
+    >>> print(mrepu.name, mrepu(1.0))
+    mrepu(p=2) 4.0
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")

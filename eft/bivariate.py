@@ -58,6 +58,10 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     higher derivatives are NaN.
 
     Raises TypeError or ValueError for a bad argument.
+
+    >>> pair = eft.pair_expectation("relu", 1.0, 0.5, 1.0)
+    >>> print(pair.product.round(6), pair.slopes.round(6))
+    0.11254 0.25
     """
     act = analysed(act)
     given = {

@@ -56,6 +56,10 @@ def at_width(series: object, n: object) -> Sum:
     (at order 1, ≤ ¼ E[Ĝ]²), and the cumulant itself falls.
 
     Raises TypeError or ValueError for a bad argument.
+
+    >>> total = eft.at_width(eft.expand("tanh", 1.0, depth=4, order=3), 32)
+    >>> print(total.value[-1, 1:3].round(6), total.converges[-1, 1:3])
+    [0.165006 0.001557] [ True  True]
     """
     if isinstance(series, Expansion):
         return _sum_of_cumulants(series, _width(n, series.K.shape, "the layers of series"))
@@ -125,6 +129,10 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
     joint cumulant instead of the moment, for s ≤ p+1 (for larger s it is 0 to this order). PDLT (4.24) ff.
 
     Raises TypeError or ValueError unless the powers are integers ≥ 1.
+
+    >>> series = eft.expand("tanh", 1.0, depth=4, order=2)
+    >>> print(eft.correlator(series, (2, 2))[-1].round(4))
+    [ 0.0278  0.0326 -0.0089]
     """
     if isinstance(powers, str) or not isinstance(powers, Sequence) or not len(powers):
         raise ArgumentTypeError(f"powers must be a sequence of integers ≥ 1; got {arguments.shown(powers)}")
@@ -159,6 +167,10 @@ def couplings(e: Expansion, neurons: int = 1) -> Action:
 
     This is an expansion in R/K as well: it holds for m ≪ n neurons, not for the whole layer. The series
     saturate where K leaves the float range. Raises TypeError or ValueError for a bad argument.
+
+    >>> action = eft.couplings(eft.expand("tanh", 1.0, depth=4, order=2))
+    >>> print(action._fields, action[0].shape)
+    ('g', 'v', 's') (4, 3)
     """
     m = arguments.positive_int("neurons", neurons, maximum=arguments.MAX_WIDTH)
     p, alpha = e.order, m / 2 - 1

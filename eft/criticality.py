@@ -77,6 +77,10 @@ def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
 
     A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
     argument, the accuracy and the errors raised.
+
+    >>> point = eft.critical_point("gelu")
+    >>> print(f"K = {point.K:.6g}, C_W = {point.cw:.6g}, C_b = {point.cb:.6g}")
+    K = 3.56155, C_W = 1.98306, C_b = 0.172922
     """
     found = classify(act)
     return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
@@ -94,6 +98,10 @@ def classify(act: "str | Activation | Function") -> Universality:
     undecided, `sure` is false and `notes` say what.
 
     Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40.
+
+    >>> found = eft.classify("tanh")
+    >>> print(f"{found.kind}: C_W = {found.cw:g}, C_b = {found.cb:g}, a1 = {found.a1:g}")
+    K* = 0: C_W = 1, C_b = 0, a1 = -2
     """
     return _classified(analysed(act))
 

@@ -123,6 +123,10 @@ def expand(
     Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape; all activations
     that are neither homogeneous nor a sine share one program. Raises TypeError or ValueError for a bad
     argument.
+
+    >>> series = eft.expand("tanh", 1.0, depth=4, order=3)
+    >>> print(series.G[-1].round(4), series.V[-1].round(4))
+    [ 0.1667 -0.0527 -0.0047  0.007 ] [ 0.      0.0501 -0.0101 -0.0002]
     """
     act = analysed(act)
     order = arguments.positive_int("order", order, maximum=MAX_ORDER)

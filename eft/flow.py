@@ -76,6 +76,13 @@ def kernel_flow(
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, such as a
     function that is not elementwise. The values of traced arguments cannot be inspected: instead,
     `valid` is false from the first layer on if K¹ is negative or NaN.
+
+    >>> flow = eft.kernel_flow("tanh", 1.0, depth=4)
+    >>> print(flow.K.round(4), flow.V.round(4))
+    [1.     0.3943 0.2365 0.1667] [0.     0.0975 0.0678 0.0501]
+    >>> grid = eft.kernel_flow("gelu", jnp.linspace(1, 3, 1000), depth=50)
+    >>> grid.K.shape
+    (1000, 50)
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
@@ -107,6 +114,10 @@ def kernel_flows(
     """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
 
     To give each activation its own C_W, stack the results of `kernel_flow` instead.
+
+    >>> flows = eft.kernel_flows(["tanh", "relu"], 1.0, depth=4)
+    >>> print(flows.chi_perp[:, -1].round(4))
+    [0.7818 0.5   ]
     """
     flows = [kernel_flow(act, cw, depth, **settings) for act in as_activations(acts)]
     return KernelFlow(*map(jnp.stack, zip(*flows, strict=True)))

@@ -205,6 +205,11 @@ def gaussian_expectation(
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if f is not elementwise or not
     real, or if K is negative or not finite. A traced K < 0 gives NaN.
+
+    >>> print(eft.gaussian_expectation(lambda z: z**4, 2.0).round(10))
+    12.0
+    >>> print(eft.gaussian_expectation(jnp.abs, jnp.array([1.0, 4.0]), kinks=(0.0,)).round(6))
+    [0.797885 1.595769]
     """
     K = arguments.nonnegative("K", K)
     positions = arguments.kink_positions(kinks)

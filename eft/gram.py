@@ -111,6 +111,14 @@ def gram_flow(
     truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
 
     Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes are not enough.
+
+    >>> flow = eft.gram_flow("relu", 2.0, 3, [[1.0, 0.0], [0.0, 1.0]])
+    >>> print(flow.K.round(4))
+    [[1.     0.4937]
+     [0.4937 1.    ]]
+    >>> print(flow.Theta.round(4))
+    [[4.5    2.2475]
+     [2.2475 4.5   ]]
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=10_000)

@@ -55,6 +55,10 @@ def log_flow(
 
     Accurate to 1e-12, absolute and relative, at any depth, unless the result overflows: then it is ±inf.
     Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
+
+    >>> flow = eft.log_flow("relu", 2.0, depth=4, width=10)
+    >>> print(flow.mean.round(4), flow.variance.round(4))
+    [ 0.6931  0.3857  0.0782 -0.2292] [0.     0.8667 1.7335 2.6002]
     """
     act = _homogeneous(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
@@ -97,6 +101,9 @@ def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
         C_W g₁ K¹ᵖ = K¹,  K¹ = C_W x2:   C_W = (g₁ x2ᵖ⁻¹)^{−1/p},   g₁ = ⟨σ²⟩_1
 
     Raises TypeError or ValueError for a bad argument, or an activation that is not homogeneous.
+
+    >>> print(eft.threshold_cw("relu"))
+    2.0
     """
     act, x2_ = _homogeneous(act), arguments.positive("x2", x2)
     p = act.degree or 1

@@ -79,6 +79,10 @@ def ntk_flow(
     Differentiable in cw, cb, lambda_w, lambda_b, x2, K1. Compiled once for each depth and batch shape,
     jointly for all activations without a closed form.
     Raises TypeError or ValueError for a bad argument, and for σ that jumps.
+
+    >>> flow = eft.ntk_flow("tanh", 1.0, depth=4)
+    >>> print(flow.Theta.round(4), flow.Theta1.round(4))
+    [2.     2.3231 2.7152 3.1399] [0.     0.     0.0038 0.0266]
     """
     act = checked_continuous(analysed(act))
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)

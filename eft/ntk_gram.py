@@ -87,6 +87,10 @@ def ntk_gram_flow(
 
     Raises TypeError or ValueError for a bad argument; if σ jumps; and, with different inputs, if σ′ jumps,
     unless σ is piecewise linear with its kink at 0 (such as ReLU).
+
+    >>> flow = eft.ntk_gram_flow("relu", 2.0, 3, [[1.0, 0.0]])
+    >>> print(flow.Theta[:, 0, 0].round(4), flow.Theta1[:, 0, 0].round(4))
+    [1.5 3.  4.5] [0. 0. 0.]
     """
     act = checked_continuous(analysed(act))
     depth = arguments.positive_int("depth", depth, maximum=10_000)

@@ -106,6 +106,11 @@ def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.
     `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> for point in eft.fixed_points("tanh", 1.5):
+    ...     print(f"K = {point.K:.4f}, {point.stability}")
+    K = 0.0000, unstable
+    K = 0.2869, stable
     """
     cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
     land = landscape(analysed(act))
@@ -175,6 +180,9 @@ def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) 
     Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> print(eft.threshold(eft.activation("repu", p=2), [0.5, 1.0]).round(4))
+    [1.3333 0.6667]
     """
     cw_, cb_ = arguments.broadcast(
         {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
@@ -205,6 +213,10 @@ def critical_curve(act: "str | Activation | Function", K: object = None) -> Crit
     `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> curve = eft.critical_curve("tanh", K=[0.5, 1.0])
+    >>> print(curve.cw.round(4), curve.cb.round(4))
+    [1.688  2.1533] [0.038 0.151]
     """
     land = landscape(analysed(act))
     if K is None:
@@ -254,6 +266,11 @@ def phase_diagram(
     flow tends to; a `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> diagram = eft.phase_diagram("tanh", [0.5, 1.5], [0.0, 0.1])
+    >>> print(diagram.phase)
+    [[0 1]
+     [0 0]]
     """
     axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     for name, axis in axes.items():

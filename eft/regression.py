@@ -71,6 +71,11 @@ def regress(
     `posterior`.
 
     Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
+
+    >>> X = jnp.linspace(-1, 1, 5)[:, None]
+    >>> nngp, ntk = eft.regress("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], cb=0.1)
+    >>> print(nngp.mean.round(4), nngp.variance.round(6))
+    [0.2796] [0.001178]
     """
     listed = isinstance(depth, Sequence | np.ndarray) and not isinstance(depth, str | bytes)
     several: list | None = list(depth) if listed and getattr(depth, "ndim", 1) else None  # type: ignore
@@ -119,6 +124,12 @@ def posterior(
     has lost is then round-off too. Accurate to round-off, and to the kernels' `error`, times `condition`.
 
     Raises TypeError or ValueError for a bad argument.
+
+    >>> X, x = [[0.0], [1.0]], [[0.5]]
+    >>> train, cross = eft.gram_flow("erf", 1.5, 3, X, cb=0.1), eft.gram_flow("erf", 1.5, 3, x, X, cb=0.1)
+    >>> own = eft.kernel_flow("erf", 1.5, 3, cb=0.1, x2=0.25).K[-1:]
+    >>> print(eft.posterior(train, cross, own, [0.0, 1.0]).nngp.mean.round(4))
+    [0.7674]
     """
     for name, flow in (("train", train), ("cross", cross)):
         if not isinstance(flow, GramFlow):

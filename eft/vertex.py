@@ -70,6 +70,12 @@ def vertex_flow(
     layer takes some seconds for eight inputs, or for four if σ has several kinks.
 
     Raises TypeError or ValueError for a bad argument, or if σ jumps.
+
+    >>> flow = eft.vertex_flow("tanh", 1.5, 3, [[1.0, 0.0], [0.5, 1.0]])
+    >>> print(flow.V[-1].round(4))
+    [[0.1924 0.1018 0.0295]
+     [0.1018 0.3201 0.1017]
+     [0.0295 0.1017 0.2023]]
     """
     act = analysed(act)
     if any(act.jumps):
