@@ -18,7 +18,7 @@ class TrainingRun(NamedTuple):
     steps: np.ndarray  # (S,) steps done before each snapshot
     loss: np.ndarray  # (S, n_nets) over all data, of every network
     alive: np.ndarray  # (S, n_nets) bool: all values have been finite so far
-    n_overflowed: np.ndarray  # (S,) networks left out
+    n_overflowed: np.ndarray  # (S,) networks excluded
     K: Estimate  # (S, depth, m) K̂^l = (1/n_l) Σ z_i²
     G: Estimate  # (S, depth, m) Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ(z_i)²; Ĝ¹ is the initial one
     V: Estimate  # (S, depth, m) n_{l−1} Var(Ĝ^l) over networks
