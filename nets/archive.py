@@ -31,7 +31,7 @@ PART = 2**20
 
 
 class ArchiveError(ValueError):
-    """A file is damaged, or was not written by this program."""
+    """The file is damaged, or was not written by this program."""
 
 
 class Archive(NamedTuple):
@@ -120,7 +120,7 @@ def parsing(path: Path) -> Iterator[None]:
 
 
 def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """An array, read only if it is as long as its header says, which could claim any amount of memory."""
+    """An array; its length is checked first, since its header could request any amount of memory."""
     with members.open(info) as member:
         version = np.lib.format.read_magic(member)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

@@ -139,7 +139,8 @@ def blocks(program: Program, capacity: int, key, first, count, values) -> Seen:
 
 @functools.lru_cache(maxsize=64)
 def compiled(program: Program, capacity: int, device: Any = None) -> tuple[Any, int]:
-    """The program compiled for a device, a function of (key's words, first, count, values); its bytes."""
+    """The program compiled for a device, a function of (key's words, first, count, values), and the bytes of
+    memory that it needs."""
     run = functools.partial(_run, program, capacity)
     with jax.default_device(device):
         call = jax.jit(precise(run)).lower(*_shapes(program)).compile()

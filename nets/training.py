@@ -63,7 +63,7 @@ def train(
 ) -> TrainingRun:
     """Train `n_nets` networks, each drawn independently, and measure all layers at the snapshots.
 
-        θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples, and outputs if it is per output
+        θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples (and outputs, if it has them)
 
     `act`, `cw`, `cb`, `depth`, `width`, `widths`, `seed`, `dtype`: as for `measure`; member i has the same
     initial weights as there. `K1`, `x2`: as for `FCN`. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
