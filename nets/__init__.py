@@ -1,4 +1,4 @@
-"""Networks that are really drawn and measured, to hold beside the theory in `eft`."""
+"""Finite networks, drawn and measured, for comparison with the theory in `eft`."""
 
 from nets.ensemble import Measurement, measure
 from nets.estimators import Estimate

@@ -1,7 +1,7 @@
-"""Arrays and a few words about them in one file that is whole or refused: `.npz` with its own digest.
+"""Arrays and their attributes in one file that is refused unless it is intact: `.npz` with its own digest.
 
-The zip's comment, the last 64 bytes, is the SHA-256 of all bytes before it: no flipped bit and no truncation
-passes. `numpy.load` opens the file too. The same content makes the same bytes.
+The zip's comment, the last 64 bytes, is the SHA-256 of all bytes before it, so that any flipped bit and any
+truncation is detected. `numpy.load` opens the file too. The same content gives the same bytes.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from nets import output
 DIGEST = 64
 ATTRIBUTES = "attributes.json"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time that every member of the zip bears."""
+"""The time stamp of every member of the zip."""
 
 PACKED = "compressed or larger than the file, which this program never writes"
 
@@ -31,21 +31,21 @@ PART = 2**20
 
 
 class ArchiveError(ValueError):
-    """A file that is not what was written."""
+    """The file is damaged, or was not written by this program."""
 
 
 class Archive(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     arrays: dict[str, np.ndarray]
-    attributes: dict[str, Any]  # what JSON has: text, numbers, true, null, lists, dictionaries
+    attributes: dict[str, Any]  # JSON values: text, numbers, true, null, lists, dictionaries
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
-    """Write the file: whole, or not at all, and then what was there before is untouched.
+    """Write the complete file, or nothing: then an existing file is unchanged.
 
-    Nothing of the size of the arrays is copied. Raises TypeError for an array of objects or attributes that
-    JSON does not have, and OSError, which says what to do, where the disk refuses.
+    No copy of the arrays is made in memory. Raises TypeError for an array of objects or attributes that JSON
+    cannot represent, and OSError, which says what to do, if the disk refuses.
     """
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in arrays.items():
@@ -57,9 +57,9 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, 
 
 
 def put(path: Path, content: bytes | Callable[[BinaryIO], None], size: int) -> None:
-    """Write about `size` bytes: whole, or not at all.
+    """Write a complete file of about `size` bytes, or nothing.
 
-    Raises OSError, which says what to do, where the disk refuses.
+    Raises OSError, which says what to do, if the disk refuses.
     """
     try:
         output.write(path, content)
@@ -72,9 +72,9 @@ def put(path: Path, content: bytes | Callable[[BinaryIO], None], size: int) -> N
 
 
 def load(path: Path) -> Archive:
-    """Read the file back, to the bit.
+    """Read the file back, bit for bit.
 
-    Raises ArchiveError if it is not as it was written, and FileNotFoundError if there is none.
+    Raises ArchiveError if it is not as it was written, and FileNotFoundError if it does not exist.
     """
     with open(path, "rb") as file:
         check_whole(file, path)
@@ -92,7 +92,7 @@ def load(path: Path) -> Archive:
 
 
 def check_whole(file: BinaryIO, path: Path) -> None:
-    """Raises ArchiveError unless the last bytes of the file are the digest of those before."""
+    """Raises ArchiveError unless the last bytes of the file are the digest of all bytes before them."""
     left = file.seek(0, io.SEEK_END) - DIGEST
     file.seek(0)
     digest = hashlib.sha256()
@@ -104,13 +104,13 @@ def check_whole(file: BinaryIO, path: Path) -> None:
 
 
 def sealed(content: bytes) -> bytes:
-    """The content and then its digest, such as `check_whole` looks for."""
+    """The content followed by its digest, as `check_whole` expects."""
     return content + hashlib.sha256(content).hexdigest().encode()
 
 
 @contextlib.contextmanager
 def parsing(path: Path) -> Iterator[None]:
-    """Inside, whatever goes wrong is an ArchiveError: the file is whole, and holds something else."""
+    """A context that turns every exception into an ArchiveError: the file is intact, but of another kind."""
     try:
         yield
     except ArchiveError:
@@ -120,7 +120,7 @@ def parsing(path: Path) -> Iterator[None]:
 
 
 def _array(members: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """Read only if it is as long as its header says: else the header could ask for any amount of memory."""
+    """An array; its length is checked first, since its header could request any amount of memory."""
     with members.open(info) as member:
         version = np.lib.format.read_magic(member)
         header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -144,7 +144,7 @@ def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray], words: bytes) -> No
 
 
 class _Digesting:
-    """A file that is written from front to back, and whose last bytes become the digest of those before."""
+    """A file that is written sequentially, and whose last bytes become the digest of those before."""
 
     def __init__(self, file: BinaryIO):
         self._file, self._digest, self._kept = file, hashlib.sha256(), b""

@@ -1,4 +1,4 @@
-"""The compiled program that draws networks, block after block, and reads their layers off."""
+"""The compiled program that draws networks, block by block, and computes the observables of their layers."""
 
 import functools
 import itertools
@@ -17,10 +17,11 @@ from nets.ntk import empirical_ntk, layer_ntks
 from nets.observables import GramObservables, NTKObservables, Observables, activate, observe, overlap
 
 CALL = 32
-"""Blocks in one call of the program, at most: what progress is counted in."""
+"""Largest number of blocks in one call of the program, the unit in which progress is reported."""
 
 LARGEST, NUMBERS = {False: 8, True: 512}, {False: 2**23, True: 2**29}
-"""Networks in a block of drawn weights, and weights in it, on the CPU and on an accelerator."""
+"""Upper limits on the networks in a block (method "networks") and on its weights, on the CPU (False) and on
+an accelerator (True)."""
 
 
 GENERATOR = "threefry2x32"
@@ -39,21 +40,21 @@ class Program(NamedTuple):
     normal: Normal
     n_inputs: int = 0  # n_D, where x holds several inputs; 0: x is one input
     ntk: bool = False  # measure the NTK too
-    accelerator: bool = False  # is not to run on the CPU
+    accelerator: bool = False  # compiled for an accelerator, not the CPU
 
 
 def least_memory(program: Program) -> int:
-    """Bytes without which a block cannot run: its weights, or its widest layer."""
+    """The least number of bytes that a block needs: for its weights, or its widest layer."""
     widest = max(program.n_inputs, 1) * max(program.sizes)
     numbers = _weights(program) if program.method == "networks" else widest
     return block_size(program) * numbers * program.dtype.itemsize
 
 
 def block_size(program: Program) -> int:
-    """How many networks are vmapped: a power of 2 that the architecture and the kind of device decide.
+    """The number of networks that are vmapped: a power of 2, set by the architecture and the kind of device.
 
-    What a network measures depends on it in the last bit, so nothing else that varies between machines
-    enters. On a CPU, weights that outgrow its cache cost more time than vmapping saves; an accelerator is
+    The results of a network depend on it in the last bit, so it depends on nothing else that varies between
+    machines. On a CPU, weights that outgrow the cache cost more time than vmapping saves; an accelerator is
     idle unless it has many networks at once.
     """
     if program.method == "metric":
@@ -67,11 +68,11 @@ def _weights(program: Program) -> int:
 
 
 Seen = tuple[Observables, NTKObservables | None] | GramObservables
-"""What a program reads off a network: of one input, or of several."""
+"""The observables of a network: at one input, or at several."""
 
 
 def _network(program: Program, key, x, cw, cb, K1, lambda_w=0.0, lambda_b=0.0) -> Seen:
-    """The layers of one FCN with that key."""
+    """The observables of one FCN drawn with the given key."""
     n0, *hidden, n_out = program.sizes
     settings = {"cw": cw, "cb": cb if program.biased else 0.0}
     if program.own_K1:
@@ -87,12 +88,12 @@ def _network(program: Program, key, x, cw, cb, K1, lambda_w=0.0, lambda_b=0.0) -
 
 
 def _sample(program: Program, key, x, cw, cb, K1) -> Seen:
-    """The layers of one network with that key, through its metric."""
+    """The observables of one network sampled through its metric with the given key."""
     return metric.sample(key, program.act, program.sizes[1:], K1, cw, cb, log_domain=program.log_domain), None
 
 
 def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> Seen:
-    """The layers of one FCN with that key, at several inputs."""
+    """The observables at several inputs of one FCN drawn with the given key."""
     n0, *hidden, n_out = program.sizes
     settings = {"cw": cw, "cb": cb if program.biased else 0.0}
     drawn = {"rngs": key, "normal": program.normal, "dtype": program.dtype}
@@ -102,7 +103,7 @@ def _gram_network(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> S
 
 
 def _gram_sample(program: Program, key, x, cw, cb, K1, lambda_w, lambda_b) -> Seen:
-    """The layers of one network with that key, at several inputs, through its metric."""
+    """The observables at several inputs of one network sampled through its metric with the given key."""
     return metric.sample_gram(key, program.act, program.sizes[1:], K1, cw, cb)
 
 
@@ -115,9 +116,9 @@ _ONE = {
 
 
 def blocks(program: Program, capacity: int, key, first, count, values) -> Seen:
-    """Blocks first, …, first + count − 1; fields of shape (capacity, block, …), zeros beyond `count`.
+    """Blocks first, …, first + count − 1; fields have shape (capacity, block size, …), zeros beyond `count`.
 
-    The number of blocks is not known to the compiler, so each runs the same instructions.
+    The number of blocks is not known to the compiler, so each block runs the same instructions.
     """
     one = _ONE[program.method, program.n_inputs > 0]
     size = block_size(program)
@@ -138,18 +139,19 @@ def blocks(program: Program, capacity: int, key, first, count, values) -> Seen:
 
 @functools.lru_cache(maxsize=64)
 def compiled(program: Program, capacity: int, device: Any = None) -> tuple[Any, int]:
-    """The program for a device, of (key's words, first, count, values), and the bytes that it needs."""
+    """The program compiled for a device, a function of (key's words, first, count, values), and the bytes of
+    memory that it needs."""
     run = functools.partial(_run, program, capacity)
     with jax.default_device(device):
         call = jax.jit(precise(run)).lower(*_shapes(program)).compile()
     used = call.memory_analysis()
-    if used is None:  # a backend that does not tell: weights, and as much again
+    if used is None:  # the backend does not report it: assume twice the weights
         return call, 2 * least_memory(program) + capacity * output_bytes(program)
     return call, used.temp_size_in_bytes + used.output_size_in_bytes
 
 
 def output_bytes(program: Program) -> int:
-    """Bytes of what is read off one block."""
+    """Bytes of the observables of one block."""
     seen = jax.eval_shape(functools.partial(_run, program, 1), *_shapes(program))
     return sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(seen))
 
@@ -159,7 +161,7 @@ def _run(program: Program, capacity: int, words, first, count, values):
 
 
 def _shapes(program: Program) -> tuple:
-    """Arguments of `_run` by which it is compiled."""
+    """The arguments of `_run` after `capacity`, or their shapes, for its compilation."""
     inputs = (program.n_inputs,) if program.n_inputs else ()
     shapes = {"x": (*inputs, program.sizes[0]), "cw": (), "cb": (), "K1": 2 * inputs}
     if program.n_inputs or program.ntk:
@@ -169,5 +171,5 @@ def _shapes(program: Program) -> tuple:
 
 
 def ensemble_words(seed: int) -> np.ndarray:
-    """The key that member i folds i into, as its two words: `seed` in 64 bits."""
+    """The two words of the key into which member i folds i: `seed` as a 64-bit integer."""
     return np.array([seed >> 32, seed & (2**32 - 1)], np.uint32)

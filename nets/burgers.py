@@ -1,8 +1,8 @@
-"""Burgers' equation with a sine as its start, and the solution by Cole and Hopf.
+"""Burgers' equation with a sine as its initial condition, and the solution of Cole and Hopf.
 
     u_t + u u_x = ν u_xx on −1 ≤ x ≤ 1, 0 ≤ t ≤ 1;  u(x, 0) = −sin πx,  u(±1, t) = 0,  ν = 0.01/π
 
-The wave steepens to a front at x = 0, which at t ≈ 0.5 has the slope −152.
+The wave steepens to a front at x = 0, whose slope at t ≈ 0.5 is −152.
 """
 
 import math
@@ -15,9 +15,9 @@ from eft.arguments import ArgumentError
 
 VISCOSITY = 0.01 / np.pi
 REACH, NODES, STEP = 13.0, 801, 0.25
-"""The rule in s: what is left out weighs less than e^{100 − 169}; so many nodes for each STEP of √(4νt)."""
+"""The rule in s, |s| ≤ REACH: the tails weigh less than e^{100 − 169}; NODES nodes per STEP of √(4νt)."""
 LARGEST = 1000.0
-"""Of νt; u is 0 to rounding long before."""
+"""Largest νt; u is 0 to rounding long before that."""
 
 
 class Wave(NamedTuple):
@@ -28,12 +28,12 @@ class Wave(NamedTuple):
 
 
 def solution(x: Any, t: Any, viscosity: float = VISCOSITY) -> Wave:
-    """u(x, t) and its slope at x and t that broadcast, −1 ≤ x ≤ 1, t ≥ 0, ν ≥ 0.01/π; u to 1e-12.
+    """u(x, t), to 1e-12, and its slope for x and t that broadcast, −1 ≤ x ≤ 1, t ≥ 0, ν ≥ 0.01/π.
 
         u = −⟨sin πy⟩,  u_x = −π⟨cos πy⟩ − Var(sin πy)/2ν,  y = x − s√(4νt)
-        ⟨·⟩ with the weight exp(−s² − (cos πy)/2πν) of s
+        ⟨·⟩ the average over s with the weight exp(−s² − (cos πy)/2πν)
 
-    The integrals in s are those of entire functions that fall as e^{−s²}: the trapezoidal rule is exact to
+    The integrands are entire functions of s that decay as e^{−s²}, so the trapezoidal rule is exact to
     rounding. The weight is divided by its largest value, so that nothing overflows.
 
     Raises ValueError for t < 0, |x| > 1, ν < 0.01/π or νt > 1000.

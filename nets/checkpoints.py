@@ -1,4 +1,4 @@
-"""Checkpoints of long work: two generations, so that a damaged one is not the end; one run a folder."""
+"""Checkpoints of long runs: two generations, in case one is damaged; one run per folder."""
 
 import contextlib
 import errno
@@ -23,29 +23,29 @@ except ImportError:  # Windows
 
 GENERATIONS = 2
 FORMAT = 2
-"""Version of what a checkpoint holds; one of another version is refused."""
+"""Version of the checkpoint format; a checkpoint of another version is refused."""
 
 NAME, TEMPORARY = re.compile(r"step-(\d{12,})\.npz"), re.compile(r"\.step-\d{12,}\.npz\..*")
 
 
 class Checkpoint(NamedTuple):
-    """Work as it stood after some steps."""
+    """The state of a run after `step` steps."""
 
     step: int
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any]
-    notes: tuple[str, ...]  # what was wrong with newer ones
+    notes: tuple[str, ...]  # why newer checkpoints could not be read
 
 
 class CheckpointError(RuntimeError):
-    """There are checkpoints that this run cannot go on from: none is whole, or another run is using them."""
+    """This run cannot resume from the checkpoints there are: none is intact, or another run is using them."""
 
 
 def checked_folder(value: Any) -> Path | None:
-    """The folder that `value` names, made if it is missing; None for None.
+    """The folder named by `value`, created if it is missing; None for None.
 
-    Raises ArgumentTypeError or ArgumentError where it is no folder that can be written to. Of several
-    processes only the first writes, and only that one looks.
+    Raises ArgumentTypeError or ArgumentError if it is not a folder that can be written to. Of several
+    processes only the first writes, so only the first checks this.
     """
     if value is None:
         return None
@@ -66,9 +66,9 @@ def checked_folder(value: Any) -> Path | None:
 
 @contextlib.contextmanager
 def held(folder: Path | None) -> Iterator[None]:
-    """Inside, no other run can use the folder; the lock goes with the process, however that ends.
+    """A context in which no other run can use the folder; the lock ends with the process in any case.
 
-    Raises CheckpointError if another run has it.
+    Raises CheckpointError if another run holds the lock.
     """
     if folder is None or fcntl is None or jax.process_index() > 0:
         yield
@@ -90,14 +90,14 @@ def held(folder: Path | None) -> Iterator[None]:
 
 
 def write(folder: Path, step: int, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:
-    """Write a checkpoint; only then are those before the last but one removed.
+    """Write a checkpoint and, only after that, remove all older ones but the most recent.
 
-    Raises OSError where the disk refuses: what was there is untouched.
+    Raises OSError if the disk refuses; existing checkpoints are then unchanged.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     archive.save(folder / f"step-{step:012d}.npz", arrays, {**attributes, "format": FORMAT})
-    # those of later steps are ones that this run could not go on from: they do not count
+    # this run could not resume from checkpoints of later steps: they do not count
     older = [path for number, path in _numbered(folder) if number <= step][GENERATIONS:]
     torn = [path for path in folder.iterdir() if TEMPORARY.fullmatch(path.name)]
     for leftover in [*older, *torn]:
@@ -105,9 +105,9 @@ def write(folder: Path, step: int, arrays: Mapping[str, np.ndarray], attributes:
 
 
 def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None where there are none.
+    """The newest intact checkpoint, or None if there are no checkpoints.
 
-    Raises CheckpointError if there are some and each is damaged.
+    Raises CheckpointError if there are some and all of them are damaged.
     """
     notes = []
     for step, path in _numbered(Path(folder)):
@@ -126,10 +126,10 @@ def latest(folder: Path) -> Checkpoint | None:
 
 
 def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | None:
-    """The newest checkpoint of the run that `identity` tells from all others; None where there are none.
+    """The newest checkpoint of the run that `identity` identifies; None if there are no checkpoints.
 
-    Raises ArgumentError if it is another run's or of another version of this program, and CheckpointError
-    as `latest`.
+    Raises ArgumentError if it belongs to another run or to another version of this program, and
+    CheckpointError like `latest`.
     """
     found = None if folder is None else latest(folder)
     if found is None:
@@ -151,12 +151,12 @@ def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | Non
 
 
 def newest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint by its name; None where there are none."""
+    """The step of the newest checkpoint, according to its file name; None if there are none."""
     return next((step for step, _ in _numbered(Path(folder))), None)
 
 
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
-    """Steps and files, the newest first. Files of other names are not looked at."""
+    """Steps and files, newest first. Files with other names are ignored."""
     paths = folder.iterdir() if folder.is_dir() else ()
     found = [(int(match[1]), path) for path in paths if (match := NAME.fullmatch(path.name))]
     return sorted(found, reverse=True)

@@ -1,7 +1,7 @@
-"""Circuits of polynomial blocks: what is computed layer by layer, and the weights that do it.
+"""Circuits of polynomial blocks: the values computed layer by layer, and the weights that compute them.
 
-A *stage* is a hidden layer: numbers u with |u| ≤ 1, affine combinations of the values that the stage before
-left, go through a block each, which gives u, u², …, uᵖ; affine combinations of these are the new values.
+A *stage* is a hidden layer. Its inputs u, with |u| ≤ 1, are affine combinations of the values of the stage
+before. A block for each u computes u, u², …, uᵖ, and affine combinations of these are the new values.
 """
 
 import math
@@ -15,16 +15,16 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 
 
 class Block(NamedTuple):
-    """p + 1 units z = τu of MRePU_p, and how they make the powers of u: uᵏ = Σ_i powers[k−1, i] σ(τ_i u)."""
+    """p + 1 units of MRePU_p at z = τu, which combine to the powers uᵏ = Σ_i powers[k−1, i] σ(τ_i u)."""
 
     p: int
     tau: np.ndarray  # (p + 1,)
     powers: np.ndarray  # (p, p + 1)
-    condition: float  # of the system
+    condition: float  # condition number of the linear system
 
     @classmethod
     def of(cls, p: int, nodes: Any = None) -> "Block":
-        """With those τ; default: `chebyshev_nodes`.
+        """The block with the given τ; default: `chebyshev_nodes`.
 
         Raises ValueError for nodes that are equal, 0, or outside of [−1, 1].
         """
@@ -39,7 +39,7 @@ class Block(NamedTuple):
         return cls(p, tau, inverse.T[:p], float(np.linalg.cond(V)))
 
     def outputs(self, P: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Q and q₀ of a stage whose only value is the polynomial P of its only u."""
+        """Q and q of a stage with one block, whose only value is the polynomial P of u."""
         row = np.append(P[1:], np.zeros(self.p + 1 - len(P)))
         return row[None, None, :], np.array([P[0]])
 
@@ -95,7 +95,7 @@ def checked_interval(name: str, interval: Any) -> tuple[float, float]:
 
 
 def centred(P: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
-    """Coefficients along the first axis, in x, as those in ξ, x = middle + half·ξ."""
+    """Coefficients in x, along the first axis, converted to coefficients in ξ, where x = middle + half·ξ."""
     x = [(interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2]
     change = np.zeros((len(P), len(P)))
     for j in range(len(P)):
@@ -104,7 +104,7 @@ def centred(P: np.ndarray, interval: tuple[float, float]) -> np.ndarray:
 
 
 def assembled(stages: list[Stage], block: Block, n0: int) -> list[dict[str, np.ndarray]]:
-    """Kernels and biases; the last stage's only value is the output."""
+    """The kernels and biases of a network; the only value of the last stage is the output."""
     R, r = np.eye(n0), np.zeros(n0)  # values = R·(units before) + r
     layers = []
     for stage in stages:
@@ -117,7 +117,7 @@ def assembled(stages: list[Stage], block: Block, n0: int) -> list[dict[str, np.n
 
 
 class _Draft:
-    """A stage in the making: blocks and values by name, each value with a bound on its size."""
+    """A stage under construction: blocks and values by name, with a bound on the magnitude of each value."""
 
     def __init__(self, before: dict[Any, float], p: int):
         self.before, self.p = before, p
@@ -127,7 +127,7 @@ class _Draft:
         self.bounds: dict[Any, float] = {}
 
     def block(self, weights: dict[Any, float]) -> Any:
-        """The name of the block that has u = Σ weights·values."""
+        """The name of the block with the input u = Σ weights·values."""
         name = tuple(weights.items())
         self.blocks[name] = weights
         return name
@@ -137,7 +137,7 @@ class _Draft:
         self.values[name], self.bounds[name] = (terms, constant), bound
 
     def carried(self, name: Any) -> dict[tuple[Any, int], float]:
-        """The terms of a value as it was."""
+        """The terms that reproduce a value of the stage before."""
         bound = self.before[name]
         return {(self.block({name: 1 / bound}), 1): bound}
 
@@ -169,17 +169,17 @@ def _powers(block: Any, P: np.ndarray) -> dict[tuple[Any, int], float]:
 
 
 def _placed(stage: Stage, sides: tuple[tuple[float, float], ...]) -> Stage:
-    """A first stage that is given x in place of ξ."""
+    """The first stage with the input x in place of ξ."""
     low, high = np.array(sides).T
     middle, half = (low + high) / 2, (high - low) / 2
     return stage._replace(A=stage.A / half, a=stage.a - stage.A @ (middle / half))
 
 
 def horner(C: np.ndarray, block: Block, sides: tuple[tuple[float, float], ...]) -> list[Stage]:
-    """Σ C[j₁, …, jₙ] ξ₁^{j₁}⋯ξₙ^{jₙ}, one variable after another.
+    """Σ C[j₁, …, jₙ] ξ₁^{j₁}⋯ξₙ^{jₙ} by Horner's scheme, one variable after another.
 
-    Values: ("x", v) is ξ_v; ("Q", J) the polynomial that belongs to the powers J of the variables that are
-    still to come; ("acc", J) one that is in the making.
+    Values: ("x", v) is ξ_v; ("Q", J) is the polynomial that multiplies the powers J of the variables not yet
+    treated; ("acc", J) is a partial sum of such a polynomial.
     """
     p, n = block.p, C.ndim
     degree = [max(np.nonzero(C)[v], default=0) for v in range(n)]
@@ -206,7 +206,7 @@ def horner(C: np.ndarray, block: Block, sides: tuple[tuple[float, float], ...]) 
         stages.append(draft.stage())
         values = draft.bounds
 
-    # the others: acc ← acc·x_v + what was made with x_vʲ
+    # the other variables: acc ← acc·x_v + (the polynomial that multiplies x_vʲ)
     for v in range(1, n):
         made = [name[1] for name in values if name[0] == "Q"]
         for j in reversed(range(degree[v])):

@@ -1,4 +1,4 @@
-"""Theory beside experiment: the flow of `eft.kernel_flow` and a `Measurement`, layer by layer."""
+"""Comparison of theory and experiment: `eft.kernel_flow` and a `Measurement`, layer by layer."""
 
 import ast
 import math
@@ -24,18 +24,18 @@ class ChiSquared(NamedTuple):
     """All layers at once: χ² = dᵀ C⁻¹ d, d = measured − theory, C the covariance between layers."""
 
     value: float
-    dof: int  # layers that fluctuate, and where theory is valid and no network overflowed
-    p: float  # the chance of a larger one, by Hotelling's T² distribution; nan if dof is 0
+    dof: int  # number of layers that fluctuate, where theory is valid and no network overflowed
+    p: float  # the probability of a larger χ², by Hotelling's T² distribution; nan if dof is 0
 
 
 class Comparison(NamedTuple):
-    """Theory beside experiment. Arrays and estimates have shape (depth,); index 0 is layer 1."""
+    """Theory compared with experiment. Arrays and estimates have shape (depth,); index 0 is layer 1."""
 
     layer: np.ndarray  # l = 1 … L
     n: np.ndarray  # n_{l−1}, by which V and G1 are divided
     K: np.ndarray  # theory at infinite width
-    K_finite: np.ndarray  # K^l + G1^l/n_{l−1} + …, to the order asked for
-    K_last: np.ndarray  # its last term: about what is missing
+    K_finite: np.ndarray  # K^l + G1^l/n_{l−1} + …, to the requested order
+    K_last: np.ndarray  # its last term: about the size of what is missing
     K_measured: Estimate  # E[Ĝ^l] over networks
     z_K: np.ndarray  # (measured − K_finite)/stderr; nan where theory is not valid or networks overflowed
     V: np.ndarray  # theory: the four-point vertex, Var(Ĝ^l) = V^l/n_{l−1} at leading order
@@ -43,26 +43,26 @@ class Comparison(NamedTuple):
     V_finite: np.ndarray  # n_{l−1} Var(Ĝ^l) to that order; V at order 1
     V_last: np.ndarray
     z_V: np.ndarray  # (measured − V_finite)/stderr
-    K_z: Estimate  # the same two from the pre-activations' own correlators
+    K_z: Estimate  # K and V measured from the correlators of the pre-activations
     z_K_z: np.ndarray
     V_z: Estimate
     z_V_z: np.ndarray
-    spread: np.ndarray  # standard deviation of log Ĝ^l: beyond 1, rare networks carry the mean of Ĝ
+    spread: np.ndarray  # standard deviation of log Ĝ^l: above 1, rare networks dominate the mean of Ĝ
     valid: np.ndarray  # bool: theory is in range
     converges: np.ndarray  # bool: mean and variance of the series both converge
     n_nets: np.ndarray  # networks used at this layer
-    n_overflowed: np.ndarray  # networks left out
+    n_overflowed: np.ndarray  # networks excluded
     chi2_K: ChiSquared
     chi2_V: ChiSquared
     seconds: float
 
 
 def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion | None = None) -> Comparison:
-    """One input's flow, with `widths` as the networks', beside an ensemble.
+    """Compare the flow of one input, with the same `widths` as the networks, with an ensemble.
 
-    Theory is K + G1/n and V: what they leave out is of relative order 1/n² and 1/n. Where an
-    ensemble is so large that its errors are smaller than that, z-scores show it. With `series`, the same
-    network's `eft.expand`, theory is mean and n·variance of Ĝ to its order.
+    Theory is K + G1/n and V; the neglected terms are of relative order 1/n² and 1/n. If an ensemble is so
+    large that its errors are smaller than these, the z-scores show it. With `series`, the `eft.expand` of the
+    same network, theory is the mean and n·variance of Ĝ to the order of the series.
 
     Raises ValueError if the flow is not that of one network of the same depth.
     """
@@ -119,7 +119,7 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
 
 
 def _spread(log_G: np.ndarray) -> np.ndarray:
-    """The standard deviation over networks; those with Ĝ = 0 or not finite are left out."""
+    """The standard deviation over networks, without those for which Ĝ is 0 or not finite."""
     kept = np.where(np.isfinite(log_G), log_G, np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -129,7 +129,7 @@ def _spread(log_G: np.ndarray) -> np.ndarray:
 def chi_squared(difference: np.ndarray, deviations: np.ndarray) -> ChiSquared:
     """χ² = dᵀ C⁻¹ d with C = Σ_i e_i e_iᵀ, from deviations e of shape (N, layers).
 
-    Directions in which the layers' fluctuations agree to rounding carry no information and are left out.
+    Linear combinations of layers that do not fluctuate, to rounding, carry no information and are excluded.
     p: T² = χ², (N − k) T²/(k(N − 1)) ~ F(k, N − k) for k = dof.
     """
     N = len(deviations)
@@ -169,7 +169,7 @@ class Case(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The activation's name, C_W, C_b if there is one, and what the first kernel is."""
+        """The activation's name, C_W, C_b if it is not 0, and what determines the first kernel."""
         parts = [f"C_W = {self.cw:g}"]
         if self.cb:
             parts.append(f"C_b = {self.cb:g}")
@@ -178,9 +178,9 @@ class Case(NamedTuple):
 
 
 def parse_activation(text: str) -> eft.Activation:
-    """The activation that "tanh", "mrepu:p=2" or "sin:frequency=0.5" names.
+    """The activation named by a text such as "tanh", "mrepu:p=2" or "sin:frequency=0.5".
 
-    Raises TypeError or ValueError for a name, a parameter or a value that is not known.
+    Raises TypeError or ValueError for an unknown name or parameter, or a bad value.
     """
     name, _, rest = text.partition(":")
     parameters = {}
@@ -208,16 +208,16 @@ MRePU starts at K¹ = 1e-3: with an input of size 1 its kernel explodes within a
 
 
 class Prepared(NamedTuple):
-    """A case whose arguments were checked, with its theory; what is left is to draw the networks."""
+    """A case whose arguments have been checked, with its theory; only the networks remain to be drawn."""
 
     case: Case
     flow: eft.KernelFlow
-    series: eft.Expansion | None  # beyond order 1
+    series: eft.Expansion | None  # if the order is above 1
     job: ensemble.Job
 
 
 def prepare(case: Case, **settings) -> Prepared:
-    """Theory of the case, and its ensemble up to the drawing; `settings` as for `nets.measure`.
+    """The theory of a case, and its ensemble ready to be drawn; `settings` as for `nets.measure`.
 
     Raises TypeError or ValueError for a bad argument.
     """
@@ -248,7 +248,7 @@ COLUMNS = (
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """One dictionary a layer, with the keys of `COLUMNS`; plain Python numbers."""
+    """One dictionary per layer, with the keys of `COLUMNS` and plain Python numbers."""
     c = comparison
     columns = dict.fromkeys(COLUMNS)
     for name in COLUMNS:
@@ -264,7 +264,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def csv_rows(compared: Iterable[tuple[Case, Comparison]]) -> list[dict[str, Any]]:
-    """A line for each case and layer; the settings of the case lead it."""
+    """A row for each case and layer, which begins with the settings of the case."""
     return [
         {**{name: value for name, value in _settings(case).items() if name != "n_nets"}, **row}
         for case, comparison in compared

@@ -1,4 +1,4 @@
-"""Ensembles of networks at initialization: thousands of them drawn, and measured layer by layer."""
+"""Ensembles of networks at initialization: thousands are drawn, and measured layer by layer."""
 
 import itertools
 import math
@@ -38,8 +38,8 @@ METHODS = ("networks", "metric")
 MAX_NETS = 2**31
 
 MAX_WRITTEN_OUT = 500
-"""Layers (networks), or runs of layers of one width (metric), that a program may have: each adds
-about 0.2 s to its compilation."""
+"""Largest number of layers (networks), or of runs of consecutive layers of equal width (metric), in a
+program: each adds about 0.2 s to its compilation."""
 
 
 def measure(
@@ -70,11 +70,12 @@ def measure(
         K_z  = mean of K̂^l = (1/n_l) Σ z_i²
         V_z  = n_{l−1}·(mean of P − unbiased G²),   P = Σ_{i≠j} z_i²z_j²/(n_l(n_l−1)), or z⁴/3 if n_l = 1
 
-    Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased for the
-    network of that width, so that they differ from infinite width by O(1/n). Errors are jackknife errors; of
-    V they are too small for a few networks, and `Measurement.V_interval(level)` is to be used.
+    Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased at the
+    given width, so they differ from infinite width by O(1/n). Errors are jackknife errors; for V these are
+    too small if there are few networks: use `Measurement.V_interval(level)` instead.
 
-    With `ntk` (method "networks" only) also the empirical NTK of every layer by its recursion, O(n³) a layer,
+    With `ntk` (method "networks" only), also the empirical NTK of every layer by its recursion, in O(n³) per
+    layer,
 
         Θ̂_ij^l = Σ_{l′≤l} Σ_k [λ_b ∂z_i^l/∂b_k ∂z_j^l/∂b_k + (λ_W/n_{l′−1}) Σ_m ∂z_i^l/∂W_km ∂z_j^l/∂W_km]
         H^l = E[Θ̂_ii^l | layer l−1] = λ_b + (λ_W/n_{l−1}) Σ_k σ_k² + (C_W/n_{l−1}) Σ_k σ′_k² Θ̂_kk^{l−1}
@@ -82,35 +83,35 @@ def measure(
     and Θ = mean of H, A = n_{l−1}·(variance of H), D = n_{l−1}·(covariance of Ĝ and H), B and F the means of
     n_{l−1}(Θ̂_ij)² and n_{l−1}z_i z_jΘ̂_ij, i ≠ j, over networks and, exactly, over the weights of layer l.
 
-    With `x` of shape (n_D, n₀), n_D ≤ 64 inputs that may repeat or depend on one another, the result is a
+    With `x` of shape (n_D, n₀), n_D ≤ 64 inputs that may coincide or be linearly dependent, the result is a
     `GramMeasurement`:
 
         K_αβ^l = mean of Ĝ_αβ^l,   Ĝ_αβ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_αj)σ(z_βj),   Ĝ_αβ¹ = K_αβ¹
         V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l),   K_αβ¹ = C_b + C_W x_α·x_β/n₀
         Θ_αβ = mean of Σ_l [λ_b Σ_i ∂z_α/∂b_i^l ∂z_β/∂b_i^l + (λ_W/n_{l−1}) Σ_ij ∂z_α/∂W_ij^l ∂z_β/∂W_ij^l]
 
-    Theta has z = z^L; it takes `ntk`. λ_W = `lambda_w`, λ_b = `lambda_b`.
+    In Theta, z = z^L; it is measured if `ntk` is true. λ_W = `lambda_w`, λ_b = `lambda_b`.
 
     `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
-    pre-activations, the output's included. `width`: of every hidden layer, or None with
-    `widths` = (n₁, …, n_{L−1}). The input: `x` of shape (n₀,), or (√x2, √x2); only
-    x2 = ‖x‖²/n₀ matters to Gaussian weights. `K1`: set the first kernel, as in `FCN` (one input only).
-    `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is the same in
-    distribution and draws no weights. `normal`: what draws the weights (networks only).
+    pre-activations, including the output. `width`: of every hidden layer, or None with
+    `widths` = (n₁, …, n_{L−1}). The input is `x` of shape (n₀,), or (√x2, √x2); with Gaussian weights only
+    x2 = ‖x‖²/n₀ matters. `K1`: sets the first kernel, as in `FCN` (one input only). `method`: "networks",
+    each an `FCN` whose weights are drawn, or "metric", which is equal in distribution and draws no weights.
+    `normal`: the function that draws the weights (networks only).
     `seed`: an integer from 0 to 2³² − 1, or a key of `jax.random`; `jax.random.key(s)` means the same as s.
-    `dtype`: of the networks' arithmetic; the statistics are float64 always. `memory_budget`: bytes;
-    default: half of what the device has, for a CPU of what the process may have (control groups and `ulimit`
-    count). It decides how many blocks of networks a device is given at a time.
-    `progress`: show that plan, and how far it is, on stderr; None: if that is a terminal.
+    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes;
+    default: half of the device's memory, or for a CPU, of the memory available to the process (control groups
+    and `ulimit` included). It determines how many blocks of networks a device is given at a time.
+    `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
 
-    Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed number, the
-    last one padded: the result is the same bits for a network whatever `n_nets` and `memory_budget`
-    are, on one jaxlib and CPU type.
+    Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed size, the last one padded:
+    the result of a network is bitwise the same for any `n_nets` and `memory_budget`, with one jaxlib and CPU
+    type.
 
-    A network with a number that is not finite is left out from that layer on, and counted.
+    A network is excluded from the first layer on at which one of its values is not finite, and counted.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
-    `memory_budget` does not hold one block of networks and the results; all before any network is drawn.
+    `memory_budget` is too small for one block of networks and the results; all before any network is drawn.
     """
     progress = checked_progress(progress)
     job = prepare(
@@ -146,7 +147,7 @@ class Job(NamedTuple):
     values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
     plan: memory.Plan
     seed: int
-    first: tuple[Any, float]  # K¹, of several inputs (n_D, n_D), and Θ̂_ii¹, exactly
+    first: tuple[Any, float]  # exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹
 
 
 def prepare(
@@ -214,7 +215,7 @@ def prepare(
 
 
 def _planned(program: blocks.Program, n_nets: int, budget: int) -> memory.Plan:
-    """How many blocks a device is given at a time; its program is compiled."""
+    """The plan, with the number of blocks that a device is given at a time; compiles the device's program."""
     devices = mesh.local_devices()
     results = gram.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
     least = memory.OVERHEAD + len(devices) * blocks.least_memory(program)
@@ -232,7 +233,7 @@ def _planned(program: blocks.Program, n_nets: int, budget: int) -> memory.Plan:
 
 
 def _result_bytes(program: blocks.Program, n_nets: int) -> int:
-    """Bytes of what is kept of every network, of marks, and of the work on one layer."""
+    """Bytes of what is stored for every network, of masks, and of the working memory for one layer."""
     fields = len(Observables._fields) + program.log_domain + program.ntk * len(NTKObservables._fields)
     return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
 
@@ -292,9 +293,9 @@ def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
-    """The observables of every network, arrays of shape (n_nets, …) and float64, and the seconds it took.
+    """The observables of every network, float64 arrays of shape (n_nets, …), and the time taken in seconds.
 
-    At a time, each device of each process has `a_call` blocks, one device after the other.
+    In each round every device of every process gets `a_call` consecutive blocks, in the order of the devices.
     """
     plan, devices = job.plan, jax.device_count()
     size, n_nets, total = plan.block, plan.n_nets, -(-plan.n_nets // plan.block)
@@ -326,8 +327,8 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
 
 def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
-    """On stderr; tasks have a field `speed`, in that unit, and those that `more` shows."""
-    console = Console(stderr=True, markup=False, emoji=False)  # a name is a name, whatever brackets it has
+    """A progress bar on stderr; tasks have a field `speed`, in the given unit, and those shown by `more`."""
+    console = Console(stderr=True, markup=False, emoji=False)  # brackets in names are shown as they are
     shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
     return Progress(
         TextColumn("{task.description}", markup=False),

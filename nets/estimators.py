@@ -2,9 +2,9 @@
 
 All arithmetic is float64 on the host, whatever JAX's precision. Samples run along the first axis.
 
-An estimate's error comes from its *deviations* e_i, one a sample, with stderr² = Σ e_i²: those of the
-delete-one jackknife, in closed form, so in O(N). The same e_i give the covariance of several
-estimates, Σ e_i e_iᵀ.
+The error of an estimate follows from its *deviations* e_i, one per sample, as stderr² = Σ e_i². They are
+those of the delete-one jackknife, computed in closed form and hence in O(N). The same e_i give the covariance
+of several estimates, Σ e_i e_iᵀ.
 """
 
 import math
@@ -15,10 +15,10 @@ import numpy as np
 from eft.arguments import ArgumentError
 
 ROUNDING = 4e-6
-"""Relative rounding of a kernel in float32 arithmetic: what counts as equal where nothing fluctuates."""
+"""Relative round-off error of a kernel in float32 arithmetic: the tolerance where nothing fluctuates."""
 
 MAX_LOG = 300.0
-"""Of numbers whose squares can still be added up."""
+"""Largest logarithm of numbers whose squares can be summed without overflow."""
 
 
 class Estimate(NamedTuple):
@@ -29,24 +29,24 @@ class Estimate(NamedTuple):
 
 
 def mean(samples: np.ndarray) -> Estimate:
-    """x̄, and √(s²/N). Samples that are all equal give that number and an error of exactly 0."""
+    """x̄, with the error √(s²/N). If all samples are equal, their value, with an error of exactly 0."""
     x, first = _centred_at_first(samples)
     value = first + x.mean(axis=0) if len(x) else np.full(x.shape[1:], np.nan)
     return Estimate(value, _stderr(mean_deviations(samples), needed=2))
 
 
 def mean_deviations(samples: np.ndarray) -> np.ndarray:
-    """e_i = (x_i − x̄)/√(N(N−1)), of the samples' shape."""
+    """e_i = (x_i − x̄)/√(N(N−1)), with the shape of the samples."""
     x, _ = _centred_at_first(samples)
     N = len(x)
     return (x - _mean(x)) / np.sqrt(max(N * (N - 1), 1))
 
 
 def variance(samples: np.ndarray, noise: np.ndarray | None = None) -> Estimate:
-    """The unbiased variance s² = Σ (x_i − x̄)²/(N−1), or, with `noise`, what lies beneath the noise.
+    """The unbiased variance s² = Σ (x_i − x̄)²/(N−1) or, with `noise`, the variance without the noise.
 
-    With `noise`: x_i = X_i + (an error of mean 0), and noise_i an unbiased estimate of that
-    error's variance given X_i. Then s² − mean(noise) is unbiased for Var(X). It may come out negative.
+    With `noise`: x_i = X_i + (an error of mean 0), and noise_i is an unbiased estimate of the variance of
+    this error given X_i. Then s² − mean(noise) is unbiased for Var(X). It may be negative.
     """
     x, _ = _centred_at_first(samples)
     N = len(x)
@@ -62,7 +62,7 @@ def variance(samples: np.ndarray, noise: np.ndarray | None = None) -> Estimate:
 def variance_deviations(samples: np.ndarray, noise: np.ndarray | None = None) -> np.ndarray:
     """e_i = √((N−1)/N) [N/((N−1)(N−2)) (d_i² − mean d²) − (noise_i − mean noise)/(N−1)], d_i = x_i − x̄.
 
-    This is √((N−1)/N) times minus what leaving sample i out changes, less its mean over i.
+    This is −√((N−1)/N) (δ_i − mean δ), with δ_i the change of the estimate if sample i is left out.
     """
     x, _ = _centred_at_first(samples)
     N = len(x)
@@ -79,11 +79,11 @@ def variance_deviations(samples: np.ndarray, noise: np.ndarray | None = None) ->
 def variance_interval(
     samples: np.ndarray, level: float, rng: np.random.Generator, resamples: int = 499
 ) -> tuple[float, float]:
-    """A bootstrap-t interval for the variance of N samples, which covers it with that probability.
+    """A bootstrap-t interval for the variance, from N samples, with coverage probability `level`.
 
-    Resamples with return give t* = (log s*² − log s²)/σ*, σ the jackknife error of log s²; the interval is
-    log s² − t*_{1−α/2} σ … log s² − t*_{α/2} σ, α = 1 − level. Where the tails are heavy a jackknife error
-    alone is too small too often, because it is small when s² is.
+    Resamples with replacement give t* = (log s*² − log s²)/σ*, σ the jackknife error of log s²; the interval
+    is log s² − t*_{1−α/2} σ … log s² − t*_{α/2} σ, α = 1 − level. For heavy tails a jackknife error alone is
+    too small too often, because it is small whenever s² is.
     """
     x = np.asarray(samples, np.float64).ravel()
     N = len(x)
@@ -101,7 +101,7 @@ def variance_interval(
 
 
 DRAWS, LARGEST_DRAW = 2_000_000, 10_000
-"""Lognormal numbers that are drawn for the quantiles of t, at 1000 to 4000 ensembles of so many at most."""
+"""Lognormal numbers to draw for the quantiles of t, in 1000 to 4000 ensembles, and the largest ensemble."""
 
 
 def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -109,12 +109,13 @@ def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.n
 
         log s² − t_{(1+level)/2} σ … log s² − t_{(1−level)/2} σ,   σ the jackknife error of log s²
 
-    with the quantiles of t = (log s² − log Var)/σ in ensembles of N lognormal numbers whose logarithms spread
-    as those of the samples do. A kernel is a product of many layers' factors, and close to lognormal. The
-    95 % interval covers 94 to 95.5 % from 50 such samples on, whatever their spread, and 91 % at least of
-    20; the 68 % interval 64 to 71 %. Equal samples have the interval 0 … 0, fewer than 4, 0 … ∞.
+    with the quantiles of t = (log s² − log Var)/σ in ensembles of N lognormal numbers whose logarithms have
+    the same standard deviation as those of the samples. A kernel is a product of factors from many layers,
+    and close to lognormal. With 50 or more such samples the 95 % interval covers 94 to 95.5 %, whatever their
+    spread, and with 20 at least 91 %; the 68 % interval covers 64 to 71 %. The interval is 0 … 0 if all
+    samples are equal, and 0 … ∞ if there are fewer than 4.
 
-    Raises ValueError if a sample is negative or not finite, or level not between 0 and 1.
+    Raises ValueError if a sample is negative or not finite, or level is not between 0 and 1.
     """
     x = np.asarray(samples, np.float64)
     if not (np.isfinite(x) & (x >= 0)).all():
@@ -136,7 +137,7 @@ def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.n
 
 
 def _spread(x: np.ndarray) -> float:
-    """The standard deviation of log x; nan where fewer than two are above 0."""
+    """The standard deviation of log x over positive x; nan if there are fewer than two."""
     kept = x[x > 0]
     return float(np.std(np.log(kept), ddof=1)) if len(kept) > 1 else math.nan
 
@@ -149,7 +150,7 @@ def _lognormal_t(N: int, spread: np.ndarray, probabilities: list[float]) -> np.n
     for i in range(0, ensembles, 100):
         u = rng.standard_normal((size, len(t[i : i + 100])))
         for j, s in enumerate(spread):
-            # of e^{su} − 1, which has the same variance and keeps its digits where s is small
+            # e^{su} − 1 has the same variance as e^{su} and loses no digits for small s
             log_s2, error = _log_variance_jackknife(np.expm1(np.minimum(s * u, MAX_LOG)))
             t[i : i + 100, j] = (log_s2 - (2 * s**2 + np.log(-np.expm1(-(s**2))))) / error
     return np.quantile(t, probabilities, axis=0)
@@ -161,7 +162,7 @@ def _log_variance_jackknife(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = np.abs(x).max(axis=0)
     d2 = (x / scale - (x / scale).mean(axis=0)) ** 2
     total = d2.sum(axis=0)
-    # s_i² (N − 2) = Σd² − d_i² N/(N − 1): not below the rounding of Σd²
+    # s_i² (N − 2) = Σd² − d_i² N/(N − 1), bounded from below by the round-off error of Σd²
     L = np.log1p(-np.minimum(d2 / total * N / (N - 1), 1 - np.finfo(float).eps))
     return np.log(total / (N - 1)) + 2 * np.log(scale), np.sqrt(
         (N - 1) / N * ((L - L.mean(axis=0)) ** 2).sum(axis=0)
@@ -169,7 +170,7 @@ def _log_variance_jackknife(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _log_variance(x: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log s² and its jackknife error, of samples that each count so often."""
+    """log s² and its jackknife error for samples with the multiplicities `counts`."""
     N = counts.sum(axis=1)
     mean = (counts * x).sum(axis=1) / N
     d2 = (x - mean[:, None]) ** 2
@@ -189,7 +190,7 @@ def covariance(samples: np.ndarray, others: np.ndarray) -> Estimate:
 def covariance_deviations(samples: np.ndarray, others: np.ndarray) -> np.ndarray:
     """e_i = √((N−1)/N) N/((N−1)(N−2)) (d_i f_i − mean df), d_i = x_i − x̄, f_i = y_i − ȳ.
 
-    As for a variance, which this is where the two are the same.
+    Equal to `variance_deviations` if the two are the same.
     """
     product = _centred(samples) * _centred(others)
     if len(product) < 3:
@@ -198,12 +199,12 @@ def covariance_deviations(samples: np.ndarray, others: np.ndarray) -> np.ndarray
 
 
 def covariance_matrix(samples: np.ndarray) -> Estimate:
-    """The covariances of all pairs of columns of samples of shape (N, P), as `covariance` has them: (P, P).
+    """The covariances of all pairs of columns of samples of shape (N, P), as in `covariance`: (P, P).
 
         s_ab = Σ d_a d_b/(N−1),   stderr² = (N/((N−1)(N−2)²)) [Σ d_a² d_b² − (Σ d_a d_b)²/N]
 
-    The bracket is Σ (d_a d_b − mean)² multiplied out, so that two products of matrices do. It loses digits
-    only where d_a d_b hardly varies from sample to sample, and rounding below 0 counts as 0.
+    The bracket is Σ (d_a d_b − mean)² multiplied out, so that two matrix products suffice. It loses digits
+    only where d_a d_b hardly varies from sample to sample; if round-off makes it negative, it is set to 0.
     """
     d = _centred(samples)
     N, P = d.shape
@@ -227,8 +228,8 @@ def scaled(estimate: Estimate, factor: float | np.ndarray) -> Estimate:
 def z_score(estimate: Estimate, expected: np.ndarray | float, rounding: float = ROUNDING) -> np.ndarray:
     """(estimate − expected)/stderr.
 
-    Where the error is exactly 0: 0 if the two agree within `rounding`, relative, else ±inf. Where
-    the error is unknown, or what is expected is not finite: nan.
+    Where the error is exactly 0: 0 if the two agree to the relative tolerance `rounding`, else ±inf. Where
+    the error is unknown, or the expected value is not finite: nan.
     """
     measured, stderr, expected = np.broadcast_arrays(estimate.mean, estimate.stderr, expected)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
@@ -239,7 +240,7 @@ def z_score(estimate: Estimate, expected: np.ndarray | float, rounding: float = 
 
 
 def _centred_at_first(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples less the first of them, so that equal ones have no spread at all, and that first one."""
+    """Samples minus the first one, so that the spread of equal samples is exactly 0; and the first sample."""
     x = np.asarray(samples, np.float64)
     if not len(x):
         return x, np.full(x.shape[1:], np.nan)
@@ -247,7 +248,7 @@ def _centred_at_first(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _centred(samples: np.ndarray) -> np.ndarray:
-    """d_i = x_i − x̄; exactly 0 where all are equal."""
+    """d_i = x_i − x̄; exactly 0 if all samples are equal."""
     x, _ = _centred_at_first(samples)
     return x - _mean(x)
 

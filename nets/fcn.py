@@ -1,4 +1,4 @@
-"""The fully connected network at the initialization that the theory is about."""
+"""The fully connected network, with the initialization that the theory describes."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -27,13 +27,13 @@ def _initializer(normal: Normal, variance: jax.Array):
 class FCN(nnx.Module):
     """z¹ = b¹ + W¹x,  z^{l+1} = b^{l+1} + W^{l+1}σ(z^l),  l = 1 … L−1, output z^L.
 
-    W^{l+1} ~ N(0, C_W/n_l), b ~ N(0, C_b), W¹ ~ N(0, C_W/n₀): Gaussian, every number independent.
+    W^{l+1} ~ N(0, C_W/n_l), b ~ N(0, C_b), W¹ ~ N(0, C_W/n₀): independent Gaussians.
     With `K1` the first layer has no bias and W¹ ~ N(0, K1/(n₀·x2)), so that z¹ has the
     variance K1 for an input with ‖x‖²/n₀ = x2.
 
     `n0`: size of the input. `widths`: (n₁, …, n_{L−1}), may be empty. `n_out`: n_L.
     `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b, `K1` ≥ 0, `x2` > 0; numbers, or
-    traced. `rngs`: nnx.Rngs, or a key. `normal`: what draws the numbers of variance 1.
+    traced. `rngs`: nnx.Rngs, or a key. `normal`: the function that draws the numbers of variance 1.
     `dtype`: of parameters and arithmetic; the draws themselves are float32.
 
     Raises TypeError or ValueError for a bad argument.

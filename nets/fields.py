@@ -1,4 +1,4 @@
-"""What the fields of results are: their axes, their kind of number and what to call them in a file."""
+"""The fields of results: their axes, their data types, and their names in a file."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -88,7 +88,7 @@ FIELDS = {
 }
 
 SAME_SIZE = {"input_2": ("input", 0), "pair_2": ("pair", 0), "place": ("layer", 1)}
-"""Axes that are as long as another, or so much longer."""
+"""Axes whose length is that of another axis plus a number."""
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def hints(kind: str) -> dict[str, tuple[Any, ...]]:
 
 
 def of(kind: str, name: str, ndim: int) -> Field:
-    """The field of an array, whose name may have parts, as "K/mean" and "parameters/layers/0/kernel"."""
+    """The field of an array, whose name may have parts, such as "K/mean" or "parameters/layers/0/kernel"."""
     top, *parts = name.split("/")
     if top == "parameters":
         word = f"parameter {' '.join(parts)}, of every network"
@@ -111,7 +111,7 @@ def of(kind: str, name: str, ndim: int) -> Field:
 
 
 def flat(name: str) -> str:
-    """Its name as a variable: K_mean, parameters_layer_1_kernel (layers count from 1, and places from 0)."""
+    """The variable name of an array, such as K_mean or parameters_layer_1_kernel (layers count from 1)."""
     parts = name.split("/")
     if parts[:2] == ["parameters", "layers"] and len(parts) > 2 and parts[2].isdigit():
         parts[1:3] = ["layer", str(int(parts[2]) + 1)]
@@ -119,7 +119,7 @@ def flat(name: str) -> str:
 
 
 def complaints(kind: str, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """What is wrong with the arrays of a result of that kind: missing, too many, of another type or shape."""
+    """What is wrong with the arrays of a result: missing, superfluous, or of the wrong type or shape."""
     yield from _names(kind, arrays)
     sizes: dict[str, int] = {}
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""Pictures of theory beside experiment."""
+"""Figures that compare theory with experiment."""
 
 import io
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ LABEL = "theory, leading order"
 
 LEADING, FINITE, MEASURED, BLUE, GREY = "#000000", "#56B4E9", "#D55E00", "#0072B2", "#777777"
 GREEN = "#009E73"
-"""Black, sky blue, vermilion, blue and green of Okabe and Ito: told apart by every kind of colour vision."""
+"""Black, sky blue, vermilion, blue and green of Okabe and Ito: distinct for every kind of colour vision."""
 
 LARGEST = 1e290
-"""What an axis can still show with a margin."""
+"""The largest value that an axis can show with a margin."""
 
 
 def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
-    """One column a case: K and V of every layer, theory as lines, networks as points, z-scores below each."""
+    """One column per case: K and V of every layer, theory as lines, networks as points, z-scores below."""
     n = len(compared)
     figure = Figure(figsize=(1.2 + 3.7 * n, 7.2), layout="constrained")
     axes = figure.subplots(
@@ -55,7 +55,7 @@ def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
 def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     """K and V of the last layer against 1/n: a line for each order of theory, the ensembles as points.
 
-    `compared`: one case at several widths. A line ends where its terms no longer fall.
+    `compared`: one case at several widths. A line ends where the terms of its series no longer decrease.
     """
     case = compared[0][0]
     series = eft.expand(case.activation, case.cw, case.depth, case.order, cb=case.cb, x2=case.x2, K1=case.K1)
@@ -126,10 +126,10 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
 
 
 def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figure:
-    """K, χ⊥ and V of every layer at the snapshots, theory at the start as a line; and the loss.
+    """K, χ⊥ and V of every layer at the snapshots, with theory at initialization as a line; and the loss.
 
-    `start`: the flow of the probe inputs, a batch. Averages over the probe inputs are shown, with the mean of
-    their errors: all inputs see the same networks.
+    `start`: the flow of the probe inputs, as a batch. Averages over the probe inputs are shown, with the mean
+    of their errors, since all inputs share the same networks.
     """
     figure = Figure(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots(1, 4)

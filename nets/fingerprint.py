@@ -1,8 +1,8 @@
 """A digest of what a function computes: every operation, every number and every array in its trace.
 
-Two functions that look alike may compute different things, because of an array that a closure captures, an
-attribute of an object or a global. A trace sees through all of these: whatever the function reads becomes a
-constant of it. Functions that are written alike and read the same values have the same digest in every
+Two functions with the same code may compute different things, because of an array that a closure captures, an
+attribute of an object or a global variable. A trace covers all of these: whatever the function reads becomes
+a constant of the trace. Functions with the same code that read the same values have the same digest in every
 process.
 """
 
@@ -18,7 +18,7 @@ from jax.extend import core
 from eft.arguments import ArgumentError
 
 PRINTS = ("debug_callback", "debug_print")
-"""Primitives that call back to Python and hand nothing on to the result."""
+"""Primitives that call back to Python and do not contribute to the result."""
 
 ADDRESS = re.compile(r"0x[0-9a-f]+")
 
@@ -26,7 +26,7 @@ ADDRESS = re.compile(r"0x[0-9a-f]+")
 def digest(*traces: core.ClosedJaxpr) -> str:
     """SHA-256 of traces, as `jax.make_jaxpr` makes them.
 
-    Raises ArgumentError for a trace that calls back to Python, where nothing can be seen.
+    Raises ArgumentError for a trace that calls back to Python, since what happens there is not traced.
     """
     found = hashlib.sha256()
     for trace in traces:
@@ -35,7 +35,7 @@ def digest(*traces: core.ClosedJaxpr) -> str:
 
 
 def _digest(value: Any, names: dict[Any, int]) -> bytes:
-    """Of a jaxpr or anything that may be a parameter of its equations; `names` numbers the variables."""
+    """The digest of a jaxpr or of a parameter of its equations; `names` numbers the variables."""
     if isinstance(value, core.ClosedJaxpr):
         return _joined("closed", _of_jaxpr(value.jaxpr), *(_of_array(c) for c in value.consts))
     if isinstance(value, core.Jaxpr):
@@ -52,7 +52,7 @@ def _digest(value: Any, names: dict[Any, int]) -> bytes:
         return _joined("set", *sorted(_digest(item, names) for item in value))
     if isinstance(value, tuple | list):
         return _joined("sequence", *(_digest(item, names) for item in value))
-    if callable(value):  # the rule of a derivative: where one is taken, it has been traced already
+    if callable(value):  # a derivative rule: where a derivative is taken, it is already in the trace
         return _joined("callable")
     return _joined(type(value).__name__, ADDRESS.sub("", repr(value)))
 
@@ -82,7 +82,7 @@ def _of_array(value: Any) -> bytes:
 
 
 def _joined(*parts: str | bytes) -> bytes:
-    """Of the parts, each with its length, so that no two lists of parts give the same bytes."""
+    """The digest of the parts, each with its length, so that no two lists of parts give the same bytes."""
     found = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part

@@ -10,11 +10,11 @@ from nets.estimators import Estimate
 from nets.observables import GramObservables
 
 MAX_INPUTS = 64
-"""Inputs in one ensemble: the vertex of 64 has 2080² numbers a layer."""
+"""Largest number of inputs in one ensemble: the vertex of 64 inputs has 2080² numbers per layer."""
 
 
 class GramMeasurement(NamedTuple):
-    """An ensemble at n_D inputs, measured; index 0 of a layer axis is layer 1.
+    """The measurement of an ensemble at n_D inputs; index 0 of a layer axis is layer 1.
 
     P = n_D(n_D+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n_D)`.
     """
@@ -23,20 +23,20 @@ class GramMeasurement(NamedTuple):
     V: Estimate  # (depth, P, P) V_(12)(34) = n_{l−1} Cov(Ĝ^l_12, Ĝ^l_34); 0 ± 0 at layer 1
     Theta: Estimate | None  # (n_D, n_D) E[Θ̂_αβ] of the output, with `ntk=True`
     n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
-    n_overflowed: np.ndarray  # (depth,) networks left out: a number was not finite, here or before
+    n_overflowed: np.ndarray  # (depth,) networks excluded: a value was not finite, here or before
     widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
     G: np.ndarray  # (n_nets, depth, n_D, n_D) Ĝ^l of every network, float64; not finite where it overflowed
     Theta_hat: np.ndarray | None  # (n_nets, n_D, n_D) Θ̂ of every network, with `ntk=True`
-    seconds: float  # wall-clock time of the drawing, compilation not counted
+    seconds: float  # wall-clock time of the drawing, without compilation
 
 
 def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds: float) -> GramMeasurement:
-    """From the observables of every network: G of shape (n_nets, depth, n_D, n_D), Theta or None.
+    """The measurement from the observables of every network: G (n_nets, depth, n_D, n_D), Theta or None.
 
         K_αβ^l = mean of Ĝ_αβ^l,   V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l)
 
-    A network whose Ĝ^l is not finite is left out from layer l on, one whose Θ̂ is not, from layer L. Ĝ¹ = K1
-    does not fluctuate; what the networks' arithmetic rounded is put right.
+    A network whose Ĝ^l is not finite is excluded from layer l on, and one whose Θ̂ is not finite from layer L.
+    Ĝ¹ = K1 does not fluctuate; K1 replaces the values with the networks' round-off.
     """
     G = np.asarray(seen.G)
     G[:, 0] = K1
@@ -66,7 +66,7 @@ def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds:
 
 
 def result_bytes(program: Program, n_nets: int) -> int:
-    """Bytes of what is kept of every network, of the estimates, and of the work on one layer."""
+    """Bytes of what is stored for every network, of the estimates, and of the work on one layer."""
     depth, n_D = len(program.sizes) - 1, program.n_inputs
     P = n_D * (n_D + 1) // 2
     kept = n_nets * (depth + program.ntk) * n_D**2 + 4 * depth * P**2
@@ -74,7 +74,7 @@ def result_bytes(program: Program, n_nets: int) -> int:
 
 
 def _symmetric(pairs: Estimate, n_D: int) -> Estimate:
-    """(n_D, n_D) from the unordered pairs."""
+    """The symmetric matrix (n_D, n_D) from its unordered pairs."""
     index = np.zeros((n_D, n_D), int)
     index[np.triu_indices(n_D)] = np.arange(n_D * (n_D + 1) // 2)
     index = np.maximum(index, index.T)

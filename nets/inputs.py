@@ -1,4 +1,4 @@
-"""A few networks at many inputs: how the kernel varies from input to input where the weights stay."""
+"""A few networks at many inputs: how the kernel varies from input to input at fixed weights."""
 
 import itertools
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from nets.settings import (
 )
 
 MOST = 2**27
-"""Numbers of one layer, of all inputs."""
+"""Largest number of pre-activations in one layer, over all inputs."""
 
 
 class InputMeasurement(NamedTuple):
@@ -60,13 +60,13 @@ def measure_inputs(
     The networks are those of `measure` with the same seed and n₀; arguments as there. With `K1` an input
     has the first kernel K1·(‖x‖²/n₀)/x2.
 
-    For homogeneous σ (degree p) and C_b = 0 each layer is divided by its size before it goes on,
-    z = e^s ẑ, W σ(z) = e^{ps} W σ(ẑ), so that log K̂ is right where K̂ itself leaves the float range. Else
-    it is inf or nan from the layer on where a number is not finite.
+    For homogeneous σ (degree p) and C_b = 0 each layer is normalized before the next one is computed,
+    z = e^s ẑ, W σ(z) = e^{ps} W σ(ẑ), so that log K̂ is correct where K̂ itself leaves the float range.
+    Otherwise it is inf or nan from the first layer on at which a value is not finite.
 
     Compiled once for all C_W, C_b, K¹, x2 and seeds. Raises TypeError or ValueError for a bad argument, and
-    ValueError if `memory_budget` (bytes; default: half of what the device has) does not hold a network and
-    the results, before any network is drawn.
+    ValueError if `memory_budget` (in bytes; default: half of the device's memory) is too small for one
+    network and the results, before any network is drawn.
     """
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
@@ -97,7 +97,7 @@ def measure_inputs(
 
 
 def _check_memory(sizes: tuple[int, ...], n_nets: int, inputs: int, itemsize: int, budget: Any) -> None:
-    """A network and its widest layers; results on the device and in float64; the networks' numbers."""
+    """Check the memory: one network and its widest layers; results on the device and in float64; indices."""
     weights = sum(n_in * n for n_in, n in itertools.pairwise(sizes))
     network = (2 * weights + 4 * inputs * max(sizes)) * itemsize
     results = n_nets * (inputs * (len(sizes) - 1) * (itemsize + 8) + 4)

@@ -1,7 +1,8 @@
-"""The compiled programs of a training ensemble: start, some steps, a look at every layer.
+"""The compiled programs of a training ensemble: initialization, training steps, measurement of every layer.
 
-Networks lie in blocks; a block is vmapped, blocks follow one another, and devices share them out. How many of
-them a device has to do is not known to the compiler: each block runs the same instructions wherever it is.
+Networks are grouped in blocks: the networks of a block are vmapped, blocks run one after another, and the
+blocks are distributed over the devices. The number of blocks per device is not known to the compiler, so each
+block runs the same instructions wherever it is.
 """
 
 import dataclasses
@@ -26,39 +27,39 @@ from nets.fcn import FCN
 from nets.observables import observe
 
 LARGEST, NUMBERS = {False: 32, True: 1024}, {False: 2**20, True: 2**27}
-"""Networks in a block, and weights in it, on the CPU and on an accelerator."""
+"""Upper limits on the networks in a block and its weights, on the CPU (False) and an accelerator (True)."""
 
 STATISTICS = 7 * 8
-"""Bytes for each number of which mean and variance are taken."""
+"""Bytes of working memory for each number that enters a mean and a variance."""
 
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-"""(outputs, targets) → numbers, of which the mean is taken."""
+"""(outputs, targets) → array of losses, whose mean is taken."""
 
 
 class State(NamedTuple):
-    """Networks in training; leaves of shape (blocks, networks of a block, …)."""
+    """Networks in training; leaves have shape (blocks, networks per block, …)."""
 
     parameters: Any
     optimizer: Any
-    loss: jax.Array  # of the step before
-    alive: jax.Array  # bool: everything was finite so far
+    loss: jax.Array  # as computed in the last step
+    alive: jax.Array  # bool: everything has been finite so far
 
 
 @dataclasses.dataclass(frozen=True)
 class Team:
-    """One architecture under one optimizer: what the programs are compiled for.
+    """One architecture with one optimizer: what the programs are compiled for.
 
-    Two teams are equal, and share their programs, if they compute the same: functions are known by
-    `digest` alone, since each call may come with new ones that do what older ones did.
+    Two teams are equal, and share their programs, if they compute the same. Functions are compared by
+    `digest` alone, since each call may bring new function objects that compute the same as earlier ones.
     """
 
     act: Activation = dataclasses.field(compare=False)
     sizes: tuple[int, ...]  # n₀, …, n_L
-    own_K1: bool  # the first layer has a kernel of its own, and no bias
+    own_K1: bool  # K1 is given: it sets the first kernel, and the first layer has no bias
     optimizer: optax.GradientTransformation = dataclasses.field(compare=False)
     loss: Loss = dataclasses.field(compare=False)
-    labels: bool  # targets are integers, one a sample
+    labels: bool  # targets are integers, one per sample
     batch_size: int | None
     dtype: np.dtype
     devices: jax.sharding.Mesh
@@ -79,7 +80,7 @@ class Team:
 
 
 Settings = Mapping[str, Any]
-"""C_W, C_b, K¹ and x2, of the team's dtype; `rate`, by which what the optimizer says is multiplied."""
+"""C_W, C_b, K¹ and x2, in the team's dtype; `rate`, by which the optimizer's update is multiplied."""
 
 
 def _settings_like(team: Team) -> Settings:
@@ -87,11 +88,11 @@ def _settings_like(team: Team) -> Settings:
 
 
 Data = Mapping[str, Any]
-"""X, Y: what is learned; probe: inputs at which layers are measured; test: those at which outputs are."""
+"""X, Y: inputs and targets; probe, test: inputs at which layers and outputs, respectively, are measured."""
 
 
 def block_size(team: Team) -> int:
-    """Networks that are vmapped: a power of 2 that the architecture and the kind of device decide."""
+    """The number of networks that are vmapped: a power of 2, set by the architecture and kind of device."""
     accelerator = team.devices.devices.flat[0].platform != "cpu"
     fitting = NUMBERS[accelerator] // weights(team)
     return 1 << max(0, min(LARGEST[accelerator], fitting).bit_length() - 1)
@@ -102,7 +103,7 @@ def weights(team: Team) -> int:
 
 
 def start(team: Team, settings: Settings, seed: int, n_nets: int, initial: Any) -> State:
-    """Networks as they were drawn, or all as `initial` says."""
+    """The networks before the first step: drawn, or with the parameters `initial` if these are given."""
     blocks = _blocks(team, n_nets)
     index = mesh.placed(np.arange(blocks, dtype=np.uint32), team.devices)
     if initial is not None:
@@ -115,7 +116,7 @@ def start(team: Team, settings: Settings, seed: int, n_nets: int, initial: Any) 
 
 
 def _given(team: Team, initial: Any, n_nets: int) -> Any:
-    """Parameters of every network, in blocks."""
+    """The given parameters of every network, in blocks."""
     template = like(team).parameters
     plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
     if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
@@ -135,35 +136,35 @@ def _given(team: Team, initial: Any, n_nets: int) -> Any:
 
 
 def _blocks(team: Team, n_nets: int) -> int:
-    """How many there are: as many on each device."""
+    """The number of blocks, a multiple of the number of devices."""
     blocks = -(-n_nets // block_size(team))
     return blocks + -blocks % team.devices.size
 
 
 def _in_blocks(team: Team, each: Any, n_nets: int) -> Any:
-    """Leaves (n_nets, …) in blocks; those that fill up the last ones are copies of the last network."""
+    """Leaves of shape (n_nets, …) arranged in blocks, which are padded with copies of the last network."""
     blocks, size = _blocks(team, n_nets), block_size(team)
     member = np.minimum(np.arange(blocks * size), n_nets - 1)
     return jax.tree.map(lambda a: a[member].reshape(blocks, size, *a.shape[1:]), each)
 
 
 def members(state: Any, n_nets: int) -> Any:
-    """A state on the host by networks, leaves of shape (n_nets, …), whatever the blocks."""
+    """A state on the host without blocks: one entry per network, leaves of shape (n_nets, …)."""
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n_nets], state)
 
 
 def placed(team: Team, each: State, n_nets: int) -> State:
-    """The reverse: networks in blocks, on all devices."""
+    """The inverse of `members`: networks in blocks, distributed over all devices."""
     return mesh.placed(_in_blocks(team, each, n_nets), team.devices)
 
 
 def parameters(state: State, n_nets: int) -> dict[str, Any]:
-    """Those of the networks, on the host: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}."""
+    """The networks' parameters on the host: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}."""
     return nnx.to_pure_dict(members(mesh.gathered(state.parameters), n_nets))
 
 
 def advance(team: Team, settings: Settings, state: State, first: int, count: int, data: Data) -> State:
-    """The networks `count` steps later, the first of which is step `first`."""
+    """The networks after `count` further steps, the first of which is step `first`."""
     span = np.int32(first), np.int32(count)
     return mesh.on_each(
         lambda part: programs.call(
@@ -175,7 +176,7 @@ def advance(team: Team, settings: Settings, state: State, first: int, count: int
 
 
 def look(team: Team, settings: Settings, state: State, n_nets: int, data: Data) -> dict[str, np.ndarray]:
-    """What every network shows, (n_nets, …) each."""
+    """The measurements of every network, each of shape (n_nets, …)."""
     seen = mesh.on_each(
         lambda part: programs.call(_look, team, part, settings, _count(part.loss), data), team.devices, state
     )
@@ -193,12 +194,12 @@ def _count(blocks: jax.Array) -> np.int32:
 def planned(
     team: Team, n_nets: int, snapshots: int, data: Data, checkpoints: bool, budget: int
 ) -> memory.Plan:
-    """What the networks, their optimizer and what is measured take, in this process.
+    """The memory that the networks, their optimizer and the measurements take in this process.
 
-    Raises ValueError if that is more than the budget, and TypeError for an optimizer that cannot run.
+    Raises ValueError if this exceeds the budget, and TypeError for an optimizer that cannot run.
     """
     least = n_nets * weights(team) * team.dtype.itemsize
-    if least > budget:  # before sizes are traced that JAX cannot count any more
+    if least > budget:  # before tracing, since JAX cannot represent such large sizes
         raise ArgumentError(
             f"memory_budget must be at least {least:,} bytes for the weights of {n_nets:,} networks alone; "
             f"got {budget:,}"
@@ -227,7 +228,7 @@ def like(team: Team) -> State:
 
 
 def check_optimizer(team: Team) -> None:
-    """Raises ArgumentTypeError if the optimizer asks for what a step does not have, or keeps no numbers."""
+    """Raises ArgumentTypeError if a step cannot call the optimizer, or if its state contains a random key."""
     parameters = jax.eval_shape(_drawn(team), _settings_like(team), jax.random.key(0))
     value = jax.ShapeDtypeStruct((), team.dtype)
     try:
@@ -249,18 +250,18 @@ def check_optimizer(team: Team) -> None:
 
 
 def _squares(tree: Any) -> jax.Array:
-    """In place of a loss."""
+    """The sum of squares, as a stand-in for a loss."""
     leaves = jax.tree.leaves(tree)
     return sum((jnp.sum(a * a) for a in leaves), jnp.zeros((), leaves[0].dtype))
 
 
 def like_look(team: Team, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of what one network shows."""
+    """The shapes of one network's measurements."""
     return jax.eval_shape(functools.partial(_one_look, team), like(team), _settings_like(team), data)
 
 
 def traces(team: Team, data: Data) -> tuple[Any, ...]:
-    """The programs of one network as JAX writes them: how it starts, a step, and what is measured."""
+    """The jaxprs of one network: its initial state, a training step, and its measurement."""
     one, settings, samples = like(team), _settings_like(team), team.batch_size or len(data["X"])
     X, Y = (jax.ShapeDtypeStruct((samples, *data[name].shape[1:]), data[name].dtype) for name in "XY")
     return (
@@ -293,7 +294,7 @@ def _mean_loss(team: Team, X: jax.Array, Y: jax.Array, parameters: Any) -> jax.A
 
 
 def _step(team: Team, one: State, settings: Settings, X: jax.Array, Y: jax.Array) -> State:
-    """One step of one network; as it was, if anything comes out that is not finite."""
+    """One step of one network, which is frozen as it was if its loss or a new parameter is not finite."""
     loss_of = functools.partial(_mean_loss, team, X, Y)
     loss, slope = jax.value_and_grad(loss_of)(one.parameters)
     change, optimizer = _change(team.optimizer, loss_of, loss, slope, one.optimizer, one.parameters)
@@ -306,7 +307,7 @@ def _step(team: Team, one: State, settings: Settings, X: jax.Array, Y: jax.Array
 
 
 def _change(optimizer: optax.GradientTransformation, loss_of: Callable, loss, slope, state, parameters):
-    """What the optimizer adds to the parameters, and its next state; it gets of the loss what it asks for."""
+    """The optimizer's update and next state; it gets those of `value`, `grad`, `value_fn` that it accepts."""
     more = {"value": loss, "grad": slope, "value_fn": loss_of}
     asked = inspect.signature(optimizer.update).parameters.values()
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked):
@@ -316,7 +317,7 @@ def _change(optimizer: optax.GradientTransformation, loss_of: Callable, loss, sl
 
 
 def _one_look(team: Team, one: State, settings: Settings, data: Data) -> dict[str, jax.Array]:
-    """Layers at the probe, outputs at the test inputs, the loss over all data."""
+    """The layers at the probe inputs, the outputs at the test inputs, and the loss over all data."""
     cw, cb = settings["cw"], settings["cb"]
     net, x = team.module(one.parameters), data["probe"]
     x2 = jnp.mean(x * x, -1)
@@ -364,14 +365,14 @@ def _advance(team: Team, state: State, settings: Settings, blocks, first, count,
 
     def block(i, state):
         one = _at(state, i)
-        steps = jnp.where(jnp.any(one.alive), count, 0)  # what is frozen costs nothing
+        steps = jnp.where(jnp.any(one.alive), count, 0)  # a block of frozen networks costs nothing
         return _put(state, i, lax.fori_loop(0, steps, step, one))
 
     return lax.fori_loop(0, blocks, block, state)
 
 
 def _rows(team: Team, samples: int, step: jax.Array) -> jax.Array | None:
-    """The samples of a step: pass after pass through all of them, shuffled anew."""
+    """The indices of a step's samples: each pass takes batches from a new permutation of all samples."""
     if team.batch_size is None:
         return None
     batches = samples // team.batch_size
@@ -386,7 +387,7 @@ def _look(team: Team, state: State, settings: Settings, count, data: Data) -> di
 
 
 def _each_block(block: Callable, blocks: int, count) -> Any:
-    """block(i) for i < count, stacked; zeros beyond."""
+    """block(i) for i < count, stacked; zeros for i ≥ count."""
     shapes = jax.eval_shape(block, 0)
     empty = jax.tree.map(lambda s: jnp.zeros((blocks, *s.shape), s.dtype), shapes)
     return lax.fori_loop(0, count, lambda i, into: _put(into, i, block(i)), empty)

@@ -1,4 +1,4 @@
-"""What is measured of an ensemble at one input, and how it follows from the networks' observables."""
+"""Measurements of an ensemble at one input, computed from the observables of its networks."""
 
 import functools
 import itertools
@@ -14,11 +14,11 @@ from nets.observables import NTKObservables
 
 
 class Measurement(NamedTuple):
-    """An ensemble, measured. Estimates have shape (depth,); index 0 is layer 1.
+    """The measurement of an ensemble. Estimates have shape (depth,); index 0 is layer 1.
 
-    Their errors are jackknife errors, for 1000 networks or more: then mean ± 1.96 stderr of V covers 91 to
-    94 %. A variance is too small where its error is: of 20 to 100 networks such an interval of V covers 58 to
-    90 %, and `V_interval` is to be used.
+    Their errors are jackknife errors, meant for 1000 networks or more: then mean ± 1.96 stderr of V covers 91
+    to 94 %. A variance and its error tend to be too small together: with 20 to 100 networks such an interval
+    of V covers 58 to 90 %, and `V_interval` should be used.
     """
 
     K: Estimate  # E[Ĝ^l], from the metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²; Ĝ¹ = K¹ exactly
@@ -28,13 +28,13 @@ class Measurement(NamedTuple):
     chi_parallel: Estimate  # E[(C_W/n_l) Σ zσσ′/K̂^l]
     chi_perp: Estimate  # E[(C_W/n_l) Σ σ′²]
     n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
-    n_overflowed: np.ndarray  # (depth,) networks left out: a number was not finite, here or before
+    n_overflowed: np.ndarray  # (depth,) networks excluded: a value was not finite, here or before
     widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
     G: np.ndarray  # (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed
-    log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; of "metric" for homogeneous σ and C_b = 0: in range always
-    seconds: float  # wall-clock time of the drawing, compilation not counted
+    log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; never overflows for "metric" with homogeneous σ, C_b = 0
+    seconds: float  # wall-clock time of the drawing, without compilation
     # with `ntk=True`, Θ̂_ij^l between neurons of a layer; else None
-    Theta: Estimate | None = None  # E[Θ̂_ii^l], from the means given the layers before
+    Theta: Estimate | None = None  # E[Θ̂_ii^l], from the conditional means given the layers before
     A: Estimate | None = None  # n_{l−1} Cov(Θ̂_ii^l, Θ̂_jj^l), i ≠ j here and below; 0 ± 0 at layer 1
     B: Estimate | None = None  # n_{l−1} E[(Θ̂_ij^l)²]
     D: Estimate | None = None  # n_{l−1} Cov(z_i², Θ̂_jj^l)
@@ -45,10 +45,10 @@ class Measurement(NamedTuple):
     Theta_hat: np.ndarray | None = None  # (n_nets, depth) (1/n_l) Σ_i Θ̂_ii^l, likewise
 
     def V_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Two arrays (depth,), which have V of this width between them with that probability.
+        """The ends, arrays (depth,), of an interval that contains V at this width with probability `level`.
 
-        As `estimators.positive_variance_interval`: of 20 networks or more. nan where networks overflowed, for
-        those that are left are others than were drawn.
+        Computed by `estimators.positive_variance_interval`; for 20 networks or more. nan where networks
+        overflowed, since those that remain are not a random sample.
         """
         whole = self.n_overflowed == 0
         interval = np.full((2, len(whole)), np.nan)
@@ -63,9 +63,9 @@ def statistics(
     first: tuple[float, float],
     seconds: float,
 ) -> Measurement:
-    """From the observables of every network, arrays of shape (n_nets, depth).
+    """The measurement from the observables of every network, arrays of shape (n_nets, depth).
 
-    `first`: Ĝ¹ = K¹ and Θ̂¹, which do not fluctuate; what the networks' arithmetic rounded is put right.
+    `first`: Ĝ¹ = K¹ and Θ̂¹, which do not fluctuate; they replace the values with the networks' round-off.
     """
     sizes = np.array(program.sizes)
     seen["G"][:, 0], seen["log_G"][:, 0] = first[0], np.log(first[0]) if first[0] else -np.inf
@@ -105,10 +105,10 @@ def statistics(
 
 
 def _noise(K: np.ndarray, shape: np.ndarray, n: int) -> np.ndarray:
-    """An unbiased estimate of Var(K̂ | Ĝ) for each network: K̂² less one of Ĝ².
+    """An unbiased estimate of Var(K̂ | Ĝ) for each network: K̂² minus an unbiased estimate of Ĝ².
 
-    Of Ĝ²: P = Σ_{i≠j} z_i²z_j²/(n(n−1)), which takes no more than the neurons' independence, and for
-    n = 1 the Gaussian's z⁴/3.
+    The latter is P = Σ_{i≠j} z_i²z_j²/(n(n−1)), which only requires that the neurons are independent, and for
+    n = 1 it is z⁴/3, which requires that z is Gaussian.
     """
     fourth = K**2 * shape
     return K**2 - fourth / 3 if n == 1 else (fourth - K**2) / (n - 1)

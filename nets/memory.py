@@ -1,4 +1,4 @@
-"""The memory of an ensemble: how much it may take, how much it needs, and how it is cut to fit."""
+"""The memory of an ensemble: how much it may take, how much it needs, and how it is divided up to fit."""
 
 import os
 from collections.abc import Iterator
@@ -15,21 +15,21 @@ except ImportError:  # not on Windows
     resource = None
 
 SHARE = 0.5
-"""Of what the device has, and for the CPU of what this process may have: the budget unless told otherwise."""
+"""The default budget as a share of the device's memory or, on the CPU, of that available to this process."""
 
 
 OVERHEAD = 3 * 2**23
-"""Bytes for what is not counted one by one: stacks of threads, buffers of products."""
+"""Bytes for what is not counted individually: thread stacks, buffers of matrix products."""
 
 
 class Plan(NamedTuple):
-    """How an ensemble is cut."""
+    """How an ensemble is divided into blocks, and the memory that it needs."""
 
     n_nets: int
     block: int  # networks that are vmapped
-    in_flight: int  # blocks that a device is given at a time, at most
+    in_flight: int  # largest number of blocks that a device is given at a time
     devices: int  # of all processes
-    needed: int  # bytes, of this process: programs, and what is kept of every network
+    needed: int  # bytes in this process: for the programs, and for what is stored of every network
     budget: int  # bytes
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
 
 def budget(given: Any, device: Any) -> int:
-    """`given`, checked; for None `SHARE` of the memory of the device.
+    """`given`, checked; if None, `SHARE` of the memory of the device.
 
     Raises TypeError or ValueError if it is not an integer ≥ 1.
     """
@@ -55,7 +55,7 @@ def budget(given: Any, device: Any) -> int:
 
 
 def check(needed: int, what: str, given: Any = None) -> None:
-    """Raises ValueError if that many bytes are more than the budget of the first device of this process."""
+    """Raises ValueError if `needed` bytes exceed the budget of the first device of this process."""
     allowed = budget(given, mesh.local_devices()[0])
     if needed > allowed:
         raise ArgumentError(
@@ -64,17 +64,17 @@ def check(needed: int, what: str, given: Any = None) -> None:
         )
 
 
-# --- what the machine lets this process have ------------------------------------------------------
+# --- the memory available to this process ---------------------------------------------------------
 
 
 def available(root: Path = Path("/")) -> int:
-    """Bytes: of the machine, or fewer where control groups or limits of the process (ulimit) say so."""
+    """Bytes of the machine's memory, or fewer if control groups or process limits (ulimit) restrict it."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return max(0, min([machine, *_group_limits(root), *_process_limits()]))
 
 
 def _group_limits(root: Path) -> Iterator[int]:
-    """Of each control group that this process is in, and of those around it; versions 1 and 2."""
+    """The limits of each control group of this process and of its parent groups; versions 1 and 2."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -99,7 +99,7 @@ def _group_limits(root: Path) -> Iterator[int]:
 
 
 def _process_limits() -> Iterator[int]:
-    """What `ulimit -v` and `ulimit -d` leave beside what is mapped already."""
+    """The bytes that `ulimit -v` and `ulimit -d` leave, after what is already mapped."""
     if resource is None:
         return
     for limit in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
@@ -118,7 +118,7 @@ def _mapped(data: bool) -> int:
 
 
 def in_flight(of_each: int, fixed: int, most: int, budget: int) -> int:
-    """Blocks of `of_each` bytes that fit beside `fixed`: a power of two, 1 at least, or `most`."""
+    """The number of blocks of `of_each` bytes that fit beside `fixed` bytes: a power of 2, or `most`."""
     room = max(1, (budget - fixed) // max(of_each, 1))
     return min(most, 1 << (room.bit_length() - 1))
 

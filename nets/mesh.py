@@ -1,8 +1,7 @@
-"""The devices of all processes in one row, and the members of an ensemble spread over it.
+"""A one-dimensional mesh of the devices of all processes, over which the members of an ensemble are spread.
 
-Members do not talk to one another, so each device runs a program for one device on those it has. Of a program
-for several the compiler simplifies the arithmetic in another order, and the last bits would tell how many
-there are.
+Members do not communicate, so each device runs a single-device program on its own members. In a program for
+several devices the compiler reorders the arithmetic, and the last bits would depend on the number of devices.
 """
 
 from collections.abc import Callable
@@ -19,29 +18,29 @@ MEMBERS = "members"
 
 
 def mesh() -> Mesh:
-    """All devices there are, along the axis "members"."""
+    """The mesh of all devices, along the axis "members"."""
     return jax.make_mesh((jax.device_count(),), (MEMBERS,), axis_types=(AxisType.Auto,))
 
 
 def spread(devices: Mesh) -> NamedSharding:
-    """The leading axis over the devices."""
+    """The sharding that distributes the leading axis over the devices."""
     return NamedSharding(devices, P(MEMBERS))
 
 
 def gathered(tree: Any) -> Any:
-    """Arrays of the host, whole in every process, of arrays that are spread over the devices of all."""
+    """Host arrays, complete in every process, from arrays distributed over the devices of all processes."""
     if jax.process_count() == 1:
         return jax.tree.map(np.asarray, tree)
     return jax.tree.map(lambda a: np.asarray(multihost_utils.process_allgather(a, tiled=True)), tree)
 
 
 def local_devices() -> list[Any]:
-    """Those of this process, in the order that they have in the mesh."""
+    """The devices of this process, in the order of the mesh."""
     return [device for device in jax.devices() if device.process_index == jax.process_index()]
 
 
 def gathered_parts(parts: list[Any]) -> list[Any]:
-    """Trees of the host's arrays, one for each device: from those of this process those of all."""
+    """Pytrees of host arrays, one per device: gather those of all processes from those of this process."""
     if jax.process_count() == 1:
         return parts
     stacked = jax.tree.map(lambda *a: np.stack(a), *parts)
@@ -50,13 +49,13 @@ def gathered_parts(parts: list[Any]) -> list[Any]:
 
 
 def placed(tree: Any, devices: Mesh) -> Any:
-    """Arrays of the host, each whole in every process, spread over the devices by their leading axis."""
+    """Host arrays, each complete in every process, distributed over the devices along their leading axis."""
     target = spread(devices)
     return jax.tree.map(lambda a: jax.make_array_from_callback(a.shape, target, lambda at: a[at]), tree)
 
 
 def on_each(program: Callable, devices: Mesh, *trees: Any) -> Any:
-    """program(*parts) on every device of this process, with its parts of the trees; spread again."""
+    """program(*parts) on every device of this process, with its parts of the trees; a distributed result."""
     leaves, structure = jax.tree.flatten(trees)
     held = [[shard.data for shard in sorted(a.addressable_shards, key=_place)] for a in leaves]
     parts = [jax.tree.unflatten(structure, part) for part in zip(*held, strict=True)]

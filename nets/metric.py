@@ -1,8 +1,8 @@
-"""Networks at initialization through the stochastic metric: exact at any width, and no weight is drawn.
+"""Networks at initialization, sampled through the stochastic metric: exact at any width, and without weights.
 
 Given layer l, the neurons of layer l+1 are independent N(0, Ĝ^{l+1}) with
-Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_j)². Drawing them so takes n_l numbers a layer in place of n_l n_{l+1}.
-For n_D inputs Ĝ is their Gram matrix, and the numbers are n_l n_D.
+Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_j)². Sampling them takes n_l random numbers per layer in place of
+n_l n_{l+1}. For n_D inputs Ĝ is their Gram matrix, and it takes n_l n_D.
 """
 
 import itertools
@@ -28,7 +28,7 @@ def sample(
     *,
     log_domain: bool = False,
 ) -> Observables:
-    """One network's layers, given `widths` = (n₁, …, n_L), the output's included.
+    """The layers of one network with `widths` = (n₁, …, n_L), including the output.
 
         z_j = √Ĝ u_j,  u_j ~ N(0, 1),  Ĝ′ = C_b + (C_W/n) Σ σ(z_j)²,  Ĝ¹ = K1
 
@@ -36,8 +36,8 @@ def sample(
 
         log Ĝ′ = p log Ĝ + log[(C_W/n) Σ σ(u_j)²]
 
-    so that `log_G` is right beyond the float range, where G saturates at 0 or inf. Layers of equal
-    width are one loop of the compiled program. Numbers have K1's dtype.
+    so that `log_G` is correct beyond the float range, where G saturates at 0 or inf. Consecutive layers of
+    equal width are one loop of the compiled program. The results have the dtype of K1.
     """
     step = _log_step if log_domain else _step
 
@@ -50,11 +50,11 @@ def sample(
 def sample_gram(
     key: jax.Array, act: Activation, widths: Sequence[int], K1: jax.Array, cw: jax.Array, cb: jax.Array
 ) -> GramObservables:
-    """One network's layers at n_D inputs, given `widths` = (n₁, …, n_L) and the first metric K1, (n_D, n_D).
+    """The layers of one network at n_D inputs, given `widths` = (n₁, …, n_L) and the first metric, K1.
 
         z_j = F u_j,  F Fᵀ = Ĝ,  u_j ~ N(0, 1)^{n_D},  Ĝ′ = C_b + (C_W/n) Σ_j σ(z_j) σ(z_j)ᵀ,  Ĝ¹ = K1
 
-    `G` of the result has shape (depth, n_D, n_D) and K1's dtype.
+    K1 has shape (n_D, n_D); `G` of the result has shape (depth, n_D, n_D) and the dtype of K1.
     """
 
     def layer(key, n, G):

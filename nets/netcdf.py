@@ -1,7 +1,7 @@
-"""Results as NetCDF: arrays with named axes, for xarray and others. Takes the extra "netcdf".
+"""Results as NetCDF: arrays with named axes, for xarray and other readers. Requires the extra "netcdf".
 
-Each axis has a coordinate: layers count from 1, snapshots by their steps, all else from 0. The last 64 bytes
-are the SHA-256 of all bytes before them, which readers of HDF5 do not look at.
+Each axis has a coordinate: layers are counted from 1, snapshots are labelled by their steps, and all else is
+counted from 0. The last 64 bytes are the SHA-256 of all bytes before them; readers of HDF5 ignore them.
 """
 
 import io
@@ -22,9 +22,10 @@ WORDS, FIELD = "description", "field"
 def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]):
     """An `xarray.Dataset`; numbers and text among words["arguments"] are its scalar coordinates.
 
-    So `xarray.concat([...], "cw")` of several has an axis of C_W, and likewise for "act", "cb", "seed".
+    So `xarray.concat([...], "cw")` of several datasets has an axis of C_W, and likewise for "act", "cb",
+    "seed".
 
-    Raises ImportError, which says what to install, without xarray.
+    Raises ImportError, which says what to install, if xarray is missing.
     """
     xarray = _xarray()
     variables, sizes = {}, {}
@@ -52,7 +53,7 @@ def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple
 
 
 def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:
-    """The file's bytes, the digest of the rest last."""
+    """The bytes of the file, ending with the digest of all bytes before it."""
     found = dataset(kind, arrays, words)
     found.attrs = {WORDS: json.dumps(words, sort_keys=True, allow_nan=False)}
     encoding = {name: {"_FillValue": None} for name in found.variables}
@@ -60,7 +61,7 @@ def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
 
 
 def load(path: Path) -> Archive:
-    """Arrays and words as they were given.
+    """The arrays and words that were saved.
 
     Raises ArchiveError if the file is damaged or not one of this program.
     """
@@ -80,12 +81,12 @@ def load(path: Path) -> Archive:
 
 
 def _packed(variable: Any) -> bool:
-    """Whether it is stored in another way than as it is."""
+    """Whether the variable is stored compressed or in chunks."""
     return any(variable.encoding.get(way) for way in ("zlib", "szip", "bzip2", "blosc", "zstd", "chunksizes"))
 
 
 def check_installed() -> None:
-    """Raises ArgumentError, which says what to install, where no NetCDF can be written."""
+    """Raises ArgumentError, which says what to install, if NetCDF files cannot be written."""
     try:
         _xarray()
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Standard normal numbers from a key: float32, reproducible, and cheap where every weight is a draw.
+"""Standard normal numbers from a key: float32, reproducible, and cheap enough to draw every weight.
 
 The bits are those of Threefry-2x32 with 20 rounds, JAX's own generator, with the rounds written
-out, so that the compiler makes one loop of bits and normals; both words of a pair are used.
+out, so that the compiler fuses bits and normals into one loop; both words of a pair are used.
 """
 
 import functools
@@ -37,8 +37,8 @@ def box_muller(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
         (r cos φ, r sin φ),  r = √(−2 log u),  u = (⌊a/2⌋ + ½)/2³¹
 
-    φ = θ, reflected in the diagonal and through the origin by the two highest bits of b, the others
-    of which give θ ∈ [−π/4, π/4]; sin θ and cos θ by their Taylor series, to 3e-8.
+    The lower 30 bits of b give θ ∈ [−π/4, π/4]; the two highest bits decide whether θ is reflected in the
+    diagonal and through the origin to give φ. sin θ and cos θ by their Taylor series, to 3e-8.
     |normal| ≤ 6.6.
     """
     u = ((a >> np.uint32(1)).astype(jnp.int32).astype(jnp.float32) + np.float32(0.5)) * np.float32(2.0**-31)
@@ -64,9 +64,9 @@ def _polynomial(q: jax.Array, coefficients: Sequence[float]) -> jax.Array:
 def standard_normal(key: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Independent N(0, 1) numbers of that shape, float32 whatever JAX's precision is.
 
-    The upper and the lower half of a matrix are the pairs that Box and Muller make of the words of
-    counters (0, i), i along the rows of a half; for a vector or a single row, the left and the right half.
-    `key`: a JAX key; one of another generator than Threefry gives two words of its own as the key here.
+    The upper and the lower half of a matrix hold the two normals of each Box–Muller pair, made from the words
+    of counters (0, i), with i along the rows of a half; for a vector or a single row, these are the left and
+    the right half. `key`: a JAX key; one of another generator than Threefry draws two words that are the key.
     """
     return _standard_normal(key, tuple(shape))
 
@@ -80,7 +80,7 @@ def _standard_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     rows = math.prod(shape[:-1])
     axis = 1 if rows == 1 else 0
     half = (rows, -(-columns // 2)) if axis else (-(-rows // 2), columns)
-    # A matrix of counters, joined as matrices: of one long vector the compiler makes a slow loop.
+    # A matrix of counters, concatenated as matrices: the compiler turns one long vector into a slow loop.
     count = lax.broadcasted_iota(jnp.uint32, half, 0) * np.uint32(half[1]) + lax.broadcasted_iota(
         jnp.uint32, half, 1
     )

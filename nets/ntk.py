@@ -1,4 +1,4 @@
-"""The neural tangent kernel of a network that was really drawn."""
+"""The empirical neural tangent kernel of a network."""
 
 from typing import Any
 
@@ -22,8 +22,8 @@ def empirical_ntk(
              = Σ_l (λ_b + λ_W P^l_αβ) D^l_αβ,   P^l = (1/n_{l−1}) Σ_j s_αj s_βj,   D^l = Σ_i δ_αi δ_βi
 
     with s = x at l = 1 and σ(z^{l−1}) above, δ^L = 1 and δ^l = σ′(z^l) (δ^{l+1} W^{l+1}). A layer without
-    biases has no λ_b. The derivatives are those by the weights themselves, whose variance is C_W/n_{l−1}
-    (PDLT chapters 8 and 9).
+    biases has no λ_b. Derivatives are taken with respect to the weights themselves, whose variance is
+    C_W/n_{l−1} (PDLT chapters 8 and 9).
 
     Raises ValueError if the network has more than one output.
     """
@@ -47,7 +47,7 @@ def empirical_ntk(
 def layer_ntks(
     net: FCN, x: jax.Array, cw: jax.Array, lambda_w: jax.Array | float, lambda_b: jax.Array | float
 ) -> NTKObservables:
-    """What is read off the NTK of every layer at one input x of shape (n₀,), layer after layer.
+    """The observables of the NTK of every layer at one input x of shape (n₀,), by recursion over the layers.
 
         Θ̂_ij^{l+1} = δ_ij (λ_b + (λ_W/n_l) Σ_k σ_k²) + Σ_km W_ik W_jm σ′_k σ′_m Θ̂_km^l
         Θ̂_ij¹ = δ_ij (λ_b + λ_W‖x‖²/n₀)
@@ -77,11 +77,11 @@ def layer_ntks(
 
 
 def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np.ndarray) -> dict[str, Any]:
-    """The fields of a `Measurement` on the NTK, from arrays of shape (n_nets, depth).
+    """The NTK fields of a `Measurement`, from arrays of shape (n_nets, depth).
 
-    `whole`: which networks count at which layer. A pair of neurons is independent given the layers before, so
-    that the covariance of Θ̂_ii and Θ̂_jj is the variance of their common mean H, and that of z_i² and Θ̂_jj the
-    covariance of Ĝ and H.
+    `whole`: which networks count at which layer. Two neurons are independent given the layers before, so the
+    covariance of Θ̂_ii and Θ̂_jj is the variance of their common conditional mean H, and the covariance of z_i²
+    and Θ̂_jj is that of Ĝ and H.
     """
     kept = {"H": seen.H, "B_hat": seen.B, "F_hat": seen.F, "Theta_hat": seen.Theta_hat}
     kept = {name: np.asarray(a) for name, a in kept.items()}

@@ -1,4 +1,4 @@
-"""What is learned: inputs, targets, and the loss between outputs and targets."""
+"""The learning problem: inputs, targets, and the loss between outputs and targets."""
 
 from typing import Any, NamedTuple
 
@@ -12,18 +12,18 @@ from nets.settings import real_array
 
 
 class Samples(NamedTuple):
-    """What a network is to learn."""
+    """The inputs, and the targets to learn."""
 
     X: np.ndarray  # (N, n₀)
     Y: np.ndarray  # (N, n_L), or labels (N,), int32
     n_out: int  # n_L
-    labels: bool  # targets are the numbers of classes, 0 … n_L − 1
+    labels: bool  # targets are class labels, 0 … n_L − 1
 
 
 def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
-    """Inputs (N, n₀) and targets (N,) or (N, n_L), or with `n_out` ≥ 2 integers (N,), the classes.
+    """Inputs (N, n₀) and targets: (N,), (N, n_L) or, with `n_out` ≥ 2, class labels, integers (N,).
 
-    Raises TypeError or ValueError if they are not, or not finite in `dtype`.
+    Raises TypeError or ValueError if `data` is anything else, or not finite in `dtype`.
     """
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise ArgumentTypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
@@ -71,13 +71,13 @@ def checked_inputs(name: str, value: Any, n0: int | None, dtype: np.dtype) -> np
 
 
 def check_loss(loss: Any, samples: Samples) -> None:
-    """Raises TypeError or ValueError unless loss(outputs, targets) is a number for each sample or output."""
+    """Raises TypeError or ValueError unless loss(outputs, targets) has one number per sample or output."""
     if not callable(loss):
         raise ArgumentTypeError(
             "loss must be a function of outputs and targets, such as optax.l2_loss; "
             f"got {arguments.shown(loss)}"
         )
-    n, m = samples.n_out, samples.n_out + 1  # as many samples as outputs would hide a wrong axis
+    n, m = samples.n_out, samples.n_out + 1  # equal numbers of samples and outputs would hide a wrong axis
     outputs = jax.ShapeDtypeStruct((m, n), samples.X.dtype)
     targets = jax.ShapeDtypeStruct((m, *samples.Y.shape[1:]), samples.Y.dtype)
     given = f"outputs {outputs.dtype} of shape (N, {n}) and targets {targets.dtype} of shape " + (

@@ -1,4 +1,4 @@
-"""Files that the program writes: whole or not at all."""
+"""Files that the program writes: completely, or not at all."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ from eft.arguments import ArgumentError
 
 
 def write(path: Path, content: str | bytes | Callable[[BinaryIO], None]) -> None:
-    """Write to a temporary name beside `path`, flush, rename. A reader never sees half a file.
+    """Write to a temporary file beside `path`, flush it and rename it: a reader never sees a partial file.
 
-    `content`: what is to stand in the file, or a function that writes it into one.
+    `content`: the content of the file, or a function that writes it to an open file.
     """
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -40,7 +40,7 @@ def write(path: Path, content: str | bytes | Callable[[BinaryIO], None]) -> None
 
 
 def _flush(folder: Path) -> None:
-    """Make the new name last, where the system lets a folder be flushed."""
+    """Flush the folder to make the new name permanent, where the system allows this."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -51,12 +51,12 @@ def _flush(folder: Path) -> None:
 
 
 def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files that `out` asks for, by suffix, once it is known that they can be written.
+    """The files that `out` requests, by suffix, after checking that they can be written.
 
-    `out` with one of the suffixes is that file; without a suffix it is a directory that gets one
-    file of each, called `stem`. Missing directories are made. Of several processes only the first writes.
+    `out` with one of the suffixes is that file; without a suffix it is a directory that gets one file for
+    each suffix, named `stem`. Missing directories are created. Of several processes only the first writes.
 
-    Raises ArgumentError if the suffix is another, or if the place cannot be written to.
+    Raises ArgumentError for any other suffix, or if the place cannot be written to.
     """
     if out is None or jax.process_index() > 0:
         return {}
@@ -81,14 +81,14 @@ def _check_writable(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder if it is missing; OSError if it cannot be made or a file in it cannot be written."""
+    """Create the folder if it is missing; raises OSError if this fails or no file can be written in it."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(prefix=".eft.", dir=folder):
         pass
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows with the same keys as CSV, the keys first."""
+    """Rows with the same keys as CSV, with the keys as header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -97,7 +97,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def json_text(value: Any) -> str:
-    """JSON, with null for nan and "inf", "-inf" for the infinities, which it has no numbers for."""
+    """JSON, with null for nan and "inf", "-inf" for the infinities, which are not numbers in JSON."""
     return json.dumps(_strict(value), indent=1, allow_nan=False) + "\n"
 
 

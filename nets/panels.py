@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of Okabe and Ito: told apart by every kind of colour vision."""
+"""The colours of Okabe and Ito: distinct for every kind of colour vision."""
 
 LOOKS = {
     "line": {"ls": "-", "lw": 1.6},
@@ -30,7 +30,7 @@ LOOKS = {
 
 
 LARGEST = 1e290
-"""What an axis can still show with a margin."""
+"""The largest value that an axis can show with a margin."""
 
 
 class Series(NamedTuple):
@@ -54,13 +54,13 @@ class Panel(NamedTuple):
     xscale: str = "linear"
     yscale: str = "linear"
     ylim: tuple[float, float] | None = None
-    at: Sequence[tuple[float, str]] = ()  # heights of thin lines, and words for them
+    at: Sequence[tuple[float, str]] = ()  # heights of thin horizontal lines, and their labels
 
 
 def figure(
     title: str, rows: Sequence[Sequence[Panel]], *, legend: str = "below", width: float = 4.2
 ) -> Figure:
-    """Panels in rows. The legend stands "below" the figure, once for each label, or in "each" panel."""
+    """Panels in rows. The legend is "below" the figure, with each label once, or in "each" panel."""
     columns = max(map(len, rows))
     made = Figure(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
     axes = made.subplots(len(rows), columns, squeeze=False)
@@ -86,7 +86,7 @@ def figure(
 
 
 def typeset(words: str) -> str:
-    """C_W and C_b as formulas, where there are none yet."""
+    """The text with C_W and C_b as formulas, unless it contains formulas already."""
     return words if "$" in words else re.sub(r"C_[Wb]\b", r"$\g<0>$", words)
 
 

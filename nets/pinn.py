@@ -33,7 +33,7 @@ from nets.settings import (
 )
 
 PART = 1000
-"""Points whose derivatives are in the works at a time."""
+"""Number of points whose derivatives are computed at a time."""
 
 
 class Jet(NamedTuple):
@@ -46,7 +46,7 @@ class Jet(NamedTuple):
 
 
 def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
-    """u, u_x, u_t, u_xx of a network of one output, in one pass forward.
+    """u, u_x, u_t, u_xx of a network with one output, in one forward pass.
 
         z → Wσ(z) + b,   z_x → Wσ′z_x,   z_t → Wσ′z_t,   z_xx → W(σ″z_x² + σ′z_xx)
 
@@ -64,14 +64,14 @@ def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
 
 
 def _derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """σ, σ′, σ″, forward over forward."""
+    """σ, σ′, σ″, by forward-over-forward differentiation."""
     one = jnp.ones_like(z)
     (s, ds), (_, dds) = jax.jvp(lambda z: value_and_slope(act, z), (z,), (one,))
     return s, ds, dds
 
 
 class Points(NamedTuple):
-    """Where the equation and where the boundary values are asked for."""
+    """The points where the equation and where the boundary values are imposed."""
 
     interior: np.ndarray  # (n, 2) x and t
     boundary: np.ndarray  # (m, 2)
@@ -97,7 +97,7 @@ class PinnRun(NamedTuple):
     boundary: np.ndarray  # (S, n_nets) mean square of u − its value over the boundary points
     error: np.ndarray  # (S, n_nets) ‖u − exact‖₂/‖exact‖₂ on the grid
     slope_error: np.ndarray  # (S, n_nets) the same of u_x
-    alive: np.ndarray  # (S, n_nets) bool: everything was finite so far
+    alive: np.ndarray  # (S, n_nets) bool: everything has been finite so far
     fields: np.ndarray  # (n_nets, nx, nt) u on the grid at the end
     x: np.ndarray  # (nx,) the grid
     t: np.ndarray  # (nt,)
@@ -120,15 +120,15 @@ class _Problem(NamedTuple):
 
 
 ADAM = optax.adam(1.0)
-"""Its change is multiplied by the learning rate."""
+"""Its update is multiplied by the learning rate."""
 
 
 def residual(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY) -> jax.Array:
-    """u_t + uu_x − νu_xx at (m, 2) points, in one pass forward.
+    """u_t + uu_x − νu_xx at (m, 2) points, in one forward pass.
 
         z → Wσ(z) + b,   z_x → Wσ′z_x,   w → W(σ′w − νσ″z_x²)   for w = z_t − νz_xx
 
-    The equation is linear in u_t and u_xx, so that what it needs of them goes through the layers as one.
+    The equation is linear in u_t and u_xx, so only their combination w is propagated through the layers.
     """
     first, *others = layers
     W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
@@ -148,14 +148,15 @@ def losses(act: Activation, layers: Any, points: Any, viscosity: float = burgers
 
 
 def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY, part: int = PART):
-    """The gradient of the sum of both losses by the parameters, summed over parts of the interior.
+    """The gradient of the sum of both losses with respect to the parameters, part by part of the interior.
 
-    What a part needs stays in the cache of a CPU; the whole would go through memory once for each layer.
+    The data of a part stay in the cache of a CPU; those of all points would be read from memory once per
+    layer.
     """
     interior, whole = jnp.asarray(points.interior), len(points.interior)
     count = -(-whole // part)
     size = -(-whole // count)
-    rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last weigh nothing
+    rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last point have weight 0
 
     def of_part(i, found):
         inside, weight = interior[rows[i] % whole], jnp.where(rows[i] < whole, 1 / whole, 0.0)
@@ -199,17 +200,18 @@ def train(
     every: int = 250,
     progress: bool | None = None,
 ) -> PinnRun:
-    """Adam on mean(u_t + uu_x − νu_xx)² + mean(u − boundary value)², `n_nets` networks side by side.
+    """Train `n_nets` networks with Adam on mean(u_t + uu_x − νu_xx)² + mean(u − boundary value)².
 
     `act`, `cw`: of the `hidden` layers of `width`, C_b = 0. `first`: variance of the weights of the first
     layer, C_W/2 if not given: with MRePU a smaller one keeps deep networks finite. `interior`, `boundary`:
-    numbers of points, drawn once for all networks. `batch_size`: interior points a step, drawn anew each
+    numbers of points, drawn once for all networks. `batch_size`: interior points per step, drawn anew each
     time; default: all. `snapshots`: steps after which all points and the grid (nx, nt) of the exact solution
-    are looked at; default: 0 and tenths of `steps`. `checkpoint`, `every`, `progress`: as for `nets.train`;
-    killed, the same call goes on to the same bits. A network that is no longer finite is frozen.
+    are evaluated; default: 0 and tenths of `steps`. `checkpoint`, `every`, `progress`: as for `nets.train`;
+    if the run is killed, the same call resumes it and gives bitwise the same result. A network that is no
+    longer finite is frozen.
 
-    Raises TypeError or ValueError for a bad argument before any work, and ValueError where `checkpoint`
-    holds another run.
+    Raises TypeError or ValueError for a bad argument before any work, and ValueError if `checkpoint` holds
+    another run.
     """
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=4096)
     hidden = arguments.positive_int("hidden", hidden, maximum=100)
@@ -286,7 +288,7 @@ def _checked_grid(grid: Any) -> tuple[int, int]:
 def _check_memory(
     problem: _Problem, sizes: tuple[int, ...], n_nets: int, points: int, grid: int, dtype: np.dtype
 ) -> None:
-    """Parameters, Adam's moments and what comes next, twice; layers of a part, and of the grid; points."""
+    """Check the memory: parameters, Adam's moments, updates, twice; layers of a part and the grid; points."""
     weights = sum(n_in * n for n_in, n in itertools.pairwise(sizes))
     steps = n_nets * (10 * weights + 12 * min(points, problem.part) * sum(sizes))
     numbers = steps + grid * (5 * max(sizes) + 4 * n_nets) + 8 * points
@@ -330,7 +332,7 @@ def _advance(problem: _Problem, state: _State, words, rate, first, count, points
 
 
 def _step(problem: _Problem, one: _State, rate, points: Points) -> _State:
-    """One step of one network; as it was, if anything comes out that is not finite."""
+    """One step of one network, which is frozen as it was if a new parameter is not finite."""
     gradient = slope(problem.act, one.parameters, points, part=problem.part)
     with programs.usual_promotion():
         change, optimizer = ADAM.update(gradient, one.optimizer, one.parameters)

@@ -1,12 +1,13 @@
-"""Networks of MRePU units that equal a polynomial, to rounding, on the box where that is asked of them.
+"""Networks of MRePU units that equal a polynomial on a given box, to rounding.
 
-A unit of MRePU_p(z) = z·max(0, z+1)ᵖ is a polynomial of degree p + 1 as long as it is on, z ≥ −1. On
-|ξ| ≤ 1 a unit with z = τξ, |τ| ≤ 1, never goes off, and there
+A unit MRePU_p(z) = z·max(0, z+1)ᵖ is a polynomial of degree p + 1 as long as it is active, z ≥ −1. On
+|ξ| ≤ 1 a unit with z = τξ, |τ| ≤ 1, is always active, and there
 
     MRePU_p(τξ) = Σ_{k=1}^{p+1} C(p, k−1) τᵏ ξᵏ
 
-so that p + 1 units with different τ ≠ 0 make every ξᵏ: a Vandermonde system in τ, solved by the coefficients
-of the Lagrange polynomials. Everything here is made of that one block, and NumPy in float64 computes it.
+so that p + 1 units with different τ ≠ 0 combine to every ξᵏ: a Vandermonde system in τ, solved by the
+coefficients of the Lagrange polynomials. All networks here consist of this block, computed by NumPy in
+float64.
 """
 
 import itertools
@@ -31,7 +32,7 @@ LARGEST_DEGREE = 64
 
 
 class ExactNetwork(NamedTuple):
-    """A network that equals a polynomial on a box, with the size of it and of its rounding errors."""
+    """A network that equals a polynomial on a box, with its size and the size of its rounding errors."""
 
     parameters: dict[
         str, Any
@@ -39,9 +40,9 @@ class ExactNetwork(NamedTuple):
     p: int  # of MRePU_p
     box: tuple[tuple[float, float], ...]  # where it holds, an interval for each variable
     widths: tuple[int, ...]  # (n₁, …, n_{L−1})
-    condition: float  # of the system of one block, in the 2-norm
+    condition: float  # condition number of the system of one block, in the 2-norm
     amplification: (
-        float  # Σ|terms of the output|/max|output| on samples of the box: rounding errors grow by it
+        float  # Σ|terms of the output|/max|output| on samples of the box: rounding errors grow by this factor
     )
 
     @property
@@ -73,21 +74,22 @@ def polynomial_network(
 ) -> ExactNetwork:
     """P(x) = Σ_k coefficients[k] xᵏ of degree ≤ p as one hidden layer of p + 1 units of MRePU_p.
 
-        P = c₀ + Σ_i c_i MRePU_p(τ_i ξ),   ξ ∈ [−1, 1] the place of x in the interval
+        P = c₀ + Σ_i c_i MRePU_p(τ_i ξ),   ξ ∈ [−1, 1] the position of x in the interval
         Σ_i c_i τ_iᵏ C(p, k−1) = P_k for k = 1 … p, and 0 for k = p + 1
 
-    `interval`: where it holds; beyond, units go off. `nodes`: the p + 1 numbers τ; default: Chebyshev points
-    without 0, with errors of 1e-15 of max|P| at p = 2 and 2e-13 at p = 6 at most. `shifts`: p + 1 numbers t
-    in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the paper's proof. Their
-    system is worse: `condition` says how much.
+    `interval`: where this holds; outside it, units become inactive. `nodes`: the p + 1 numbers τ; default:
+    Chebyshev points without 0, with errors of at most 1e-15 of max|P| at p = 2 and 2e-13 at p = 6. `shifts`:
+    p + 1 numbers t in place of nodes, for units z = x + t − 1 that are shifts of one another, as in the
+    paper's proof. Their system is more ill-conditioned: `condition` says by how much.
 
-    Lemma 7 of arXiv:2408.02697. The same units reach degree p + 1 too; the lemma does not ask for it. No
-    layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit its p-th and
-    (p+1)-th derivatives jump by a fixed ratio, and the mirrored unit undoes only one of the two. With two
-    slopes one does, since σ(sy − 1) = s^{p+1} y₊^{p+1} − s^p y₊^p gives y₊^p, and its mirror image y^p.
+    Lemma 7 of arXiv:2408.02697. The same units also reach degree p + 1, which the lemma does not require. No
+    layer of pairs ±(x + t) − 1 equals a polynomial on the whole line: at the knot of a unit the jumps of its
+    p-th and (p+1)-th derivatives have a fixed ratio, and the mirrored unit cancels only one of the two. A
+    layer with two slopes does, since σ(sy − 1) = s^{p+1} y₊^{p+1} − s^p y₊^p gives y₊^p, and its mirror image
+    y^p.
 
     Raises ValueError for a degree > p, nodes that are equal, 0 or outside of [−1, 1], shifts that are equal,
-    1, or leave a unit off somewhere in the interval.
+    1, or leave a unit inactive somewhere in the interval.
     """
     p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     P = _coefficients(coefficients)
@@ -163,15 +165,15 @@ def multivariate_network(
 ) -> ExactNetwork:
     """P(x) = Σ coefficients[j₁, …, jₙ] x₁^{j₁} ⋯ xₙ^{jₙ} as a network of MRePU_p units, p ≥ 2.
 
-    Horner's scheme, one variable after another: powers of x₁ up to p come from one block, and every layer
-    after that makes acc ← acc·x_v + (what is to be added), the product from two squares,
-    ab = ((a+b)/2)² − ((a−b)/2)². What waits for its turn goes through a block that is the identity.
+    Horner's scheme, one variable after another: powers of x₁ up to p come from one block, and every further
+    layer computes acc ← acc·x_v + (the next coefficient), with the product made of two squares,
+    ab = ((a+b)/2)² − ((a−b)/2)². Values that are needed later pass through a block that is the identity.
 
-    `coefficients`: an array with an axis for each variable. `box`: where it holds, an interval (low, high)
-    for each; default [−1, 1]. `horner_counts` is the size where no coefficient is 0; zeros make it smaller.
+    `coefficients`: an array with an axis for each variable. `box`: where this holds, an interval (low, high)
+    for each; default [−1, 1]. `horner_counts` is the size if no coefficient is 0; zeros make it smaller.
 
-    Theorem 8 of arXiv:2408.02697. Raises ValueError for p < 2, if some variable has degree ≥ 2 or there are
-    several, and for a degree above 64.
+    Theorem 8 of arXiv:2408.02697. Raises ValueError for p < 2 if some variable has degree ≥ 2 or there are
+    several variables, and for a degree above 64.
     """
     p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     arguments.real_array("coefficients", coefficients)
@@ -194,13 +196,14 @@ def multivariate_network(
 
 
 def horner_counts(degrees: Sequence[int], p: int) -> Counts:
-    """The size of `multivariate_network` for degrees (d₁, …, dₙ), d_v ≥ 1, where no coefficient is 0.
+    """The size of `multivariate_network` for degrees (d₁, …, dₙ), d_v ≥ 1, if no coefficient is 0.
 
         layers = 1 + max(0, d₁ − p) + d₂ + … + dₙ
 
-    Each block has p + 1 units. With M_v = Π_{w>v}(d_w + 1), the number of polynomials in x₁ … x_v that are
-    made side by side, the blocks of a layer are n in the first; 2M₁ + (n − 1) + [not the last] in those that
-    raise the power of x₁; (j + 3)M_v + (n − v) + [j > 0] in that which adds the coefficient of x_vʲ, v ≥ 2.
+    Each block has p + 1 units. Let M_v = Π_{w>v}(d_w + 1), the number of polynomials in x₁ … x_v that are
+    computed side by side. The first layer has n blocks; each layer that raises the power of x₁ has
+    2M₁ + (n − 1) + [not the last]; and the layer that adds the coefficient of x_vʲ, v ≥ 2, has
+    (j + 3)M_v + (n − v) + [j > 0].
     """
     p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     d, n = [arguments.positive_int("degrees", each) for each in degrees], len(degrees)
@@ -226,7 +229,7 @@ def _check_products(p: int, needed: bool) -> None:
 
 
 class Approximation(NamedTuple):
-    """A function, the polynomial near it, and the network that equals the polynomial."""
+    """A polynomial that approximates a function, and the network that equals this polynomial."""
 
     network: ExactNetwork
     chebyshev: np.ndarray  # (degree + 1,) coefficients of T_k(ξ)
@@ -241,12 +244,12 @@ def function_network(
 
         b_k = a_k + 2ξ b_{k+1} − b_{k+2},   P = a₀ + ξ b₁ − b₂
 
-    Clenshaw's recurrence, one layer a step after the first p: Horner's scheme in the basis where the
-    coefficients of smooth functions do not cancel. For f of class Cˢ the error falls at least as degree^{−s}
-    (Jackson; log(degree) more for the interpolant), for f analytic geometrically; so does Corollary 10 of
-    arXiv:2408.02697 for one variable. `f`: a JAX function of an array.
+    Clenshaw's recurrence, with one layer per step after the first p: Horner's scheme in the basis in which
+    the coefficients of smooth functions do not cancel. The error decreases at least as degree^{−s} for f of
+    class Cˢ (Jackson; with a factor log(degree) for the interpolant), and geometrically for analytic f; so it
+    does in Corollary 10 of arXiv:2408.02697 for one variable. `f`: a JAX function of an array.
 
-    Raises ValueError for f that is not finite, for p < 2 where degree > 1, and for a degree above 64.
+    Raises ValueError for f that is not finite, for p < 2 if degree > 1, and for a degree above 64.
     """
     p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
     degree = arguments.positive_int("degree", degree, maximum=LARGEST_DEGREE)
@@ -303,9 +306,9 @@ def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float],
 
 
 def _amplification(parameters: dict[str, Any], p: int, box: tuple[tuple[float, float], ...]) -> float:
-    """Σ|c_i σ(z_i)| + |c₀| of the last layer over max|output|, the largest on 500 samples of the box.
+    """max(Σ|c_i σ(z_i)| + |c₀|) of the last layer over max|output|, on 500 samples of the box.
 
-    Of a deep network it says nothing of the layers before.
+    For a deep network it says nothing about the layers before.
     """
     low, high = np.array(box).T
     x = np.random.default_rng(0).uniform(low, high, (500, len(box)))

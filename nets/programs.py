@@ -1,4 +1,4 @@
-"""How programs that draw networks are compiled and kept: as those of the theory are."""
+"""Compilation and caching of programs that draw networks: the same as for those of the theory."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,6 +12,9 @@ __all__ = ["call", "usual_promotion"]
 
 @contextlib.contextmanager
 def usual_promotion() -> Iterator[None]:
-    """For code of others that counts on it, such as optimizers, whatever this process has told JAX."""
+    """JAX's default promotion of types and ranks, whatever this process has set, for code that relies on it.
+
+    Such code is third-party, for example an optimizer.
+    """
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield

@@ -1,4 +1,4 @@
-"""Measurements and training runs in files: everything that is in them, how they came about, to the bit."""
+"""Measurements and training runs in files: all that they contain, bit for bit, and how they were obtained."""
 
 import importlib.metadata
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ from nets.fields import KINDS
 PACKAGES = ("eft", "jax", "jaxlib", "flax", "optax", "numpy")
 
 FORMAT = 2
-"""Version of what a file holds; one of another version is refused."""
+"""Version of the file format; a file of another version is refused."""
 
 
 class Saved(NamedTuple):
-    """What a file holds."""
+    """The content of a file."""
 
     result: Any  # a Measurement, GramMeasurement, InputMeasurement or TrainingRun
     arguments: dict[str, Any]  # as they were given to `save`
-    versions: dict[str, str]  # of the packages that made it
+    versions: dict[str, str]  # of the packages that produced it
 
 
 def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = None) -> None:
     """Write a result with its digest: as NetCDF if `path` ends in .nc (see `nets.netcdf`), else as .npz.
 
-    `arguments`: what JSON has, such as the seed and C_W.
+    `arguments`: JSON values to store with it, such as the seed and C_W.
 
-    Raises TypeError for another kind of result, and OSError where the disk refuses.
+    Raises TypeError for another kind of result, and OSError if the disk refuses.
     """
     kind = type(result).__name__
     if KINDS.get(kind) is not type(result):
@@ -86,7 +86,7 @@ def _put(arrays: dict[str, np.ndarray], name: str, value: Any) -> None:
 
 
 def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
-    """Dictionaries in one another, for names such as "parameters/layers/0/kernel"."""
+    """Nested dictionaries, from names such as "parameters/layers/0/kernel"."""
     tree: dict[Any, Any] = {}
     for name, array in arrays.items():
         *parents, last = (int(part) if part.isdigit() else part for part in name.split("/"))
@@ -98,7 +98,7 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
 
 
 def _value(allowed: tuple[Any, ...], value: Any) -> Any:
-    """What a field holds, of what it is made from."""
+    """The value of a field, from the arrays it is made of."""
     if value is None:
         return None
     if Estimate in allowed:

@@ -1,4 +1,4 @@
-"""The steps at which long work is looked at, and those between which it runs without a break."""
+"""The steps at which a long run is measured, and those at which it pauses."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ def checked_steps(steps: object) -> int:
 
 
 def checked_snapshots(snapshots: Any, steps: int, parts: int) -> tuple[int, ...]:
-    """The steps after which to measure, sorted; None: 0 and every so many parts of `steps`."""
+    """The steps after which to measure, sorted; if None, 0 and the ends of `parts` equal parts of `steps`."""
     if snapshots is None:
         snapshots = [steps * part // parts for part in range(parts + 1)]
     if not isinstance(snapshots, Sequence | np.ndarray) or isinstance(snapshots, str | bytes):

@@ -1,4 +1,4 @@
-"""The settings that every ensemble has, checked: sizes, numbers, seed, precision, progress."""
+"""Checks of the settings that all ensembles share: sizes, numbers, seed, precision, progress."""
 
 import operator
 from numbers import Real
@@ -13,7 +13,7 @@ from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 
 MAX_WIDTH = 2**53
-"""Beyond any memory; a width above is no number of JAX any more."""
+"""Beyond any memory; JAX cannot represent larger widths."""
 
 MAX_SEED = 2**32 - 1
 
@@ -37,13 +37,13 @@ def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
 
 
 def real_array(name: str, value: Any) -> np.ndarray:
-    """The value on the host, with all its digits also where JAX's float64 is switched off."""
+    """The value on the host in float64, also if float64 is switched off in JAX."""
     arguments.real_array(name, value)
     return np.asarray(value, np.float64)
 
 
 def checked_number(name: str, value: Any) -> float:
-    """A finite number ≥ 0, with all its digits, likewise."""
+    """A finite number ≥ 0, likewise with all its digits."""
     shape = np.shape(arguments.nonnegative(name, value))
     if shape:
         raise ArgumentError(f"{name} must be one number; got shape {shape}")
@@ -58,7 +58,7 @@ def check_representable(dtype: np.dtype, numbers: dict[str, float]) -> None:
 
 
 def checked_seed(seed: Any) -> int:
-    """An integer from 0 to 2³² − 1, or of a key of jax.random, its two words as one: key(s) is s."""
+    """An integer from 0 to 2³² − 1, or the two words of a key of jax.random as one integer: s for key(s)."""
     allowed = f"seed must be an integer from 0 to {MAX_SEED:,}, or one key of jax.random"
     if isinstance(seed, Tracer):
         raise ArgumentTypeError(f"{allowed}, known before tracing; got {seed}")
@@ -83,7 +83,7 @@ def _seed_of_key(key: Any, allowed: str) -> int:
     if key.ndim if typed else (key.shape != (2,) or key.dtype != np.uint32):
         raise ArgumentError(f"{allowed}; got an array {key.dtype} of shape {key.shape}")
     words = jax.random.key_data(key) if typed else key
-    if np.shape(words) != (2,):  # of another generator than Threefry: two words that it draws
+    if np.shape(words) != (2,):  # another generator than Threefry: draw two words with it
         words = jax.random.bits(key, (2,), jnp.uint32)
     high, low = map(int, np.asarray(words))
     return high << 32 | low

@@ -1,4 +1,4 @@
-"""How far the mean NTK at some width is from that of infinite width, measured with little noise."""
+"""The shift of the mean NTK at finite width from that at infinite width, measured with little noise."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +25,11 @@ def ntk_shift(
 
         E[Ĝ^{l+1}] = C_b + C_W g(Ĝ),   E[H^{l+1}] = λ_b + λ_W g(Ĝ) + C_W [s(Ĝ) H + 2 s′(Ĝ) F̂/n_{l−1}],
 
-    with g = ⟨σ²⟩, s = ⟨σ′²⟩, and Ĝ, H, F̂ of layer l. The linear parts of both in Ĝ − K and H − Θ hand on the
-    shifts of the means; what is averaged over networks are the remainders only, which are of second order.
+    with g = ⟨σ²⟩, s = ⟨σ′²⟩, and Ĝ, H, F̂ of layer l. The parts of both that are linear in Ĝ − K and H − Θ
+    propagate the shifts of the means; only the remainders, which are of second order, are averaged over
+    networks.
 
-    `measured`: by `nets.measure(..., ntk=True)`, no network overflowed. `flow`: `eft.ntk_flow` of the same.
+    `measured`: by `nets.measure(..., ntk=True)`, without overflow. `flow`: `eft.ntk_flow` for the same.
 
     Raises ValueError if the measurement has no NTK, or networks overflowed.
     """

@@ -1,4 +1,4 @@
-"""What an ensemble shows while it trains."""
+"""The measurement of an ensemble during training."""
 
 from typing import Any, NamedTuple
 
@@ -9,18 +9,18 @@ from nets.estimators import Estimate
 
 
 class TrainingRun(NamedTuple):
-    """An ensemble, measured at S snapshots; layer axes have length depth, index 0 is layer 1.
+    """The measurement of an ensemble at S snapshots; layer axes have length depth, index 0 is layer 1.
 
-    Averages are over networks, at each of the m probe inputs; Ĝ, χ̂∥, χ̂⊥ have the initial C_W and C_b.
-    Networks that have overflowed are left out.
+    Averages are over networks, at each of the m probe inputs; Ĝ, χ̂∥, χ̂⊥ are defined with the initial C_W and
+    C_b. Networks that have overflowed are excluded.
     """
 
     steps: np.ndarray  # (S,) steps done before each snapshot
     loss: np.ndarray  # (S, n_nets) over all data, of every network
-    alive: np.ndarray  # (S, n_nets) bool: all its numbers were finite so far
-    n_overflowed: np.ndarray  # (S,) networks left out
+    alive: np.ndarray  # (S, n_nets) bool: all values have been finite so far
+    n_overflowed: np.ndarray  # (S,) networks excluded
     K: Estimate  # (S, depth, m) K̂^l = (1/n_l) Σ z_i²
-    G: Estimate  # (S, depth, m) Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ(z_i)²; Ĝ¹ is that of the draw
+    G: Estimate  # (S, depth, m) Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ(z_i)²; Ĝ¹ is the initial one
     V: Estimate  # (S, depth, m) n_{l−1} Var(Ĝ^l) over networks
     chi_parallel: Estimate  # (S, depth, m) (C_W/n_l) Σ zσσ′/K̂^l
     chi_perp: Estimate  # (S, depth, m) (C_W/n_l) Σ σ′²
@@ -40,10 +40,10 @@ def statistics(
     parameters: Any,
     seconds: float,
 ) -> TrainingRun:
-    """From what every network showed at each snapshot, arrays of shape (n_nets, …).
+    """The measurement of the ensemble from those of every network at each snapshot, arrays (n_nets, …).
 
-    `first`: Ĝ¹ at the probe inputs, which does not fluctuate; what the networks' arithmetic rounded is put
-    right.
+    `first`: Ĝ¹ at the probe inputs, which does not fluctuate; it replaces the values with the networks'
+    round-off.
     """
     alive = np.array([_whole(each) for each in seen])
     n_in = np.array(sizes[:-1])[:, None]
@@ -82,6 +82,6 @@ def _put_first(G: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def _whole(each: dict[str, np.ndarray]) -> np.ndarray:
-    """Networks that are alive and show nothing that is not finite."""
+    """Which networks are alive and have finite measurements only."""
     finite = [np.isfinite(a).reshape(len(a), -1).all(axis=1) for name, a in each.items() if name != "alive"]
     return np.all([each["alive"], *finite], axis=0)

@@ -47,11 +47,11 @@ class Regression(NamedTuple):
     gradient: Callable[[np.ndarray], np.ndarray]  # (m, n₀) → (m, n₀)
     n0: int
     side: float  # the grid fills [−side, side]^n₀
-    points: int  # of the grid on an axis
+    points: int  # of the grid, per axis
     formula: str
 
     def grid(self, points: int | None = None) -> np.ndarray:
-        """All points, (points^n₀, n₀), the last component the fastest."""
+        """All grid points, (points^n₀, n₀), with the last component varying fastest."""
         axis = np.linspace(-self.side, self.side, self.points if points is None else points)
         return np.stack(np.meshgrid(*[axis] * self.n0, indexing="ij"), -1).reshape(-1, self.n0)
 
@@ -116,5 +116,5 @@ FUNCTIONS = {
     ),
 }  # fmt: skip
 """Table 5 of arXiv:2408.02697: one function of one variable, two of several. All are this project's choice,
-but for the numbers of points; "waves" is a second one of one variable. Second derivatives jump at 0, at whole
-x, on a circle and on a plane."""
+except for the numbers of points; "waves" is a second function of one variable. Second derivatives jump at 0,
+at integer x, on a circle and on a plane."""

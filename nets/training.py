@@ -1,4 +1,4 @@
-"""Ensembles that train: thousands of networks under one optimizer, measured layer by layer as they go."""
+"""Training ensembles: thousands of networks under one optimizer, measured layer by layer during training."""
 
 import dataclasses
 import hashlib
@@ -61,42 +61,42 @@ def train(
     memory_budget: int | None = None,
     progress: bool | None = None,
 ) -> TrainingRun:
-    """Train `n_nets` networks, each from a draw of its own, and measure all layers at the snapshots.
+    """Train `n_nets` networks, each drawn independently, and measure all layers at the snapshots.
 
-        θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples, and over outputs if it has them
+        θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples (and outputs, if it has them)
 
     `act`, `cw`, `cb`, `depth`, `width`, `widths`, `seed`, `dtype`: as for `measure`; member i has the same
     initial weights as there. `K1`, `x2`: as for `FCN`. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
-    `optimizer`: any of optax, those included that use the loss or search along a line, such as
-    `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: outputs (N, n_L) and targets
-    (N, n_L) → numbers (N, n_L) or (N,); default: half the square. `n_out`: n_L; needed where targets are
-    classes, integers (N,) from 0 to n_L − 1, which the loss then gets as they are: it is what
-    `optax.softmax_cross_entropy_with_integer_labels` takes. `batch_size`: samples a step, drawn without
-    return in each pass, the same for all networks; default: all. `snapshots`: steps after which to measure;
-    default: 0 and quarters of `steps`. `x_probe`: inputs (m, n₀) at which layers are measured, default the
-    first 16 of the data; `x_test`: inputs at which outputs are, default the data's. `initial`: parameters to
-    start from in place of a draw, as `TrainingRun.parameters` has them, or of one network for all.
+    `optimizer`: any optax optimizer, including those that use the loss or a line search, such as
+    `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: a function of outputs (N, n_L) and
+    targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`: n_L;
+    required if targets are class labels, integers (N,) from 0 to n_L − 1, which are passed to the loss as
+    they are: this is what `optax.softmax_cross_entropy_with_integer_labels` expects. `batch_size`: samples
+    per step, drawn without replacement in each pass, the same for all networks; default: all. `snapshots`:
+    steps after which to measure; default: 0 and quarters of `steps`. `x_probe`: inputs (m, n₀) at which
+    layers are measured; default: the first 16 of the data. `x_test`: inputs at which outputs are measured;
+    default: those of the data. `initial`: initial parameters in place of a draw, in the form of
+    `TrainingRun.parameters`, or those of one network for all.
 
     The programs are compiled once for all C_W, C_b, K¹, x2, seeds and learning rates, and for all functions
-    and optimizers that do the same.
+    and optimizers that compute the same.
 
-    A network whose loss or parameters are no longer finite is frozen as it last was, counted, and left out of
-    the averages from then on.
+    A network whose loss or parameters are no longer finite is frozen in its last finite state, counted, and
+    excluded from the averages from then on.
 
-    `checkpoint`: a folder of this run alone, written to after every so many steps as `every` says, and at
-    snapshots. Killed at any moment, the same call goes on from it and ends with the same bits, on any number
-    of devices. Whatever decides the result is part of what "the same call" means, also values that `act`,
-    `loss` and `optimizer` have from elsewhere. The folder is locked while a run uses it.
+    `checkpoint`: a folder for this run alone, in which the state is saved every `every` steps and at
+    snapshots. If the run is killed at any moment, the same call resumes it and gives bitwise the same result,
+    on any number of devices. "The same call" includes everything that determines the result, also values that
+    `act`, `loss` and `optimizer` take from elsewhere. The folder is locked while a run uses it.
 
-    Networks run in blocks of a fixed number, spread over all devices of all processes; the result is the same
-    bits for a network whatever their number, on one jaxlib and CPU type. `memory_budget`: bytes; default: as
-    for `measure`. `progress`: show what is needed of it, and how far the run is, on stderr; None: if that is
-    a terminal.
+    Networks run in blocks of a fixed size, distributed over all devices of all processes; the result of a
+    network is bitwise the same for any number of devices, with one jaxlib and CPU type. `memory_budget`: in
+    bytes; default: as for `measure`. `progress`: show the memory plan and the progress of the run on stderr;
+    None: only if stderr is a terminal.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
-    `memory_budget` before any work is done, and where `checkpoint` holds another run or is a place where no
-    folder can be written; `nets.checkpoints.CheckpointError` where another run is using it or none of
-    its files is whole.
+    `memory_budget` before any work is done, and if `checkpoint` holds another run or no folder can be written
+    there; `nets.checkpoints.CheckpointError` if another run is using it or none of its files is intact.
     """
     given = dict(locals())
     shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
@@ -116,7 +116,7 @@ class _Job(NamedTuple):
     seed: int
     initial: Any
     first: np.ndarray  # Ĝ¹ at the probe inputs, exactly
-    identity: dict[str, str]  # of each argument that decides the result, its digest
+    identity: dict[str, str]  # the digest of each argument that determines the result
 
 
 def _prepared(
@@ -153,7 +153,7 @@ def _prepared(
     except ArgumentError:
         if checkpoint is not None:
             raise
-        digest = str(uuid.uuid4())  # what calls back to Python equals nothing
+        digest = str(uuid.uuid4())  # a function that calls back to Python equals no other
     team = dataclasses.replace(team, digest=digest)
     identity = {
         **{name: str(value) for name, value in settings.items()},
@@ -176,7 +176,7 @@ def _first_G(settings: dict[str, float], probe: np.ndarray) -> np.ndarray:
 
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
-    """One of optax, and with the default one by what its change is multiplied."""
+    """The optax optimizer and, for the default one, the factor that multiplies its update."""
     if optimizer is None:
         return optax.sgd(1.0), {"rate": checked_number("learning_rate", learning_rate)}
     if isinstance(optimizer, optax.MultiSteps):
@@ -264,7 +264,7 @@ def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray
 
 
 def _restored(found: checkpoints.Checkpoint, job: _Job) -> tuple[Any, list[dict[str, np.ndarray]]]:
-    """State of every network, leaves of shape (n_nets, …), and what it showed at each snapshot so far."""
+    """The state of every network, leaves of shape (n_nets, …), and its measurements at snapshots so far."""
     like, n_nets = learners.like(job.team), job.plan.n_nets
     looks = learners.like_look(job.team, job.data)
     done = range(sum(mark <= found.step for mark in job.snapshots))

@@ -1,4 +1,4 @@
-"""The command `eft`: the theory as a table, and theory beside experiment."""
+"""The command `eft`: the theory as a table, and compared with experiment."""
 
 import signal
 import sys
@@ -23,9 +23,9 @@ With --processes N the work of any command is shared out to N processes of this 
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command; exit status 0, 2 for a bad argument, 1 where a file cannot be read or written.
+    """Run the command; exit status 0, 2 for a bad argument, 1 if a file cannot be read or written.
 
-    With `--processes N` among the arguments, in so many processes that share the ensemble out.
+    With `--processes N` among the arguments, the ensemble is divided among N processes.
     """
     jax.config.update("jax_enable_x64", True)
     commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}

@@ -1,4 +1,4 @@
-"""`eft compare`: theory beside experiment."""
+"""`eft compare`: theory compared with experiment."""
 
 from typing import Annotated, Literal
 
@@ -44,7 +44,7 @@ def compare(
     ] = (),
     out: Out = None,
 ) -> int:
-    """Theory beside an ensemble of real networks: K with its 1/n corrections, and V, of every layer."""
+    """Compare theory with an ensemble of real networks: K with its 1/n corrections, and V, of every layer."""
     console = terminal()
     given = {"act": act, "cw": cw, "cb": cb, "x2": x2, "K1": k1}
     given = {name: value for name, value in given.items() if value is not None}

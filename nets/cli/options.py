@@ -30,7 +30,7 @@ Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output
 
 
 def activation_of(text: str) -> eft.Activation:
-    """The activation of a name, or the function that "module:name" or "file.py:name" imports.
+    """The activation of that name, or the function imported from "module:name" or "file.py:name".
 
     Raises ArgumentError or ArgumentTypeError for any other text.
     """
@@ -43,7 +43,7 @@ def activation_of(text: str) -> eft.Activation:
         function = _imported(place)
         for part in name.split("."):
             function = getattr(function, part)
-    except (Exception, SystemExit) as error:  # whatever the user's file does
+    except (Exception, SystemExit) as error:  # whatever the user-defined file raises
         raise ArgumentError(
             "act must be a name, module:name or file.py:name; "
             f"{text!r} cannot be imported: {type(error).__name__}: {error}"

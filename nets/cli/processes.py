@@ -1,7 +1,7 @@
-"""Several processes that work on one ensemble: those of this machine, or of a launcher.
+"""Several processes that work on one ensemble, started on this machine or by a launcher.
 
-The processes of this machine end with the one that started them, however that ends: the input of each is a
-pipe that only the latter holds open.
+The processes on this machine end when the one that started them ends, for whatever reason: the standard input
+of each is a pipe that only the latter holds open.
 """
 
 import contextlib
@@ -28,15 +28,15 @@ PLACE = ("EFT_COORDINATOR", "EFT_PROCESSES", "EFT_PROCESS")
 LAUNCHERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
 MOST = 1024
 LAST_WORDS = 1.0
-"""Seconds that the first process has to say what went wrong, where another was quicker to fail."""
+"""Seconds that the first process has to report what went wrong if another one failed earlier."""
 PATIENCE = 60
-"""Seconds that the processes of this machine wait for one another at the start."""
+"""Seconds that the processes on this machine wait for one another at the start."""
 BY_SIGNAL = 128
 """What a shell adds to the number of a signal that ended a process."""
 
 
 def split(args: Sequence[str]) -> tuple[list[str], int]:
-    """The command without its `--processes N`, and N; 1 where it has none.
+    """The command without its `--processes N`, and N; 1 if it has none.
 
     Raises ArgumentError if N is not a number from 1 to 1024.
     """
@@ -58,7 +58,7 @@ class Stopped(BaseException):
 
 
 def launch(args: Sequence[str], processes: int) -> int:
-    """The command in so many processes of this machine; one that fails ends all. Returns the exit status."""
+    """Run the command in several processes here; if one fails, all are ended. Returns the exit status."""
     started: list[subprocess.Popen] = []
     before = signal.signal(signal.SIGTERM, _stop)
     try:
@@ -84,7 +84,7 @@ def launch(args: Sequence[str], processes: int) -> int:
 
 
 def _first_ended(started: list[subprocess.Popen]) -> list[int | None]:
-    """Exit statuses once all have ended or one has failed; None of those that are at work still."""
+    """Exit statuses once all have ended or one has failed; None for those that are still running."""
     while None in (ended := [each.poll() for each in started]) and not any(ended):
         time.sleep(0.05)
     if ended[0] is None and not any(code < 0 for code in ended if code):
@@ -93,7 +93,7 @@ def _first_ended(started: list[subprocess.Popen]) -> list[int | None]:
 
 
 def _status(args: Sequence[str], ended: list[int | None]) -> int:
-    """The exit status of all, and a word on a process that could say none itself."""
+    """The common exit status; reports the end of a process that could not report it itself."""
     for i, code in enumerate(ended):
         if code is not None and code < 0:
             name = signal.Signals(-code).name
@@ -112,7 +112,7 @@ def _stop(number, frame) -> None:
 
 @contextlib.contextmanager
 def _reserved_port() -> Iterator[int]:
-    """A port that no other program can take meanwhile, and the first of the processes can."""
+    """A port that no other program can take meanwhile, but the first of the processes can."""
     with socket.socket() as reserved:
         shared = getattr(socket, "SO_REUSEPORT", None)
         if shared is not None:
@@ -124,18 +124,18 @@ def _reserved_port() -> Iterator[int]:
         yield port
 
 
-# --- what is said at the end ----------------------------------------------------------------------
+# --- messages at the end --------------------------------------------------------------------------
 
 
 def complain(message: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     console.show_cursor()  # which a progress bar may have hidden
     console.print(Text(f"eft: {message}", style="red"))
 
 
 def kept(args: Sequence[str]) -> str:
-    """What the command's checkpoints hold, as the end of a sentence; nothing where it has none."""
+    """What the command's checkpoints hold, as the end of a sentence; empty if it has none."""
     words = list(args)
     folder = next((word.partition("=")[2] for word in words if word.startswith("--checkpoint=")), None)
     if "--checkpoint" in words[:-1]:
@@ -150,7 +150,7 @@ def kept(args: Sequence[str]) -> str:
 
 @contextlib.contextmanager
 def terminated_with_a_word(args: Sequence[str]) -> Iterator[None]:
-    """Inside, SIGTERM ends this process at once, and it says what is kept; one of several says nothing."""
+    """A context in which SIGTERM ends this process at once; a lone process reports what was saved."""
     if PLACE[0] in os.environ or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -171,13 +171,13 @@ def terminated_with_a_word(args: Sequence[str]) -> Iterator[None]:
 
 
 def join() -> None:
-    """Take one's place among the processes, if `launch`, Slurm or Open MPI started several.
+    """Join the other processes, if `launch`, Slurm or Open MPI started several.
 
-    Only the first writes to the terminal and to files.
+    Only the first process writes to the terminal and to files.
     """
     if PLACE[0] in os.environ:
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who started it says what happened
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent process reports what happened
         sys.excepthook = _last_words
         address, processes, process = (os.environ[name] for name in PLACE)
         _initialize(
@@ -189,13 +189,13 @@ def join() -> None:
 
 
 def _last_words(kind, error, traceback) -> None:
-    """Say what went wrong, unless it is that another process was killed: then this one soon is, too."""
+    """Report what went wrong, after a delay: if another process was killed, this one is killed meanwhile."""
     time.sleep(LAST_WORDS / 2)
     sys.__excepthook__(kind, error, traceback)
 
 
 def _end_with_parent() -> None:
-    """Wait until nobody holds the other end of this process's input any more."""
+    """Exit as soon as no process holds the other end of this process's standard input."""
     while os.read(0, 1):
         pass
     os._exit(BY_SIGNAL + signal.SIGTERM)

@@ -14,13 +14,13 @@ from nets.cli.processes import complain
 from nets.estimators import Estimate
 
 LONGEST = 40
-"""Rows of a table that are printed; a longer one shows its first and last."""
+"""Largest number of rows that are printed; of a longer table only the first and last are."""
 
 
 def terminal(width: int = 140) -> Console:
-    """A console; where nobody reads it live, at least that wide. Only the first process speaks.
+    """A console, at least `width` wide if it is not a terminal. Only the first process prints.
 
-    Text is shown as it is: names and paths may have brackets and colons.
+    Text is printed as it is: names and paths may contain brackets and colons.
     """
     plain: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
     console = Console(**plain, quiet=jax.process_index() > 0)
@@ -32,9 +32,9 @@ def terminal(width: int = 140) -> Console:
 def write_files(
     console: Console, files: Mapping[str, Path], writers: Mapping[str, Callable[[Path], None]]
 ) -> int:
-    """Write the files that were asked for, in the order of `writers`; returns the exit status.
+    """Write the requested files, in the order of `writers`; returns the exit status.
 
-    An error of one does not stop the others. What the disk refuses goes to a temporary folder.
+    An error in one does not stop the others. A file that the disk refuses goes to a temporary folder.
     """
     done: list[Path] = []
     errors: list[Exception] = []
@@ -64,7 +64,7 @@ def _written(path: Path, write: Callable[[Path], None], errors: list[Exception])
 
 
 def few(rows: list) -> list:
-    """The rows, or the first and last of them with None between."""
+    """The rows or, if there are many, the first and last of them with None in between."""
     if len(rows) <= LONGEST:
         return rows
     return [*rows[: LONGEST // 2], None, *rows[-(LONGEST // 2) :]]
@@ -80,7 +80,7 @@ def score(z: float) -> Text:
 
 
 def with_error(estimate: Estimate) -> str:
-    """Such as 0.3941 ± 0.0012: the error to two digits, and the number as far as that goes."""
+    """Text such as 0.3941 ± 0.0012: the error to two digits, and the value to the same decimal place."""
     value, error = float(estimate.mean), float(estimate.stderr)
     if math.isnan(value):
         return "–"

@@ -19,7 +19,7 @@ from nets.training import train as train_ensemble
 
 SUFFIXES = (".json", ".csv", ".png", ".npz")
 MORE = (".nc",)
-"""Written where `out` ends in it."""
+"""Written only if `out` ends in it."""
 
 
 def train(
