@@ -145,7 +145,7 @@ def compiled(program: Program, capacity: int, device: Any = None) -> tuple[Any, 
     with jax.default_device(device):
         call = jax.jit(precise(run)).lower(*_shapes(program)).compile()
     used = call.memory_analysis()
-    if used is None:  # the backend does not report it: assume twice the weights
+    if used is None:  # the backend does not report it: assume twice the weights, or twice the widest layer
         return call, 2 * least_memory(program) + capacity * output_bytes(program)
     return call, used.temp_size_in_bytes + used.output_size_in_bytes
 

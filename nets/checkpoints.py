@@ -38,7 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointError(RuntimeError):
-    """This run cannot resume from the checkpoints there are: none is intact, or another run is using them."""
+    """This run cannot resume: no checkpoint is intact, or they belong to or are in use by another run."""
 
 
 def checked_folder(value: Any) -> Path | None:

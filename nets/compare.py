@@ -24,7 +24,7 @@ class ChiSquared(NamedTuple):
     """All layers at once: χ² = dᵀ C⁻¹ d, d = measured − theory, C the covariance between layers."""
 
     value: float
-    dof: int  # number of layers that fluctuate, where theory is valid and no network overflowed
+    dof: int  # number of independent directions in which valid layers without overflow fluctuate
     p: float  # the probability of a larger χ², by Hotelling's T² distribution; nan if dof is 0
 
 

@@ -112,6 +112,10 @@ def measure(
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
     `memory_budget` is too small for one block of networks and the results; all before any network is drawn.
+
+    >>> seen = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
+    >>> print(seen.K.mean.round(3), seen.K.stderr.round(3))
+    [1.    0.391 0.237 0.17 ] [0.    0.004 0.003 0.003]
     """
     progress = checked_progress(progress)
     job = prepare(

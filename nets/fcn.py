@@ -37,6 +37,10 @@ class FCN(nnx.Module):
     `dtype`: of parameters and arithmetic; the draws themselves are float32.
 
     Raises TypeError or ValueError for a bad argument.
+
+    >>> net = nets.FCN(2, (64, 64), act="tanh", cw=1.0, rngs=jax.random.key(0))
+    >>> net(jnp.ones((5, 2))).shape
+    (5, 1)
     """
 
     def __init__(

@@ -67,6 +67,10 @@ def measure_inputs(
     Compiled once for all C_W, C_b, K¹, x2 and seeds. Raises TypeError or ValueError for a bad argument, and
     ValueError if `memory_budget` (in bytes; default: half of the device's memory) is too small for one
     network and the results, before any network is drawn.
+
+    >>> seen = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
+    >>> print(seen._fields)
+    ('log_K', 'x2', 'widths')
     """
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
