@@ -71,7 +71,7 @@ def checked_inputs(name: str, value: Any, n0: int | None, dtype: np.dtype) -> np
 
 
 def check_loss(loss: Any, samples: Samples) -> None:
-    """Raises TypeError or ValueError unless loss(outputs, targets) is one number, or one per output or row."""
+    """Raises TypeError or ValueError unless loss(outputs, targets) has shape (), (N,) or that of outputs."""
     if not callable(loss):
         raise ArgumentTypeError(
             "loss must be a function of outputs and targets, such as optax.l2_loss; "
