@@ -1,6 +1,8 @@
 """Every test runs in float64 unless it asks for float32, JAX promotes nothing, no figure opens a window."""
 
+import ctypes
 import gc
+import os
 from pathlib import Path
 
 import jax
@@ -40,15 +42,19 @@ def promotion(request):
         yield
 
 
+LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
+
 MAPPINGS = Path("/proc/self/maps")
 MANY = 6_000
 """Pieces of memory that a process may map before compiled programs are let go. Linux allows 65,530."""
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_let_go():
-    """Compiled programs map pieces of memory; those of all tests are more than a process may hold."""
+def memory_let_go():
+    """After each module return what was freed to the system, and drop compiled programs if they are many."""
     yield
     if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY:
         jax.clear_caches()
-        gc.collect()
+    gc.collect()
+    if hasattr(LIBRARY, "malloc_trim"):  # glibc keeps it otherwise, a gigabyte in a few modules
+        LIBRARY.malloc_trim(0)

@@ -68,7 +68,9 @@ def test_regression():
     from eft.regression import _posteriors
 
     a = jax.ShapeDtypeStruct((4, 4), jnp.float32)
-    seen = products(jax.make_jaxpr(_posteriors)(a, a, a, a, jnp.ones(4), a, jnp.float32(0.1)).jaxpr)
+    seen = products(
+        jax.make_jaxpr(_posteriors)(a, a, a, a, jnp.ones(4, jnp.float32), a, jnp.float32(0.1)).jaxpr
+    )
     assert seen and set(seen) == {FULL}
 
 
