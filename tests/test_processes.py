@@ -24,7 +24,8 @@ def started(folder, *more):
     """An endless training, once it has kept a state, and the ids of its workers; all are ended at last."""
     command = [sys.executable, "-m", "nets.cli", *LONG, "--checkpoint", str(folder), *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    run = subprocess.Popen(command, text=True, env={**os.environ, "JAX_PLATFORMS": "cpu"}, **pipes)
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    run = subprocess.Popen(command, text=True, env=environment, preexec_fn=heed_interrupts, **pipes)
     workers = []
     try:
         wait_until(lambda: len(list(folder.glob("step-*.npz"))) == 2, run)
@@ -35,6 +36,11 @@ def started(folder, *more):
             if not gone(each):
                 os.kill(each, signal.SIGKILL)
         run.communicate()
+
+
+def heed_interrupts():
+    """Also where the tests run in the background of a shell, which makes its jobs ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until(holds, run=None):
