@@ -4,13 +4,13 @@ Claims: at most 60 ms warm and 1.5 s at first call on two cores; the compiled pr
 depth; at least 20 times faster than the plain way (a jitted step, a 100-node rule for each expectation
 of each layer, called from a Python loop over C_W), which is also less accurate.
 
-Typical output, 2 cores of an AMD EPYC that other work shares, 2026-11-23:
+Typical output, 2 cores of an AMD EPYC, 2026-11-26 (other work beside it: 47 to 54 ms, 31 to 58 times):
 
     jax 0.10.2 on cpu, 1000 C_W × depth 50, float64
-    first call 1.21 s   warm 47.2 ms   gelu, same program: 47.9 ms
-    plain loop 1.44 s: 31 × slower
-    compiled program at depth 50: 243,153 bytes; at depth 10,000: 243,978 bytes
-    0.49e9 nodes a second (an exponential and 11 multiply-adds each)
+    first call 1.24 s   warm 34.4 ms   gelu, same program: 34.5 ms
+    plain loop 1.08 s: 31 × slower
+    compiled program at depth 50: 418,798 bytes; at depth 10,000: 419,623 bytes
+    0.67e9 nodes a second (an exponential and 11 multiply-adds each)
 
 Run: python benchmarks/speed/flow.py
 """

@@ -9,14 +9,14 @@ less accurate by many digits. neural-tangents, which needs an older JAX, is time
 
 Run: python benchmarks/speed/gram.py [peer/bin/python]
 
-Typical output (two cores of an AMD EPYC server, 2026-11-24):
+Typical output (two cores of an AMD EPYC server, 2026-11-26; neural-tangents on 2026-11-24):
 
     jax 0.10.2 on cpu, 500 inputs × depth 50, float64
-    tanh, C_W = 1.5: first call 4.78 s   warm 0.67 s
-    tanh, C_W = 1: first call 1.34 s   warm 0.42 s
-    relu, C_W = 2: first call 1.12 s   warm 0.15 s
-    most memory of the whole process: 0.78 GB
-    25 × 25 Gauss-Hermite nodes: 0.22 s for 60 inputs, about 16 s for 500; K off by up to 1e-06
+    tanh, C_W = 1.5: first call 5.54 s   warm 0.70 s
+    tanh, C_W = 1: first call 1.70 s   warm 0.46 s
+    relu, C_W = 2: first call 1.24 s   warm 0.20 s
+    most memory of the whole process: 0.93 GB
+    25 × 25 Gauss-Hermite nodes: 0.17 s for 60 inputs, about 12 s for 500; K off by up to 1e-06
     K by the series against pairs integrated one by one: 2e-15
     neural-tangents, relu, 500 inputs: first call 15.6 s   second 1.25 s, 1.2 s for 500; K off by 2e-14
     neural-tangents, tanh, 100 inputs: first call 11.1 s   second 3.74 s, 93.6 s for 500; K off by 1e-06
