@@ -91,10 +91,11 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
     None unless all operations are pointwise and act on scalars and inputs only: then so does the program.
     """
     jaxpr = program.jaxpr if isinstance(program, ClosedJaxpr) else program
-    numbers = list(program.consts) if isinstance(program, ClosedJaxpr) else []
     if any(getattr(var.aval, "shape", ()) for var in jaxpr.constvars):
         return None
     names: list[str] = []
+    numbers: list[Any] = list(program.consts) if isinstance(program, ClosedJaxpr) else []
+    written: list[str] = []
     for equation in jaxpr.eqns:
         kind = equation.primitive.name
         inner = [part for part in equation.params.values() if isinstance(part, ClosedJaxpr | Jaxpr)]
@@ -103,7 +104,7 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
             if found is None:
                 return None
             names += found[0]
-            numbers += found[1]
+            written += found[1]
         elif kind not in POINTWISE:
             return None
         elif kind != "broadcast_in_dim":
@@ -112,7 +113,8 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
         numbers += [var.val for var in equation.invars if isinstance(var, Literal)]
     if any(np.ndim(number) for number in numbers):
         return None
-    return names, sorted(float(number) for number in numbers if not isinstance(number, Tracer))
+    written += [repr(np.asarray(number).item()) for number in numbers if not isinstance(number, Tracer)]
+    return names, sorted(written)
 
 
 def _hint(f: Callable, error: Exception) -> str:

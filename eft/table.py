@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
-from eft.accuracy import GRID, ROUNDING, SAFETY, SLOPE, Accuracy, error_at
+from eft.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
 from eft.building import Kind, Sample, built, sampled
 from eft.derivatives import Array, leibniz
 from eft.doubts import edge_doubts, rounding_errors, slope_mismatch
@@ -125,6 +125,10 @@ For a function evaluated in float32, or a table for float32, it is four machine 
 """
 
 
+OF_BOTH = 2.0
+"""The error of one form of g″ in units of its deviation from another one that may be off by as much."""
+
+
 def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
     """Errors that the spread of the rules does not show."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
@@ -140,14 +144,16 @@ def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
         _form_apart(made, K, form(made, K, sums), form(every, K, sizes), near, size[unit], noise)
         for near, (form, unit) in enumerate(((_slopes, 3), (_bends, 5)))
     ]
-    rounding = rounding_errors(_magnitudes(made, K, sizes), size, eps)
+    magnitudes = _magnitudes(made, K, sizes)
+    rounding = rounding_errors(magnitudes, size, eps)
     of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
     found = [(SLOPE, missed), *((SLOPE, form) for form in apart), (ROUNDING, rounding), (ROUNDING, of_z)]
-    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5], noise)))
+    noises = noise, 4 * eps * magnitudes[5]
+    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5], noises)))
     return [*found, *edge_doubts(act, at, made, _sums, size)]
 
 
-def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> Any:
+def _curvature_apart(at: Nodes, made: Table, K, d2g, size, noise: tuple) -> Any:
     """The excess over noise of the deviation of g″ from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″."""
     xp = numpy_of(at.left)
     z, v = at.z.reshape(-1), at.v.reshape(-1) / len(at.z)
@@ -159,9 +165,10 @@ def _curvature_apart(at: Nodes, made: Table, K, d2g, size, roughly: float) -> An
     (third, first), (third_size, first_size) = ((p @ c).T for c in (columns, xp.abs(columns)))
     jumps = _at_kinks(made._replace(rough=1.0 + 0 * made.rough), K)[3]
     other = (third / K - 3 * first) / (4 * K**2) + jumps
-    noise = roughly * (third_size / K + 3 * first_size) / (4 * K**2)
-    missed = (xp.abs(d2g - other) - noise) / xp.where(size > 0, size, 1.0)
-    return xp.where((missed > 0) & xp.isfinite(size), SAFETY * missed, 0.0)
+    roughly, rounding = noise  # relative to the terms of the other form; of g″ itself
+    allowed = roughly * (third_size / K + 3 * first_size) / (4 * K**2) + rounding
+    missed = (xp.abs(d2g - other) - allowed) / xp.where(size > 0, size, 1.0)
+    return xp.where((missed > 0) & xp.isfinite(size), OF_BOTH * missed, 0.0)
 
 
 def _form_apart(made: Table, K, forms: tuple, sizes: tuple, near: int, size, roughly: float) -> Any:

@@ -45,6 +45,7 @@ HONEST = {
     "naive swish": lambda z: z / (1 + jnp.exp(-z)),
     "sum of bumps": lambda z: sum(math.sin(i) * jnp.exp(-((z - i) ** 2)) for i in range(5)),
     "noise that all share": lambda z: z * jax.random.normal(KEY),
+    "modulus of a complex number": lambda z: jnp.abs(z * (1 + 1j)),
     "nowhere 0": lambda z: jnp.where(z > 0, jnp.sqrt(jnp.abs(z)), jnp.cbrt(z)),
 }
 
@@ -66,6 +67,7 @@ def test_in_float32_too(name):
                 eft.Activation(COLLECTIVE[name])
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_functions_pass(name):
     eft.Activation(HONEST[name])
@@ -94,6 +96,7 @@ def test_functions_that_close_over_traced_values():
         jax.jit(lambda cw: eft.kernel_flow(lambda z: z - jnp.mean(z), cw, 3).K)(1.0)
 
 
+@pytest.mark.promotes
 @pytest.mark.parametrize("name", HONEST)
 def test_what_is_written_pointwise_is_not_evaluated(name, monkeypatch):
     """Its operations say so; a function that looks at its shape, or draws numbers, is evaluated."""

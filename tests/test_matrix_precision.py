@@ -11,7 +11,8 @@ import pytest
 import eft
 import nets
 from eft import programs
-from nets import pinn
+from eft.regression import _posteriors
+from nets import blocks, ensemble, pinn
 
 FULL = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -65,8 +66,6 @@ def test_the_flows(name, seen):
 
 
 def test_regression():
-    from eft.regression import _posteriors
-
     a = jax.ShapeDtypeStruct((4, 4), jnp.float32)
     seen = products(
         jax.make_jaxpr(_posteriors)(a, a, a, a, jnp.ones(4, jnp.float32), a, jnp.float32(0.1)).jaxpr
@@ -84,15 +83,15 @@ def test_networks_in_training(seen):
 
 
 def test_networks_that_are_measured():
-    from nets import blocks, ensemble
-
     program = ensemble.prepare("tanh", 1.0, 3, 8, 8).program
     traced = jax.make_jaxpr(functools.partial(blocks._run, program, 1))(*blocks._shapes(program))
     seen = products(traced.jaxpr)
     assert seen and set(seen) == {FULL}
 
 
-def test_the_usual_way_is_not_full_precision(seen):
-    """Control: what is compiled without being told is seen as such."""
-    taken = products(jax.make_jaxpr(lambda a: a @ a)(np.ones((2, 2), np.float32)).jaxpr)
-    assert taken == [None]
+def test_what_is_not_told_so_is_seen(seen, monkeypatch):
+    """The control: the same programs, without `precise`."""
+    monkeypatch.setattr(programs, "precise", lambda body: body)
+    with jax.enable_x64(False):
+        THEORY["vertex_flow"]()
+    assert None in seen

@@ -7,13 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
-
-pytestmark = pytest.mark.long
+from jax.dtypes import TypePromotionError
 
 HERE = Path(__file__).parent
 
 
+def test_so_do_these_tests():
+    """The control: what mixes types or ranks is refused."""
+    with pytest.raises(TypePromotionError):
+        jnp.ones(2, jnp.float32) + jnp.ones(2, jnp.float64)
+    with pytest.raises(ValueError, match="rank_promotion"):
+        jnp.ones((2, 2)) + jnp.ones(2)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("job", ["strict_job.py", "strict_theory_job.py"])
 def test_without_promotion(job):
     done = subprocess.run(
