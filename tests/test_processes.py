@@ -18,14 +18,23 @@ pytestmark = pytest.mark.long
 LONG = ["train", "--depth", "2", "--width", "4", "--nets", "2", "--samples", "4", "--steps", "100000000"]
 PATIENCE = 90
 
+# Python with the same arguments, which a SIGINT interrupts also where these tests run in the background of a
+# shell: it makes its jobs ignore SIGINT, and what they start inherits that.
+HEEDING_INTERRUPTS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
 
 @contextlib.contextmanager
 def started(folder, *more):
     """An endless training, once it has kept a state, and the ids of its workers; all are ended at last."""
-    command = [sys.executable, "-m", "nets.cli", *LONG, "--checkpoint", str(folder), *more]
+    shim = [sys.executable, "-c", HEEDING_INTERRUPTS]
+    command = [*shim, "-m", "nets.cli", *LONG, "--checkpoint", str(folder), *more]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-    run = subprocess.Popen(command, text=True, env=environment, preexec_fn=heed_interrupts, **pipes)
+    run = subprocess.Popen(command, text=True, env=environment, **pipes)
     workers = []
     try:
         wait_until(lambda: len(list(folder.glob("step-*.npz"))) == 2, run)
@@ -36,11 +45,6 @@ def started(folder, *more):
             if not gone(each):
                 os.kill(each, signal.SIGKILL)
         run.communicate()
-
-
-def heed_interrupts():
-    """Also where the tests run in the background of a shell, which makes its jobs ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_until(holds, run=None):
