@@ -7,7 +7,8 @@ of deep linear networks at C_W = 1, E[Ĝ] = K¹ and E[Ĝ²] = K¹² Π(1 + c/n_l
     the truth as often as they say, within 3 binomial standard deviations. The control: V at leading order in
     1/n in place of its true value is rejected.
     V: jackknife intervals cover less than they say where the tails are heavy; bootstrap-t mends part of it.
-    For 20 to 100 networks `Measurement.V_interval` is meant; `tests/test_estimators.py` holds its coverage.
+    For 20 to 100 networks use `Measurement.V_interval`; tests/nets/statistics/test_estimators.py checks its
+    coverage.
 
 Run: python benchmarks/calibration.py [PNG, default docs/coverage.png]
 
@@ -42,7 +43,7 @@ import numpy as np  # noqa: E402
 from scipy import stats  # noqa: E402
 
 import nets  # noqa: E402
-from nets import estimators  # noqa: E402
+from nets.statistics import estimators  # noqa: E402
 
 CASES = {  # activation, C_W, c, width, depth
     "ReLU, n = 64, depth 3": ("relu", 2.0, 5, 64, 3),

@@ -45,7 +45,7 @@ import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
 import nets  # noqa: E402
-from nets.estimators import Estimate  # noqa: E402
+from nets.statistics.estimators import Estimate  # noqa: E402
 
 WIDTHS, DEPTH, ORDER = (16, 32, 64), 6, 3
 CASES = {  # C_W, C_b, K¹

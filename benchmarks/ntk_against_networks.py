@@ -10,9 +10,9 @@ Negative controls: theory with one term dropped must be rejected.
     dropped from A: the term of D;  from D: that of V;  from Theta1: that of D + 2F;
     from B and F: what is handed on
 
-Theta1 is n(E[H] − Θ), with all that is known to have mean 0 taken out (`nets.shift`); where nothing is left
-then (layer 2, and ReLU at every layer) plainly. The script fails unless χ² over the layers stays in bounds
-and every control is rejected.
+Theta1 is n(E[H] − Θ), with all that is known to have mean 0 taken out (`nets.initialization.shift`);
+where nothing is left then (layer 2, and ReLU at every layer) plainly. The script fails unless χ² over the
+layers stays in bounds and every control is rejected.
 
 Typical output, 2026-11-24, about 10 minutes on two busy cores (layers 3 and 5 of 2 to 5):
 
@@ -64,7 +64,7 @@ from scipy import special  # noqa: E402
 
 import eft  # noqa: E402
 import nets  # noqa: E402
-from nets.shift import ntk_shift  # noqa: E402
+from nets.initialization.shift import ntk_shift  # noqa: E402
 
 WIDTHS, DEPTH = (32, 64, 128), 5
 CASES = {

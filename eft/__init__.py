@@ -1,19 +1,8 @@
 """Effective theory of neural networks: how signals, fluctuations and gradients flow with depth."""
 
-from eft.activations import Activation, activation, activation_names
+from eft.activations.definition import Activation, activation, activation_names
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.bivariate import PairMoments, pair_expectation
-from eft.correlators import Action, Sum, at_width, correlator, couplings
-from eft.criticality import CriticalPoint, Universality, classify, critical_point
-from eft.expansion import Expansion, expand
-from eft.flow import KernelFlow, kernel_flow, kernel_flows
-from eft.gaussian import Expectation, QuadratureWarning, gaussian_expectation
-from eft.gram import GramFlow, gram_flow
-from eft.homogeneous import LogFlow, log_flow, threshold_cw
-from eft.ntk import NTKFlow, ntk_flow
-from eft.ntk_gram import NTKGramFlow, ntk_gram_flow
-from eft.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
-from eft.phases import (
+from eft.criticality.phases import (
     CriticalCurve,
     FixedPoint,
     PhaseDiagram,
@@ -22,8 +11,19 @@ from eft.phases import (
     phase_diagram,
     threshold,
 )
-from eft.regression import Posterior, Regression, posterior, regress
-from eft.vertex import VertexFlow, vertex_flow
+from eft.criticality.universality import CriticalPoint, Universality, classify, critical_point
+from eft.finite_width.correlators import Action, Sum, at_width, correlator, couplings
+from eft.finite_width.expansion import Expansion, expand
+from eft.finite_width.homogeneous import LogFlow, log_flow, threshold_cw
+from eft.finite_width.ntk import NTKFlow, ntk_flow
+from eft.finite_width.ntk_gram import NTKGramFlow, ntk_gram_flow
+from eft.finite_width.vertex import VertexFlow, vertex_flow
+from eft.flows.gram import GramFlow, gram_flow
+from eft.flows.kernel import KernelFlow, kernel_flow, kernel_flows
+from eft.flows.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_flow
+from eft.flows.regression import Posterior, Regression, posterior, regress
+from eft.gaussian.bivariate import PairMoments, pair_expectation
+from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_expectation
 
 __all__ = [
     "Action",

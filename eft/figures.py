@@ -7,9 +7,9 @@ from matplotlib import rc_context
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 
-from eft.candidates import Candidate
-from eft.criticality import CriticalPoint, Universality
-from eft.phases import CHAOTIC, EXPLODING, ORDERED, OSCILLATING, CriticalCurve, PhaseDiagram
+from eft.criticality.candidates import Candidate
+from eft.criticality.phases import CHAOTIC, EXPLODING, ORDERED, OSCILLATING, CriticalCurve, PhaseDiagram
+from eft.criticality.universality import CriticalPoint, Universality
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#8c8c8c"

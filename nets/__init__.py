@@ -1,12 +1,12 @@
 """Finite networks, drawn and measured, for comparison with the theory in `eft`."""
 
-from nets.ensemble import Measurement, measure
-from nets.estimators import Estimate
-from nets.fcn import FCN
-from nets.gram import GramMeasurement
-from nets.inputs import InputMeasurement, measure_inputs
-from nets.snapshots import TrainingRun
-from nets.training import train
+from nets.initialization.ensemble import Measurement, measure
+from nets.initialization.gram_measurement import GramMeasurement
+from nets.initialization.inputs import InputMeasurement, measure_inputs
+from nets.network.fcn import FCN
+from nets.statistics.estimators import Estimate
+from nets.training.ensemble import train
+from nets.training.snapshots import TrainingRun
 
 __all__ = [
     "FCN",

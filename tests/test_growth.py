@@ -13,8 +13,11 @@ import pytest
 
 import eft
 import nets
-from eft import activations, analysis, criticality, landscape, ntk_gram, programs
-from nets import blocks
+from eft import programs
+from eft.activations import analysis, definition
+from eft.criticality import moment_grid, universality
+from eft.finite_width import ntk_gram
+from nets.initialization import drawing
 
 pytestmark = pytest.mark.long
 
@@ -24,11 +27,11 @@ KEPT = 2
 
 CACHES = (
     (programs, "_program"),
-    (activations, "_wrapped"),
-    (landscape, "landscape"),
-    (criticality, "_classified"),
+    (definition, "_wrapped"),
+    (moment_grid, "landscape"),
+    (universality, "_classified"),
     (ntk_gram, "slope_of"),
-    (blocks, "compiled"),
+    (drawing, "compiled"),
 )
 
 

@@ -11,8 +11,9 @@ import pytest
 import eft
 import nets
 from eft import programs
-from eft.regression import _posteriors
-from nets import blocks, ensemble, pinn
+from eft.flows.regression import _posteriors
+from nets.initialization import drawing, ensemble
+from nets.paper import pinn
 
 FULL = (jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)
 X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -84,7 +85,7 @@ def test_networks_in_training(seen):
 
 def test_networks_that_are_measured():
     program = ensemble.prepare("tanh", 1.0, 3, 8, 8).program
-    traced = jax.make_jaxpr(functools.partial(blocks._run, program, 1))(*blocks._shapes(program))
+    traced = jax.make_jaxpr(functools.partial(drawing._run, program, 1))(*drawing._shapes(program))
     seen = products(traced.jaxpr)
     assert seen and set(seen) == {FULL}
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from jax.dtypes import TypePromotionError
 
-HERE = Path(__file__).parent
+JOBS = Path(__file__).parent / "jobs"
 
 
 def test_so_do_these_tests():
@@ -26,6 +26,6 @@ def test_so_do_these_tests():
 @pytest.mark.parametrize("job", ["strict_job.py", "strict_theory_job.py"])
 def test_without_promotion(job):
     done = subprocess.run(
-        [sys.executable, str(HERE / job), "x32", "strict", "raise"], capture_output=True, text=True
+        [sys.executable, str(JOBS / job), "x32", "strict", "raise"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr

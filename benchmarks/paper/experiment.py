@@ -15,8 +15,10 @@ jax.config.update("jax_enable_x64", True)
 
 from matplotlib.figure import Figure  # noqa: E402
 
-from nets import archive, figures, output, results  # noqa: E402
-from nets.compare import ChiSquared  # noqa: E402
+from nets.comparison.layers import ChiSquared  # noqa: E402
+from nets.files import archive, output  # noqa: E402
+from nets.plots import figures  # noqa: E402
+from nets.results import saving  # noqa: E402
 
 STARTED = time.perf_counter()
 
@@ -71,12 +73,12 @@ def kept(
     path = args.out / "kept" / f"{name}.npz"
     settings = {**settings, "seed": args.seed}
     if path.exists():
-        saved = results.load(path)
+        saved = saving.load(path)
         if saved.arguments == settings:
             return saved.result
     made = make(*given, **more)
     path.parent.mkdir(parents=True, exist_ok=True)
-    results.save(made, path, settings)
+    saving.save(made, path, settings)
     return made
 
 

@@ -41,8 +41,8 @@ import optax
 
 import eft
 import nets
-from nets import targets
-from nets.panels import COLORS, Panel, Series, figure
+from nets.paper import targets
+from nets.plots.panels import COLORS, Panel, Series, figure
 
 
 def main() -> int:

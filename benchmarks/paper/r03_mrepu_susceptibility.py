@@ -27,7 +27,8 @@ import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
 from eft.figures import susceptibility_figure  # noqa: E402
-from nets import figures, output  # noqa: E402
+from nets.files import output  # noqa: E402
+from nets.plots import figures  # noqa: E402
 
 CW = 1.0
 

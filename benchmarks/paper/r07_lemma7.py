@@ -24,7 +24,7 @@ What came out (2026-11-24): largest error relative to max|P|, condition number, 
     p = 6  shifts              7.4e-08  1.6e+08  3.2e+08   7 units
 
 Beyond the interval units go off, and these p + 1 no longer equal the polynomial (the error at 2.5 times it is
-in the results). Units of two slopes do on the whole line, as tests/test_polynomials.py shows.
+in the results). Units of two slopes do on the whole line, as tests/nets/paper/test_polynomials.py shows.
 
 Run: python benchmarks/paper/r07_lemma7.py [--quick] [--out results/r07]
 """
@@ -35,8 +35,8 @@ import experiment
 import numpy as np
 from numpy.polynomial import polynomial
 
-from nets.panels import COLORS, Panel, Series, figure
-from nets.polynomials import polynomial_network
+from nets.paper.polynomials import polynomial_network
+from nets.plots.panels import COLORS, Panel, Series, figure
 
 SIDE = 2.0
 

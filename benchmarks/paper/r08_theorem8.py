@@ -31,8 +31,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import chebyshev, polynomial
 
-from nets.panels import COLORS, Panel, Series, figure
-from nets.polynomials import function_network, horner_counts, multivariate_network
+from nets.paper.polynomials import function_network, horner_counts, multivariate_network
+from nets.plots.panels import COLORS, Panel, Series, figure
 
 FUNCTIONS = {
     "exp(sin 2x)": lambda x: jnp.exp(jnp.sin(2 * x)),

@@ -50,7 +50,7 @@ import sys
 import regression
 from regression import Setting
 
-from nets.targets import POLYNOMIALS
+from nets.paper.targets import POLYNOMIALS
 
 SETTINGS = {
     "cubic": Setting(0.5, 5e-3, 5e-3),

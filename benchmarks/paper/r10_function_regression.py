@@ -48,7 +48,7 @@ import sys
 import regression
 from regression import Setting
 
-from nets.targets import FUNCTIONS
+from nets.paper.targets import FUNCTIONS
 
 SETTINGS = {
     "square": Setting(0.55, 4e-4, 1e-3),

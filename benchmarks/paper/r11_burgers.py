@@ -35,8 +35,8 @@ import experiment
 import numpy as np
 from regression import ACTIVATIONS, CHOSEN, spread
 
-from nets import burgers, pinn
-from nets.panels import Panel, Series, figure
+from nets.paper import burgers, pinn
+from nets.plots.panels import Panel, Series, figure
 
 
 def trained(args, label: str) -> pinn.PinnRun:

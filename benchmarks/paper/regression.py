@@ -14,8 +14,8 @@ from scipy import stats
 
 import eft
 import nets
-from nets.panels import COLORS, Panel, Series, figure
-from nets.targets import Regression
+from nets.paper.targets import Regression
+from nets.plots.panels import COLORS, Panel, Series, figure
 
 ACTIVATIONS = {
     "MRePU 2": eft.activation("mrepu", p=2),

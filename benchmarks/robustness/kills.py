@@ -1,8 +1,8 @@
 """A training run that is killed again and again ends with the same bits as one that is left alone.
 
-Each round starts the run of `tests/training_job.py` in an empty folder, kills it with SIGKILL at a random
-moment after its first checkpoint, starts it again, and so on until it is done or has been killed five times;
-then it is let go to its end. Claim: every digest is that of the unbroken run. 10,000 flipped bits and
+Each round starts the run of `tests/jobs/training_job.py` in an empty folder, kills it with SIGKILL at a
+random moment after its first checkpoint, starts it again, and so on until it is done or has been killed five
+times; then it is let go to its end. Claim: every digest is that of the unbroken run. 10,000 flipped bits and
 truncations of one of its checkpoints: none is read.
 
 Run: python benchmarks/robustness/kills.py [KILLS, default 200]
@@ -15,9 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from nets import archive, checkpoints
+from nets.files import archive, checkpoints
 
-JOB = Path(__file__).parents[2] / "tests" / "training_job.py"
+JOB = Path(__file__).parents[2] / "tests" / "jobs" / "training_job.py"
 PER_ROUND = 5
 SPOILT = 10_000
 

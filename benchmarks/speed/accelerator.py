@@ -46,7 +46,7 @@ import optax  # noqa: E402
 
 import eft  # noqa: E402
 import nets  # noqa: E402
-from nets import blocks, ensemble  # noqa: E402
+from nets.initialization import drawing, ensemble  # noqa: E402
 
 ON_CPU = jax.devices()[0].platform == "cpu"
 FEW = 32 if ON_CPU else 1
@@ -124,17 +124,17 @@ def of_this_device() -> dict:
 
 def sizes_of_blocks() -> None:
     """Milliseconds a network, by the size of a block, of drawn weights and of the sampler."""
-    usual = blocks.block_size
+    usual = drawing.block_size
     for method, width, count in (("networks", 512, 4096), ("metric", 1024, 65_536)):
         line = []
         for size in (32, 128, 512, 1024) if method == "networks" else (512, 2048, 8192, 32_768):
-            blocks.block_size = lambda program, size=size: size
-            blocks.compiled.cache_clear()
+            drawing.block_size = lambda program, size=size: size
+            drawing.compiled.cache_clear()
             job = ensemble.prepare("tanh", 1.0, 11, width, count, method=method)
             ensemble.run(job)
             line.append(f"{size}: {1e3 * timed(lambda job=job: ensemble.run(job).K.mean)[1] / count:.4f}")
-        blocks.block_size = usual
-        blocks.compiled.cache_clear()
+        drawing.block_size = usual
+        drawing.compiled.cache_clear()
         print(f"{method}, width {width}, ms a network by size of block: {', '.join(line)}")
 
 

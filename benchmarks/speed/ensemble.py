@@ -50,9 +50,10 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
-from nets import FCN, ensemble  # noqa: E402
-from nets.normals import standard_normal  # noqa: E402
-from nets.observables import observe  # noqa: E402
+from nets import FCN  # noqa: E402
+from nets.initialization import ensemble  # noqa: E402
+from nets.network.normals import standard_normal  # noqa: E402
+from nets.network.observables import observe  # noqa: E402
 
 DEPTH, WIDTH, NETS = 11, 512, 1000
 LOOPED = 200

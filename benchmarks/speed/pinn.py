@@ -1,8 +1,8 @@
 """One step of Adam on Burgers' equation, 7 hidden layers of 64, 10,000 + 100 points, float32.
 
-Claims: with the residual in one pass forward, a part of the points at a time (`nets.pinn.slope`), a step is
-at least twice as fast as with nested `jax.grad`, in the same run, and 1.5 times as
-fast as DeepXDE's with PyTorch. DeepXDE is timed in an environment of its own:
+Claims: with the residual in one pass forward, a part of the points at a time (`nets.paper.pinn.slope`), a
+step is at least twice as fast as with nested `jax.grad`, in the same run, and 1.5 times as fast as DeepXDE's
+with PyTorch. DeepXDE is timed in an environment of its own:
 
     python3 -m venv peer
     peer/bin/python -m pip install torch deepxde
@@ -31,7 +31,7 @@ import numpy as np  # noqa: E402
 import optax  # noqa: E402
 
 import eft  # noqa: E402
-from nets import burgers, pinn  # noqa: E402
+from nets.paper import burgers, pinn  # noqa: E402
 
 WIDTH, HIDDEN, INTERIOR, BOUNDARY, STEPS = 64, 7, 10_000, 100, 5
 

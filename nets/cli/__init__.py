@@ -8,14 +8,14 @@ import jax
 import tyro
 
 from eft.arguments import ArgumentError, ArgumentTypeError
-from nets.archive import ArchiveError
-from nets.checkpoints import CheckpointError
 from nets.cli import processes
 from nets.cli.classify import classify
 from nets.cli.compare import compare
 from nets.cli.flow import flow
 from nets.cli.phase import phase
 from nets.cli.train import train
+from nets.files.archive import ArchiveError
+from nets.files.checkpoints import CheckpointError
 
 DESCRIPTION = """Effective theory of neural networks.
 

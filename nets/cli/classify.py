@@ -10,9 +10,9 @@ from rich.table import Table
 
 import eft
 from eft.arguments import ArgumentError
-from nets import output
 from nets.cli.options import SUFFIXES, activation_of
 from nets.cli.show import terminal, write_files
+from nets.files import output
 
 
 def classify(

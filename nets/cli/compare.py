@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 
 from eft.arguments import ArgumentError
-from nets import compare as comparing
-from nets import figures, output
 from nets.cli.options import K1, SUFFIXES, Depth, Out, activation_of
 from nets.cli.show import few, number, score, terminal, with_error, write_files
-from nets.compare import Case, Comparison
-from nets.estimators import Estimate
+from nets.comparison import layers as comparing
+from nets.comparison.layers import Case, Comparison
+from nets.files import output
+from nets.plots import figures
+from nets.statistics.estimators import Estimate
 
 
 def compare(

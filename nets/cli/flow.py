@@ -8,10 +8,11 @@ from rich.table import Table
 
 import eft
 from eft import arguments
-from nets import figures, output
 from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, activation_of
 from nets.cli.show import few, number, terminal, write_files
-from nets.compare import Case
+from nets.comparison.layers import Case
+from nets.files import output
+from nets.plots import figures
 
 
 def flow(

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import tyro
 
 import eft
-from eft.activations import as_activation
+from eft.activations.definition import as_activation
 from eft.arguments import ArgumentError
-from nets import compare as comparing
+from nets.comparison import layers as comparing
 
 SUFFIXES = (".json", ".csv", ".png")
 Out = Annotated[

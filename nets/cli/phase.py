@@ -8,11 +8,12 @@ import tyro
 
 import eft
 from eft import arguments
+from eft.criticality.phases import PHASES
 from eft.figures import phase_figure
-from eft.phases import PHASES
-from nets import figures, output
 from nets.cli.options import K1, X2, Act, activation_of
 from nets.cli.show import terminal, write_files
+from nets.files import output
+from nets.plots import figures
 
 
 def phase(

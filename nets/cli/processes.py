@@ -21,7 +21,7 @@ from rich.text import Text
 
 from eft import arguments
 from eft.arguments import ArgumentError
-from nets import checkpoints
+from nets.files import checkpoints
 
 PLACE = ("EFT_COORDINATOR", "EFT_PROCESSES", "EFT_PROCESS")
 """Address of the first process, how many there are, and which this one is."""

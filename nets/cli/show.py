@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nets.cli.processes import complain
-from nets.estimators import Estimate
+from nets.statistics.estimators import Estimate
 
 LONGEST = 40
 """Largest number of rows that are printed; of a longer table only the first and last are."""

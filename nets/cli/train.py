@@ -10,12 +10,15 @@ import tyro
 from rich.table import Table
 
 import eft
-from nets import figures, netcdf, output, results, targets
 from nets.cli.options import CB, CW, K1, X2, Act, Depth, Out, activation_of
 from nets.cli.show import number, terminal, with_error, write_files
-from nets.estimators import Estimate
-from nets.snapshots import TrainingRun
-from nets.training import train as train_ensemble
+from nets.files import output
+from nets.paper import targets
+from nets.plots import figures
+from nets.results import netcdf, saving
+from nets.statistics.estimators import Estimate
+from nets.training.ensemble import train as train_ensemble
+from nets.training.snapshots import TrainingRun
 
 SUFFIXES = (".json", ".csv", ".png", ".npz")
 MORE = (".nc",)
@@ -79,7 +82,7 @@ def train(
         flow = eft.kernel_flow(activation, cw, depth, cb=cb, x2=start["x2"], K1=start["K1"])
         output.write(path, figures.png(figures.training_figure(title, run, flow)))
 
-    saved = {suffix: lambda path: results.save(run, path, arguments) for suffix in (".npz", ".nc")}
+    saved = {suffix: lambda path: saving.save(run, path, arguments) for suffix in (".npz", ".nc")}
     return write_files(
         console,
         files,

@@ -1,0 +1,1 @@
+"""What σ is: the catalogue, functions of the user, their kinks and derivatives."""

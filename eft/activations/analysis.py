@@ -1,0 +1,60 @@
+"""Activations with their undeclared kinks found, cached by the function that they compute."""
+
+import copy
+from collections import OrderedDict
+
+import numpy as np
+
+from eft.activations.definition import Activation, as_activation
+from eft.activations.derivatives import Function, Sampler, nested_derivatives
+from eft.activations.fingerprints import fingerprint
+from eft.activations.kinks import Kinks, apart, find_kinks
+
+KEPT = 64
+"""Activations that are cached."""
+
+_known: OrderedDict[tuple, Activation] = OrderedDict()
+
+
+def analysed(act: "str | Activation | Function") -> Activation:
+    """A name, an Activation or a function, as an Activation that knows all its kinks.
+
+    Undeclared kinks are searched for once per function, unless it closes over traced values or is known to be
+    resolved. The same function yields the same object; once a function, such as a module with parameters, has
+    changed, it yields another.
+    """
+    act = as_activation(act)
+    if act.resolved:
+        return act
+    done = fingerprint(act.fn)
+    if done is None:
+        return act
+    key = (done, act.kinks, act.name, act.degree, act.frequency, *map(id, (act.taylor, act.closed_form)))
+    if key not in _known:
+        _known[key] = _with_found_kinks(act, done)
+        while len(_known) > KEPT:
+            _known.popitem(last=False)
+    _known.move_to_end(key)
+    return _known[key]
+
+
+def _with_found_kinks(act: Activation, state: tuple) -> Activation:
+    sampler = Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks)
+    # a function that rounds z to float32 is a staircase; the spread of the rules shows what this hides
+    coarse = sampler.resolution != np.float64
+    found = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
+    new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    kinks = apart((*act.kinks, *new))
+    # always a new object: what is compiled for it is specific to this state of the function
+    seen = copy.copy(act)
+    fields = {
+        "kinks": kinks,
+        "found": tuple(c for c in kinks if c not in act.kinks),
+        "reach": min(act.reach, found.reach),
+        "_tables": {},
+        "_state": state,
+        "_compiled": sampler,
+    }
+    for name, value in fields.items():
+        object.__setattr__(seen, name, value)
+    return seen

@@ -1,0 +1,1 @@
+"""Where K, χ∥ and χ⊥ stay put: critical points, fixed points, phases."""

@@ -1,0 +1,120 @@
+"""An activation at every scale: its moments on a grid in log K, computed once.
+
+The moments depend on K alone. One landscape serves the search for critical points, every (C_W, C_b) of a
+phase diagram and every fixed point in it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations.definition import Activation, moments
+from eft.arguments import ArgumentError
+from eft.gaussian.accuracy import Accuracy
+from eft.gaussian.expectation import WINDOW
+from eft.gaussian.moments import Moments
+
+BLOCK = 512
+"""Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
+
+CELLS = 32
+"""Nodes per decade of K in the window where the moments are integrated."""
+
+FAR_CELLS = 64
+"""Nodes on either side of the window, where the moments are power laws."""
+
+FAR = 40.0
+"""|z| up to which σ must not be NaN, for expectations at K = 1 to exist."""
+
+
+class Landscape(NamedTuple):
+    """An activation's moments over all scales."""
+
+    act: Activation
+    x: np.ndarray  # (nodes,) log K, ascending
+    moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
+    K_known: float  # largest K of the grid whose moments are finite
+    overflows: bool  # whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end
+
+    @property
+    def K(self) -> np.ndarray:
+        return np.exp(self.x)
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The accuracy of the moments."""
+        return self.act.nodes(jnp.float64).accuracy
+
+    def at(self, x: np.ndarray) -> Any:
+        """The moments at log K = x."""
+        return self.moments if x is self.x else sampled(self.act, np.exp(x))
+
+
+def in_float64(function):
+    """Decorator: run the function in float64 whatever JAX's precision; on the host this costs nothing."""
+
+    @functools.wraps(function)
+    def run(*args, **settings):
+        with jax.enable_x64(True):
+            return function(*args, **settings)
+
+    return run
+
+
+def sampled(act: Activation, K: np.ndarray) -> Any:
+    """The moments at any array of K, as NumPy arrays of K's shape in float64."""
+    flat = np.ravel(K)
+    count = max(1, -(-flat.size // BLOCK))
+    blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
+    table = act.table(jnp.float64)
+    rows = [moments(act.closed_form, table, jnp.asarray(block)) for block in blocks]
+    whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
+    return Moments(*whole)  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=64)
+def landscape(act: Activation) -> Landscape:
+    """The landscape of an activation; the same object each time.
+
+    Raises ValueError if σ is NaN at some |z| ≤ 40: then no expectation exists.
+    """
+    if not act.resolved:
+        checked_far_out(act)
+    info = np.finfo(float)
+    ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
+    inside = round((ends[2] - ends[1]) / np.log(10) * CELLS)
+    parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
+    x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
+    found = sampled(act, np.exp(x))
+    # beyond the window the error is at least that at its nearer end
+    error = found.error.copy()
+    error[:FAR_CELLS] = np.maximum(error[:FAR_CELLS], error[FAR_CELLS])
+    error[-FAR_CELLS:] = np.maximum(error[-FAR_CELLS:], error[-FAR_CELLS - 1])
+    found = found._replace(error=error)
+    known = np.isfinite(found.g) & np.isfinite(found.dg)
+    last = len(x) - 1 if known.all() else int((~known).argmax()) - 1
+    K_known = float(np.exp(x[last])) if last >= 0 else 0.0
+    overflows = last < len(x) - 1 and (act.resolved or _overflows(act, K_known))
+    return Landscape(act, x, found, K_known, overflows)
+
+
+def checked_far_out(act: Activation) -> None:
+    """Raise if σ is NaN at some |z| ≤ 40."""
+    z = np.linspace(-FAR, FAR, 2049)
+    bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
+    if bad.any():
+        at = z[bad][np.abs(z[bad]).argmin()]
+        raise ArgumentError(
+            f"the activation must be a number everywhere; {act.name} is NaN at z = {at:.4g}, "
+            "where a Gaussian of variance 1 still reaches: no expectation over it exists"
+        )
+
+
+def _overflows(act: Activation, K_known: float) -> bool:
+    """Whether σ becomes infinite, rather than NaN, where the moments cease to be finite."""
+    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(8, 80, 256)
+    values = np.asarray(act.fn(jnp.asarray(np.concatenate([-z, z]))))
+    return not np.isnan(values).any()

@@ -1,0 +1,397 @@
+"""Where the kernel of one input flows to at given (C_W, C_b): fixed points, thresholds and phase diagrams.
+
+If the moments are not accurate enough to decide whether K′ > K, the result says so in its `error`, and a
+`QuadratureWarning` is given.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation
+from eft.activations.derivatives import Function
+from eft.arguments import ArgumentError
+from eft.criticality.moment_grid import CELLS, Landscape, in_float64, landscape, sampled
+from eft.criticality.roots import Root, find_roots, signs
+from eft.gaussian.accuracy import cause_at
+from eft.gaussian.expectation import QuadratureWarning
+from eft.notices import warn_user
+
+ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
+"""Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞; K* repelling since χ∥ < −1, so that K never settles."""
+
+PHASES = ("ordered", "chaotic", "exploding", "oscillating")
+"""Names of the phases, by number."""
+
+
+EPS = float(np.finfo(float).eps)
+
+CLEAR = 1e-9
+"""Relative error up to which moments are trusted."""
+
+
+class FixedPoint(NamedTuple):
+    """A solution K* of K = C_b + C_W g(K)."""
+
+    K: float
+    chi_parallel: float  # C_W g′(K*), the factor by which each layer multiplies a small change of K
+    chi_perp: float  # C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps
+    stability: str  # "stable", "unstable", "from below" or "from above" (attracts only from there), "neutral"
+    error: float  # estimated relative error of K*
+
+
+class PhaseDiagram(NamedTuple):
+    """Where a flow ends, on a grid; fields of shape (cb, cw) unless said otherwise."""
+
+    cw: np.ndarray  # (cw,)
+    cb: np.ndarray  # (cb,)
+    phase: np.ndarray  # int8: ORDERED, CHAOTIC, EXPLODING or OSCILLATING
+    K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
+    chi_parallel: np.ndarray  # χ∥ at K*; where the flow explodes, the limit for K → ∞
+    chi_perp: np.ndarray  # χ⊥, likewise
+    error: np.ndarray  # estimated relative error of K*; inf where it is not known which K* the flow tends to
+
+
+class CriticalCurve(NamedTuple):
+    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field of shape (points,)."""
+
+    K: np.ndarray  # the fixed point, ascending
+    cw: np.ndarray
+    cb: np.ndarray  # ≥ 0
+    chi_parallel: np.ndarray  # the fixed point attracts where |χ∥| < 1
+    error: np.ndarray  # estimated relative error of C_W
+
+
+def _scalar(name: str, value: object) -> float:
+    array = arguments.nonnegative(name, value)
+    if array.ndim:
+        raise ArgumentError(f"{name} must be one number ≥ 0; got an array of shape {array.shape}")
+    return float(array)
+
+
+def _step(K: np.ndarray, K_next: np.ndarray) -> np.ndarray:
+    """(K′ − K)/(K′ + K): has the sign of the step, and lies between −1 and 1 at every scale."""
+    with np.errstate(all="ignore"):
+        return np.where(np.isposinf(K_next), 1.0, (K_next - K) / (K_next + K))
+
+
+def _steps(land: Landscape, cw: float, cb: float):
+    """log K → `_step` and its error."""
+
+    def at(x):
+        m = land.at(x)
+        rounding = 8 * EPS * (2 + np.abs(x))  # the round-off error of a power of K grows with |log K|
+        K = np.exp(x)
+        with np.errstate(all="ignore"):
+            from_g = cw * m.g if cw else np.zeros_like(m.g)
+            # only this share of K′ + K is uncertain: an error of g hardly matters if K is far above K′
+            share = np.where(from_g < np.inf, from_g / (cb + from_g + K), 1.0)
+            unknown = m.error * np.maximum(share, EPS) if cw else 0.0
+        return _step(K, cb + from_g), rounding + unknown
+
+    return at
+
+
+@in_float64
+def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
+    """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
+
+    K* = 0 is a fixed point if C_b = 0 and σ(0) = 0. If every K is a fixed point (ReLU at C_W = 2), K* = 0
+    is returned and called neutral. `cw`, `cb`: single numbers ≥ 0. K* is found between 1e-300 and 1e300,
+    accurate to about 1e-14/|1 − χ∥|, or to its `error`. Two fixed points closer than √(1e-14/|K g″|),
+    relative, are returned as one that attracts from one side. The undeclared kinks of a function are located
+    first. If its moments are not accurate enough to tell whether there are more fixed points, a
+    `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is off.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> for point in eft.fixed_points("tanh", 1.5):
+    ...     print(f"K = {point.K:.4f}, {point.stability}")
+    K = 0.0000, unstable
+    K = 0.2869, stable
+    """
+    cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
+    land = landscape(analysed(act))
+    found, _, open_ = fixed_points_of(land, cw_, cb_)
+    if open_:
+        _warn(land, f"whether K′ = K {_ranges(open_)}", open_[0][0])
+    return found
+
+
+def _warn(land: Landscape, what: str, K: float) -> None:
+    """Warn that `what` is not known because the moments at K are not, and say why."""
+    cause = cause_at(K, land.accuracy)
+    warn_user(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning)
+
+
+def _ranges(ranges: list[tuple[float, float]]) -> str:
+    return "somewhere at K " + ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in ranges[:3])
+
+
+def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[float, float]]:
+    """The ranges of K, except near roots, where the moments are too uncertain to decide whether K′ > K."""
+    open_ = (s == 0) & ~(land.moments.error <= CLEAR)
+    for root in roots:
+        open_ &= np.abs(land.x - root.x) > 0.3
+    at = np.flatnonzero(open_)
+    parts = np.split(at, 1 + np.flatnonzero(np.diff(at) > 1)) if len(at) else []
+    return [(float(land.K[part[0]]), float(land.K[part[-1]])) for part in parts]
+
+
+def fixed_points_of(
+    land: Landscape, cw: float, cb: float
+) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
+    """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
+    steps = _steps(land, cw, cb)
+    s = signs(*steps(land.x))
+    decided = s[s != 0]
+    roots = find_roots(steps, land.x)
+    at_zero = [] if cb or (cw and float(sampled(land.act, np.zeros(1)).g[0])) else [0.0]
+    K = np.array([*at_zero, *(np.exp(root.x) for root in roots)])
+    m = sampled(land.act, K)
+    points = []
+    for i, value in enumerate(K):
+        with np.errstate(all="ignore"):
+            parallel, perp = (float(cw * d[i]) if cw else 0.0 for d in (m.dg, m.slope2))
+        if i < len(at_zero):
+            stability = {1: "unstable", -1: "stable", 0: "neutral"}[int(decided[0]) if len(decided) else 0]
+        else:
+            stability = _stability(roots[i - len(at_zero)], parallel)
+        error = 0.0 if value == 0 else float(m.error[i]) / max(abs(1 - parallel), float(m.error[i]) ** 0.5)
+        points.append(FixedPoint(float(value), parallel, perp, stability, error))
+    return tuple(points), int(decided[-1]) if len(decided) else 0, _undecided(land, s, roots)
+
+
+def _stability(root: Root, parallel: float) -> str:
+    if root.below == root.above:
+        return "from below" if root.below > 0 else "from above"
+    return "stable" if root.below > 0 and parallel >= -1 else "unstable"
+
+
+@in_float64
+def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> np.ndarray:
+    """K_u, the value of K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
+
+    It is the last fixed point, if K′ > K everywhere beyond it; inf if no K¹ explodes, 0 if all do, and
+    nan if it lies beyond the range of floating-point numbers or is not known (then a `QuadratureWarning`
+    says why). If g decreases somewhere (as for a σ with a bump), some K¹ < K_u may explode too.
+    Computed in float64 even where that is off.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> print(eft.threshold(eft.activation("repu", p=2), [0.5, 1.0]).round(4))
+    [1.3333 0.6667]
+    """
+    cw_, cb_ = arguments.broadcast(
+        {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    )
+    land = landscape(analysed(act))
+    found = [_threshold(land, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
+    return np.array(found).reshape(cw_.shape)
+
+
+def _threshold(land: Landscape, cw: float, cb: float) -> float:
+    points, beyond, open_ = fixed_points_of(land, cw, cb)
+    last = points[-1].K if points else 0.0
+    if open_ and open_[-1][1] > last:
+        _warn(land, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
+        return float("nan")
+    if beyond <= 0:
+        return float("nan") if land.overflows and cw and land.K_known < 1e100 else float("inf")
+    return last
+
+
+@in_float64
+def critical_curve(act: "str | Activation | Function", K: object = None) -> CriticalCurve:
+    """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
+
+    `K`: the fixed points along the curve, > 0; by default over 24 decades. The curve ends at the critical
+    point, where χ∥ = 1 too. It is empty if σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default, K whose
+    moments are not known are left out; if `K` is given they are kept, with their `error`, and a
+    `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> curve = eft.critical_curve("tanh", K=[0.5, 1.0])
+    >>> print(curve.cw.round(4), curve.cb.round(4))
+    [1.688  2.1533] [0.038 0.151]
+    """
+    land = landscape(analysed(act))
+    if K is None:
+        k = np.exp(_curve_nodes(land))
+    else:
+        k = np.sort(np.ravel(np.asarray(arguments.positive("K", K), float)))
+    m = sampled(land.act, k)
+    with np.errstate(all="ignore"):
+        cw = 1 / m.slope2
+        cb = k - cw * m.g
+        cb = np.where(np.abs(cb) <= 1e-12 * k, 0.0, cb)
+        kept = np.isfinite(cw) & (cw > 0) & (cb >= 0)
+    uncertain = kept & ~(m.error <= CLEAR)
+    if uncertain.any() and K is not None:
+        _warn(land, f"the curve at K = {k[uncertain][0]:.4g}", float(k[uncertain][0]))
+    kept &= ~uncertain if K is None else True
+    return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept], m.error[kept])
+
+
+def _curve_nodes(land: Landscape) -> np.ndarray:
+    """log K along the curve: the landscape's nodes, the ends where C_b = 0, and more nodes near those."""
+    x = land.x[(np.abs(land.x) <= 12 * np.log(10)) & (np.exp(land.x) <= land.K_known)]
+
+    def bias(x):
+        m = land.at(x)
+        with np.errstate(all="ignore"):
+            return _step(m.g / m.slope2, np.exp(x)), 8 * EPS * (2 + np.abs(x)) + m.error
+
+    ends = [root.x for root in find_roots(bias, x)]
+    cell = 2 * np.log(10) / CELLS * np.linspace(-1, 1, 65)
+    return np.unique(np.concatenate([x, ends, *(end + cell for end in ends)]))
+
+
+@in_float64
+def phase_diagram(
+    act: "str | Activation | Function", cw: object, cb: object, *, x2: object = 1.0, K1: object = None
+) -> PhaseDiagram:
+    """The phase at every point of the grid `cw` × `cb`, each an array of one axis.
+
+    The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There,
+    χ⊥ < 1 draws inputs together (ordered) and χ⊥ > 1 drives them apart (chaotic); if no K* lies in the
+    way, K → ∞ (exploding). This covers all cases if g increases with K; otherwise χ∥ < −1 is possible, and
+    the phase is called oscillating.
+
+    K* has a relative error of 1e-10, more near where fixed points merge (|1 − χ∥| < 1e-3). If the moments
+    are not accurate enough, `error` is the uncertainty of K*, or inf where it is not even known which K* the
+    flow tends to; a `QuadratureWarning` gives the reason. Computed in float64 even where that is off.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
+
+    >>> diagram = eft.phase_diagram("tanh", [0.5, 1.5], [0.0, 0.1])
+    >>> print(diagram.phase)
+    [[0 1]
+     [0 0]]
+    """
+    axes = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    for name, axis in axes.items():
+        if axis.ndim != 1 or not axis.size:
+            raise ArgumentError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
+    cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
+    land = landscape(analysed(act))
+    first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
+    W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
+    log_g = _log_g(land)
+    cell, ending, lost = _brackets(land, log_g, W, B, start)
+    K = np.select(
+        [ending == -1, ending == 1, ending == 2],
+        [0.0, np.exp(land.x[-1]), start],
+        _bisected(log_g, W, B, cell),
+    )
+    m = sampled(land.act, K)
+    with np.errstate(all="ignore"):
+        parallel, perp = W * m.dg, W * m.slope2
+        newton = K + (B + W * m.g - K) / (1 - parallel)
+        near = (ending == 0) & (np.abs(1 - parallel) > 1e-6) & (np.abs(newton - K) < 1e-3 * K)
+    K = np.where(near, newton, np.where(ending == 1, np.inf, K))
+    parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
+    phase = np.where(perp > 1, CHAOTIC, ORDERED)
+    phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
+    with np.errstate(all="ignore"):
+        error = np.where(ending == 0, m.error / np.maximum(np.abs(1 - parallel), np.sqrt(m.error)), 0.0)
+    error = np.where(lost, np.inf, error)
+    if (uncertain := ~(error <= CLEAR) & ~(m.error <= CLEAR) | lost).any():
+        worst = int(error.argmax())
+        where = f"C_W = {W[worst]:.4g}, C_b = {B[worst]:.4g} and {uncertain.sum() - 1} more"
+        _warn(land, f"the phase at {where}", float(min(K[worst], land.K[-1])))
+    shape = cb_.size, cw_.size
+    fields = phase.astype(np.int8), K, parallel, perp, error
+    return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in fields))
+
+
+class _LogG(NamedTuple):
+    """log g as a function of log K: quintics that match the value and two derivatives at the nodes."""
+
+    x: np.ndarray  # (nodes,)
+    c: tuple[np.ndarray, ...]  # coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,)
+
+    def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
+        total = np.zeros_like(t)
+        for c in self.c[::-1]:
+            total = total * t + c[cell]
+        return total
+
+
+def _log_g(land: Landscape) -> _LogG:
+    x, m = land.x, land.moments
+    with np.errstate(all="ignore"):
+        K = np.exp(x)
+        y = np.log(m.g)
+        slope = K * m.dg / m.g
+        bend = K * K * m.d2g / m.g + slope - slope**2
+    y = np.nan_to_num(y, nan=1e3, posinf=1e3, neginf=-1e3)
+    slope, bend = (np.where(np.isfinite(a) & (np.abs(y) < 1e3), a, 0.0) for a in (slope, bend))
+    at = y[:-1], slope[:-1], bend[:-1], y[1:], slope[1:], bend[1:]
+    return _LogG(x, _quintic(at, np.diff(x)))
+
+
+def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each flow the node below the fixed point it tends to, how it ends, and whether it is lost.
+
+    It ends with 0 at a fixed point above that node, −1 at K = 0, 1 at K → ∞, and 2 where K¹ is a fixed point
+    itself. It is lost if it comes to a K where the moments do not decide its direction.
+    """
+    x, nodes, K, g = land.x, len(land.x), np.exp(land.x), land.moments.g
+    error = np.where(land.moments.error <= CLEAR, 0.0, land.moments.error)
+    lost = np.zeros(len(cw), bool)
+    rounding = 16 * EPS * (2 + np.abs(x))
+
+    def sign(i, of):
+        with np.errstate(all="ignore"):
+            step = cb[of] + np.where(cw[of] > 0, cw[of] * g[i], 0.0) - K[i]
+            unknown = np.abs(step) <= error[i] * (np.abs(step + K[i]) + K[i])
+            lost[of] |= unknown & (error[i] > 0)
+            return np.where(np.abs(step) > rounding[i] * K[i], np.sign(step), 0.0).astype(int)
+
+    with np.errstate(all="ignore"):
+        cell = np.clip(np.searchsorted(x, np.log(start)) - 1, 0, nodes - 2)
+        t = np.clip((np.log(start) - x[cell]) / np.diff(x)[cell], 0, 1)
+        step = cb + cw * np.exp(log_g(cell, t)) - start
+    everywhere = np.arange(len(cw))
+    at_low, at_high = sign(cell, everywhere), sign(cell + 1, everywhere)
+    way = np.where(
+        at_low == at_high, at_low, np.where(np.abs(step) > 1e-11 * start, np.sign(step), 0)
+    ).astype(int)
+    # K rises, or falls, from node to node until the step changes sign
+    node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)
+    while moving.size:
+        node[moving] += way[moving]
+        moving = moving[(node[moving] >= 0) & (node[moving] < nodes)]
+        moving = moving[sign(node[moving], moving) != -way[moving]]
+    ending = np.where(way == 0, 2, np.where(node < 0, -1, np.where(node >= nodes, 1, 0)))
+    return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending, lost
+
+
+def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
+    """The fixed point in each cell, where K rises at the cell's lower end and falls at its upper end."""
+    x, h = log_g.x[cell], np.diff(log_g.x)[cell]
+    low, high = np.zeros(len(cell)), np.ones(len(cell))
+    for _ in range(52):
+        t = (low + high) / 2
+        with np.errstate(over="ignore"):
+            rises = cb + cw * np.exp(log_g(cell, t)) > np.exp(x + t * h)
+        low, high = np.where(rises, t, low), np.where(rises, high, t)
+    return np.exp(x + (low + high) / 2 * h)
+
+
+def _quintic(at: tuple[np.ndarray, ...], h: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Coefficients in t of the quintic with these values, first and second derivatives at t = 0 and 1."""
+    y0, d0, b0, y1, d1, b1 = (a * h**k for a, k in zip(at, (0, 1, 2, 0, 1, 2), strict=True))
+    jump = y1 - y0
+    return (
+        y0,
+        d0,
+        b0 / 2,
+        10 * jump - 6 * d0 - 4 * d1 - 1.5 * b0 + 0.5 * b1,
+        -15 * jump + 8 * d0 + 7 * d1 + 1.5 * b0 - b1,
+        6 * jump - 3 * d0 - 3 * d1 - 0.5 * b0 + 0.5 * b1,
+    )

@@ -1,0 +1,287 @@
+"""The critical points of activations and the effect of depth there: the universality classes.
+
+A kernel K* is critical if K* = C_b + C_W g(K*) is a fixed point and χ∥ = χ⊥ = 1: neither the size of a
+signal nor the angle between two grows or decays exponentially with depth (PDLT ch. 5). The condition
+χ∥ = χ⊥ is independent of C_W, so K* is found first; then
+
+    C_W = 1/⟨σ′²⟩_{K*},   C_b = K* − C_W g(K*) ≥ 0.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation
+from eft.activations.derivatives import Function, Sampler
+from eft.activations.one_sided import jump_at
+from eft.criticality.candidates import (
+    CLEAR,
+    FLAT,
+    HALF_INTEGER,
+    NAN,
+    NONE,
+    SCALE_INVARIANT,
+    Candidate,
+    at_zero,
+    gap,
+    inside,
+)
+from eft.criticality.moment_grid import Landscape, in_float64, landscape, sampled
+from eft.criticality.near_zero import Origin, origin
+from eft.criticality.phases import critical_curve
+from eft.criticality.roots import signs
+from eft.gaussian.accuracy import cause_at
+from eft.gaussian.expectation import WINDOW
+
+NOTHING = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
+UNKNOWN = "not known, see the notes"
+
+
+class CriticalPoint(NamedTuple):
+    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1."""
+
+    K: float
+    cw: float
+    cb: float
+
+
+class Universality(NamedTuple):
+    """The universality class of an activation: its preferred critical point, and all others."""
+
+    name: str  # of the activation
+    kind: str  # one of `eft.candidates.KINDS`
+    K: float  # K*; this and the following numbers are those of `candidates[0]`, nan if there is none
+    cw: float  # C_W
+    cb: float  # C_b
+    a1: float  # δ′ = δ + a₁δ² + …, δ = K − K*
+    b1: float  # χ⊥ = 1 + b₁δ + …
+    c: float  # coefficient of δ^{3/2} in δ′, if half-integer powers occur
+    stable: bool  # no K near K* leaves it
+    stability: str  # "stable", "unstable", "neutral", "from below", "from above"
+    exponent_K: float  # δ ~ l^exponent with depth l
+    exponent_K2: float  # K_[2] ~ l^exponent
+    basin: tuple[float, float]  # the interval of K¹ that flow to K*
+    reason: str  # why it is of this kind, or why there is no critical point
+    advice: str  # which initialization to use
+    candidates: tuple[Candidate, ...]  # all critical points, the preferred one first
+    sure: bool  # True if nothing that could change the kind was left undecided
+    notes: tuple[str, ...]  # further findings, and what remains unknown
+
+
+@in_float64
+def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
+    """K*, C_W and C_b of the preferred critical point; None if there is none.
+
+    A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
+    argument, the accuracy and the errors raised.
+
+    >>> point = eft.critical_point("gelu")
+    >>> print(f"K = {point.K:.6g}, C_W = {point.cw:.6g}, C_b = {point.cb:.6g}")
+    K = 3.56155, C_W = 1.98306, C_b = 0.172922
+    """
+    found = classify(act)
+    return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
+
+
+@in_float64
+def classify(act: "str | Activation | Function") -> Universality:
+    """Every critical point of an activation, and the universality class of the preferred one.
+
+    K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
+    K* > 0 are the sign changes of χ∥ − χ⊥, for K from 1e-16 to 1e16, that exceed its round-off error. K*,
+    C_W and C_b have a relative error of about 1e-13: all is computed in float64, even if that is disabled.
+
+    `act`: a name, an Activation or any function; undeclared kinks are searched for. If something remains
+    undecided, `sure` is false and `notes` say what.
+
+    Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40.
+
+    >>> found = eft.classify("tanh")
+    >>> print(f"{found.kind}: C_W = {found.cw:g}, C_b = {found.cb:g}, a1 = {found.a1:g}")
+    K* = 0: C_W = 1, C_b = 0, a1 = -2
+    """
+    return _classified(analysed(act))
+
+
+@functools.lru_cache(maxsize=64)
+def _classified(act: Activation) -> Universality:
+    land = landscape(act)
+    near = origin(Sampler(act.fn, act.derivatives, act.kinks), float(np.finfo(float).tiny))
+    hopeless = _hopeless(land, near)
+    if hopeless:
+        rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
+        return _universality(land, [], hopeless, rough, [], NOTHING)
+    zero = at_zero(land, near)
+    inner, open_ = inside(land, zero.settled_below)
+    found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
+    doubts, notes = [*zero.doubts], [*_found(act)]
+    if not sampled(act, np.ones(1)).error[0] <= CLEAR:
+        doubts.append(f"the Gaussian expectations are not known: {cause_at(1.0, land.accuracy)}")
+    if act.reach < np.inf:
+        doubts.append(
+            f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
+        )
+    if open_:
+        # a critical point at larger K could not displace a stable one, but it may end its basin
+        found = [point._replace(basin=_known(point, open_)) for point in found]
+        safe = found and _rank(found[0])[0] == 0 and open_[0][0] > found[0].K
+        ranges = ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in open_[:3])
+        (notes if safe else doubts).append(
+            f"whether χ∥ = χ⊥ somewhere at K {ranges} is not known: the Gaussian expectations are not "
+            "accurate there (oscillations, a kink or structure far from 0, not declared?)"
+        )
+    if found:
+        return _universality(land, found, _why(found[0], near), doubts, notes, _advice(found[0]))
+    why_none = _why_none(land, near, zero.why_not, inner)
+    return _universality(land, [], why_none, doubts, notes, UNKNOWN if doubts else _second_best(land))
+
+
+def _found(act: Activation) -> list[str]:
+    """A note on undeclared kinks, if any were found."""
+    if not act.found:
+        return []
+    return [f"kinks found at z = {', '.join(f'{c:.6g}' for c in act.found)}"]
+
+
+def _known(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:
+    """The basin, cut off where the moments are not known."""
+    low, high = point.basin
+    below = max((end for _, end in open_ if end < point.K), default=0.0)
+    above = min((start for start, _ in open_ if start > point.K), default=np.inf)
+    return max(low, below), min(high, above)
+
+
+def _rank(point: Candidate) -> tuple[int, float]:
+    order = {"stable": 0, "neutral": 0, "from below": 1, "from above": 1, "unstable": 2}
+    return order[point.stability], point.K
+
+
+def _universality(land: Landscape, found, reason, doubts, notes, advice) -> Universality:
+    best = (
+        found[0]
+        if found
+        else Candidate._make((NONE, *(NAN,) * 3, NONE, *(NAN,) * 6, NAN, NAN, (NAN, NAN), NAN))
+    )
+    return Universality._make(
+        (
+            land.act.name,
+            *best[:4],
+            best.a1,
+            best.b1,
+            best.c,
+            best.stability in ("stable", "neutral"),
+            best.stability,
+            best.exponent_K,
+            best.exponent_K2,
+            best.basin,
+            reason,
+            advice,
+            tuple(found),
+            not doubts,
+            (*notes, *doubts),
+        )
+    )
+
+
+# --- in words -----------------------------------------------------------------------------------
+
+
+def _hopeless(land: Landscape, near: Origin) -> str:
+    """Why no C_W can make χ⊥ = 1, if none can."""
+    m = land.moments
+    known = np.isfinite(m.g)
+    if not known.any():
+        return ""
+    if not np.any(m.slope2[known]):
+        value = float(np.asarray(land.act.fn(jnp.zeros(()))))
+        return f"σ is constant, {value:.6g}: χ⊥ = 0, every input becomes the same"
+    if near.growth <= 0.5 + 1e-6:
+        return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
+    if np.isinf(m.slope2[known]).all():
+        jumps = [c for c in sorted({0.0, *land.act.kinks}) if float(jump_at(land.act.fn, c, land.x.dtype))]
+        if jumps:
+            where = ", ".join(f"{c:.6g}" for c in jumps)
+            return f"σ jumps at z = {where}: ⟨σ′²⟩, and with it χ⊥, is infinite"
+    return ""
+
+
+def _why(point: Candidate, near: Origin) -> str:
+    if point.kind == SCALE_INVARIANT:
+        below, above = near.slope
+        return f"σ = {above:.6g} z for z > 0, {below:.6g} z for z < 0: K′ = K at every K"
+    if point.kind == HALF_INTEGER:
+        what = "σ′" if near.slope[0] != near.slope[1] else "σ″"
+        return f"{what} jumps at 0: K′ = K + cK^(3/2), c = {point.c:.6g}"
+    if point.kind == FLAT:
+        way = {"stable": "falls", "unstable": "grows"}.get(point.stability, "does not move")
+        return f"σ is linear next to 0, all coefficients vanish: K {way}, slower than any power of depth"
+    if point.K == 0 and point.order == 1:
+        return f"σ(0) = 0, σ′(0) ≠ 0: K′ = K + a₁K², a₁ = {point.a1:.6g}"
+    if point.K == 0:
+        return f"σ(0) = 0, σ′(0) ≠ 0, a₁ = 0: K′ = K + a K^{1 + point.order:.3g}, a = {point.a:.6g}"
+    return f"χ∥ = χ⊥ at K* = {point.K:.6g}, with C_b ≥ 0"
+
+
+def _why_none(land: Landscape, near: Origin, no_zero: str, negative: list[Candidate]) -> str:
+    m = land.moments
+    window = np.abs(land.x) <= np.log(WINDOW[1])
+    known = window & np.isfinite(m.dg) & (m.error <= CLEAR)
+    with np.errstate(all="ignore"):
+        ratio = (m.dg / m.slope2)[known]
+    ratio = ratio[np.isfinite(ratio)]
+    s = signs(*(a[known] for a in gap(land)(land.x)))
+    reasons = []
+    if no_zero.startswith("σ(0)") and near.sigma2 == 0 and near.A2 > 0 and near.slope[0] == near.slope[1]:
+        cw, cb = 1 / near.A2, -(near.value[1] ** 2) / near.A2
+        reasons.append(f"χ∥ = χ⊥ at K = 0, but there C_W = {cw:.6g} and C_b = {cb:.6g} < 0")
+    for point in negative:
+        reasons.append(f"χ∥ = χ⊥ at K = {point.K:.6g}, but there C_b = {point.cb:.6g} < 0")
+    if not negative and len(ratio):
+        which = "χ∥ > χ⊥" if s.sum() > 0 else "χ∥ < χ⊥"
+        low, high = np.min(ratio), np.max(ratio)
+        same = high - low < 1e-9 * abs(high)
+        span = f"= {low:.6g}" if same else f"between {low:.3g} and {high:.3g}"
+        where = " > 0" if reasons else "" if known[window].all() else " that could be examined"
+        reasons.append(f"{which} at every K{where} (χ∥/χ⊥ {span})")
+    if no_zero:
+        reasons.append(f"K* = 0 is none, as {no_zero}")
+    return "; ".join(reasons)
+
+
+def _second_best(land: Landscape) -> str:
+    """Advice if no point is critical: where χ⊥ = 1, so that at least angles survive, though K does not."""
+    edge = critical_curve(land.act)
+    good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
+    if not len(good):
+        return NOTHING
+    i = good[np.abs(edge.chi_parallel[good]).argmax()]
+    return (
+        f"none is critical; at C_W = {edge.cw[i]:.4g}, C_b = {edge.cb[i]:.4g} angles survive (χ⊥ = 1) "
+        f"while sizes are forgotten (χ∥ = {edge.chi_parallel[i]:.3g})"
+    )
+
+
+def _advice(point: Candidate) -> str:
+    """Which initialization to use, for the last column of a table."""
+    at = f"C_W = {point.cw:.6g}, C_b = {point.cb:.6g}"
+    low, high = point.basin
+    if point.kind == SCALE_INVARIANT:
+        return f"{at}; any size of the input, which every layer keeps"
+    if point.K == 0 and point.stability == "unstable":
+        power = "K¹" if point.order == 1 else f"(K¹)^{point.order:.3g}"
+        finite = 0 < point.order < np.inf
+        limit = f"depth ≪ {1 / (point.order * point.a):.3g}/{power}" if finite else "little depth"
+        return f"{at}, only with a first layer scaled to small K¹: {limit}; beyond that K runs away"
+    if point.K == 0:
+        within = "any K¹" if high == np.inf else f"K¹ < {high:.3g}"
+        fall = f"as l^{point.exponent_K:.3g}" if point.exponent_K < 0 else "slower than any power of depth"
+        return f"{at}; {within}, K falls {fall}"
+    start = f"{at}, with a first layer scaled to K¹ = {point.K:.6g}"
+    if point.stability == "unstable":
+        return f"{start} exactly"
+    if point.stability == "from above" and high == np.inf:
+        return f"{start} or more: K returns to it from above only"
+    return f"{start}: K returns to it from {low:.4g} < K¹ < {high:.4g} only"

@@ -1,0 +1,288 @@
+"""The 1/n series for one input to any order: the moments of the metric Ĝ, layer by layer.
+
+Given Ĝ, the metric of the next layer is C_b + (C_W/n_l) Σ_i σ(z_i)² with independent z_i ~ N(0, Ĝ). This is
+a scalar Markov chain; the conditional cumulants are κ_1 = C_b + C_W⟨σ²⟩ and κ_r = C_W^r c_r/n_l^{r−1}, with
+c_r the cumulants of σ².
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation, moments
+from eft.arguments import ArgumentError
+from eft.flows.kernel import MAX_NUMBERS, kernel_flow
+from eft.gaussian import taylor
+from eft.gaussian.expectation import Function
+from eft.gaussian.taylor import Source, cumulants, times
+from eft.programs import compiled
+
+MAX_ORDER = 5
+
+BLOCK = 128
+"""Batch elements processed together: few enough that their series stay in cache."""
+
+AMPLIFIED = 4096
+"""Factor by which errors are enlarged for a finite difference that propagates them, to exceed round-off."""
+
+
+class Expansion(NamedTuple):
+    """The series for one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
+
+    The last axis of a series is the power q = 0 … p of 1/m at layer l, as for V and G1.
+    """
+
+    K: jax.Array  # batch + (depth,) kernel at infinite width
+    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
+    M: jax.Array  # batch + (depth, 2p+1, p+1): E[(Ĝ/K − 1)^k] = Σ_q M[k, q] m^{−q} + O(m^{−p−1})
+    error: jax.Array  # of M's shape: estimated absolute error of M, from round-off and quadrature
+    valid: (
+        jax.Array
+    )  # bool, batch + (depth,): K, M and the quadrature are accurate at this and every earlier layer
+    n: jax.Array | None  # (depth,) m = n_{l−1} if `widths` were given (with n₁ in place of n₀), else None
+
+    @property
+    def order(self) -> int:
+        """p."""
+        return self.M.shape[-1] - 1
+
+    def truncated(self, order: int) -> "Expansion":
+        """The expansion truncated at a lower order, 1 to p."""
+        q = arguments.positive_int("order", order, maximum=self.order)
+        M, error = (a[..., : 2 * q + 1, : q + 1] for a in (self.M, self.error))
+        return self._replace(M=M, error=error)
+
+    @property
+    def G(self) -> jax.Array:
+        """E[Ĝ], batch + (depth, p+1): K, G1, G2, …"""
+        return in_units(self.M[..., 1, :].at[..., 0].add(1.0), self.K[..., None])
+
+    @property
+    def V(self) -> jax.Array:
+        """Var(Ĝ), batch + (depth, p+1): 0, V, and its corrections."""
+        return self.cumulants[..., 2, :]
+
+    @property
+    def cumulants(self) -> jax.Array:
+        """κ_r of Ĝ for r = 0 … p+1, batch + (depth, p+2, p+1): 0, E[Ĝ], Var(Ĝ), …; κ_r = O(m^{1−r}).
+
+        κ_2, κ_3, κ_4 are the four-, six- and eight-point vertices.
+        """
+        return in_units(self.relative_cumulants, powers(self.K, self.order + 2)[..., None])
+
+    @property
+    def relative_cumulants(self) -> jax.Array:
+        """The cumulants of Ĝ/K, which stay in range where K does not."""
+        kappa = relative_cumulants(self.M)
+        return kappa.at[..., 1, 0].add(1.0)
+
+    @property
+    def digits_lost(self) -> jax.Array:
+        """log₁₀ of M's relative error in units of round-off, from 0 to all digits; 0 where M is exactly 0."""
+        size, eps = jnp.abs(self.M), jnp.finfo(self.M.dtype).eps
+        ratio = jnp.where(self.error > 0, self.error / jnp.where(size > 0, size * eps, 1.0), 1.0)
+        lost = jnp.log10(jnp.clip(jnp.where(size > 0, ratio, 1 / eps), 1.0, 1 / eps))
+        return jnp.where(self.error > 0, lost, 0.0)
+
+
+def expand(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    order: int,
+    *,
+    cb: object = 0.0,
+    x2: object = 1.0,
+    K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> Expansion:
+    """The moments of Ĝ as series in 1/n, to order n^{−p}, at every layer of a network at initialization.
+
+        y = Ĝ/K − 1:   log E[e^{ty′} | y] = Σ_r κ_r(y) tʳ/r!
+        κ_1 = (C_W/K′) (g(K(1+y)) − g(K)),   κ_r = (C_W/K′)ʳ c_r(K(1+y))/n_l^{r−1},   g = ⟨σ²⟩
+        E[y′ᵏ] = E[B_k(κ_1(y), …, κ_k(y))],   B_k the complete Bell polynomials,   y¹ = 0
+
+    Since E[yᵏ] = O(n^{−⌈k/2⌉}), expanding the right-hand side in y up to y^{2p} gives a closed recursion for
+    k ≤ 2p. (Order 1 is PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
+
+    `order` = p, 1 to 5; the other arguments are those of `kernel_flow`. With `widths`, the series of layer l
+    is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds n_{l−1}. `at_width` sums a
+    series; `correlator` and `couplings` give the correlators and the action of the pre-activations.
+
+    Range and accuracy: float64, K in [1e-16, 1e16], and below if σ(0) = 0. For homogeneous σ, M stays
+    accurate where K leaves the float range; G, V and the cumulants saturate there at the largest float.
+    Digits are lost as K → 0 if σ has kinks, and in deep flows that forget their input; `error` estimates how
+    many. For σ that grows, the series is asymptotic: higher orders help only as long as their terms decrease.
+
+    Differentiable in cw, cb, x2, K1. Compiled once for each order, depth and batch shape; all activations
+    that are neither homogeneous nor a sine share one program. Raises TypeError or ValueError for a bad
+    argument.
+
+    >>> series = eft.expand("tanh", 1.0, depth=4, order=3)
+    >>> print(series.G[-1].round(4), series.V[-1].round(4))
+    [ 0.1667 -0.0527 -0.0047  0.007 ] [ 0.      0.0501 -0.0101 -0.0002]
+    """
+    act = analysed(act)
+    order = arguments.positive_int("order", order, maximum=MAX_ORDER)
+    numbers = (2 * order + 1) * (order + 1)
+    size = _size(depth, cw, cb, x2 if K1 is None else K1)
+    if size * numbers > MAX_NUMBERS:
+        raise ArgumentError(
+            f"depth × batch must be ≤ {MAX_NUMBERS // numbers:,} at order {order}; got {size:,}"
+        )
+    flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
+    shape, dtype = flow.K.shape, flow.K.dtype
+    n = None
+    ratios = np.ones(shape[-1])
+    if widths is not None and len(widths):
+        n = np.array([widths[0], *widths], float)
+        ratios[1:-1] = n[2:] / n[1:-1]
+    cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
+    rows = [jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1) for a in (flow.K, flow.log_K)]
+    known = taylor.source(act, order, dtype)
+    table = act.table(dtype)
+    M, error, valid = _series(
+        act.closed_form, order, table, known, cw_, cb_, *rows, jnp.asarray(ratios, dtype)
+    )
+    M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
+    valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
+    valid = valid & flow.valid
+    return Expansion(flow.K, flow.log_K, M, error, valid, None if n is None else jnp.asarray(n, dtype))
+
+
+def _size(depth: object, *settings: object) -> int:
+    """depth × batch; 0 for invalid arguments, which `kernel_flow` then reports."""
+    try:
+        batch = np.broadcast_shapes(*(np.shape(a) for a in settings))  # type: ignore[arg-type]
+        return math.prod(batch) * arguments.positive_int("depth", depth)
+    except (TypeError, ValueError):
+        return 0
+
+
+class _Layer(NamedTuple):
+    """The state passed from one layer to the next; the batch is the last axis."""
+
+    M: jax.Array  # (2p+1, p+1, N)
+    error: jax.Array
+    valid: jax.Array  # (N,)
+
+
+@compiled(0, 1)
+def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
+    """M, its error and `valid` at every layer, the batch axis last; K and log_K have shape (depth, N)."""
+    run = functools.partial(_flow, closed_form, order, table, known, ratios)
+    after = jnp.concatenate([log_K[1:], log_K[-1:]])
+    N = len(cw)
+    if N <= BLOCK:
+        return run((cw, cb, K, after))
+
+    def blocks(a):
+        whole = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -N % BLOCK)], mode="edge")
+        return jnp.moveaxis(whole.reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
+
+    found = jax.lax.map(run, tuple(map(blocks, (cw, cb, K, after))))
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], found)
+
+
+def _flow(closed_form, order, table, known: Source, ratios, batch):
+    cw, cb, K, after = batch
+    eps = jnp.finfo(K.dtype).eps
+
+    def layer(now: _Layer, at):
+        K, log_next, ratio = at
+        rescaled = powers(ratio, order + 1)[None, :, None]
+        M, error = now.M * rescaled, now.error * rescaled
+        m = moments(closed_form, table, K)
+        found = cumulants(known, K, m, order)
+        share = _share(cw, cb, m.g, log_next)
+        scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
+        kappa, spread = scale * found.c, scale * found.error
+        kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
+        size, wrong = jnp.abs(kappa), AMPLIFIED * (spread + 2 * order * eps * jnp.abs(kappa))
+        B, most, more = jnp.split(
+            bell(jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + wrong], -1)), order), 3, -1
+        )
+        wrong = (more - most) / AMPLIFIED
+        both = jnp.concatenate([B, jnp.abs(B), wrong], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
+        M_next, handed_on, added = jnp.split(average(*both), 3, -1)
+        error_next = jax.lax.stop_gradient(handed_on + added)
+        fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & found.valid
+        after = _Layer(_finite(M_next), _finite(error_next), now.valid & fine)
+        return after, now
+
+    N = K.shape[-1]
+    one = jnp.zeros((2 * order + 1, order + 1, N), K.dtype)
+    start = _Layer(one.at[0, 0].set(1.0), one, jnp.ones(N, bool))
+    _, flow = jax.lax.scan(layer, start, (K, after, ratios))
+    return flow
+
+
+def _share(cw, cb, g, log_next):
+    """C_W g/K′ in [0, 1]; without biases it is 1 unless K′ = 0, even where K′ is out of range."""
+    product = jnp.clip(cw * g, 0.0, jnp.finfo(g.dtype).max)
+    total = cb + product
+    share = jnp.where(total > 0, product / jnp.where(total > 0, total, 1.0), 0.0)
+    return jnp.where(cb > 0, share, jnp.where(log_next > -jnp.inf, 1.0, 0.0))
+
+
+def _finite(a):
+    """a, limited to the float range, with the largest float in place of NaN."""
+    most = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+
+
+def bell(kappa: jax.Array, order: int) -> jax.Array:
+    """B_0 … B_2p as polynomials in y and 1/n_l: B_{k+1} = Σ_i C(k, i) κ_{i+1} B_{k−i}.
+
+    kappa: (p+1, 2p+1) + rest, the coefficient of yʲ in κ_r, without its factor n_l^{1−r}. Returns
+    an array of shape (2p+1, 2p+1, p+1) + rest: k, power of y, power of 1/n_l.
+    """
+    one = jnp.zeros((2 * order + 1, order + 1, *kappa.shape[2:]), kappa.dtype).at[0, 0].set(1.0)
+    B = [one]
+    for k in range(2 * order):
+        total = jnp.zeros_like(one)
+        for i in range(min(k, order) + 1):
+            a = kappa[i, : taylor.last(order, i + 1) + 1][:, None]
+            product = times(a, B[k - i][:, : order + 1 - i])
+            total = total.at[:, i:].add(math.comb(k, i) * product)
+        B.append(jax.lax.optimization_barrier(total))
+    return jnp.stack(B)
+
+
+def average(B: jax.Array, M: jax.Array) -> jax.Array:
+    """E[B_k] = Σ_j B_k[yʲ] E[yʲ], truncated in 1/n; (2p+1, p+1) + rest."""
+    order = M.shape[1] - 1
+    total = jnp.zeros_like(M)
+    for q in range(order + 1):
+        part = jnp.sum(B[:, :, q, None] * M[None, :, : order + 1 - q], 1)
+        total = total.at[:, q:].add(part)
+    return total
+
+
+def powers(a: jax.Array, count: int) -> jax.Array:
+    """a⁰, a, … on a new last axis."""
+    return jnp.stack([a**k for k in range(count)], -1)
+
+
+def in_units(series: jax.Array, unit: jax.Array) -> jax.Array:
+    """series · unit, saturated at the largest float; 0 where the series is 0."""
+    return _finite(jnp.where(series == 0, 0.0, series * jnp.where(series == 0, 1.0, unit)))
+
+
+def relative_cumulants(M: jax.Array) -> jax.Array:
+    """κ_r of Ĝ/K − 1 for r = 0 … p+1 from its moments, as series in 1/n on the last axis."""
+    order = M.shape[-1] - 1
+    rows = jnp.moveaxis(M, (-2, -1), (0, 1))[1 : order + 2]
+    found: list = []
+    for r, moment in enumerate(rows, start=1):
+        lower = (math.comb(r - 1, i - 1) * times(found[i - 1], rows[r - i - 1]) for i in range(1, r))
+        # κ_r = O(n^{1−r}): terms of lower order are round-off
+        found.append((moment - sum(lower)).at[: r - 1].set(0.0))
+    return jnp.moveaxis(jnp.stack([jnp.zeros_like(found[0]), *found]), (0, 1), (-2, -1))

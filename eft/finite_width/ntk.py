@@ -1,0 +1,165 @@
+"""The neural tangent kernel of one input at finite width: its mean, fluctuations and change in training."""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation, moments, slopes
+from eft.arguments import ArgumentError
+from eft.flows.kernel import KernelFlow, kernel_flow, saturated, warn
+from eft.gaussian.expectation import Function, tolerance
+from eft.programs import compiled
+
+
+class NTKFlow(NamedTuple):
+    """The flow of one input's NTK Θ̂_ij, for neurons i, j of a layer; ΔΘ = Θ̂ − E[Θ̂], z pre-activations.
+
+    Every field has shape batch + (depth,); index 0 is layer 1. n is n_{l−1}.
+    """
+
+    K: jax.Array  # kernel at infinite width
+    V: jax.Array  # four-point vertex, Var(Ĝ) = V/n
+    Theta: jax.Array  # Θ: E[Θ̂_ij] = δ_ij Θ at infinite width
+    Theta1: jax.Array  # E[Θ̂_ij] = δ_ij (Θ + Theta1/n) + O(1/n²)
+    A: jax.Array  # E[ΔΘ_12 ΔΘ_34] = (δ₁₂δ₃₄ A + (δ₁₃δ₂₄+δ₁₄δ₂₃) B)/n + O(1/n²)
+    B: jax.Array
+    D: jax.Array  # E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄+δ₁₄δ₂₃) F)/n + O(1/n²)
+    F: jax.Array
+    P: jax.Array  # E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃+δ₀₂δ₁₃) Q)/n + O(1/n²), dΘ̂ as in `ntk_flow`
+    Q: jax.Array
+    valid: jax.Array  # bool: these fields and the quadrature are valid here and at every layer before
+    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+
+
+def ntk_flow(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    *,
+    cb: object = 0.0,
+    lambda_w: object = 1.0,
+    lambda_b: object = 1.0,
+    x2: object = 1.0,
+    K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> NTKFlow:
+    """Θ, its first correction, A, B, D, F, P and Q of every layer at initialization, at one input.
+
+    With Ω = λ_W σ² + C_W Θ σ′², derivatives of ⟨Ω⟩_K in K at fixed Θ, and r = n_l/n_{l−1}:
+
+        Θ′ = λ_b + ⟨Ω⟩,                                       Θ¹ = λ_b + λ_W x2; with K1, λ_W x2
+        Theta1′ = r [⟨Ω⟩_K G1 + ½⟨Ω⟩_KK V + C_W⟨σ′²⟩_K (D + 2F) + χ⊥ Theta1]
+        A′ = ⟨Ω²⟩ − ⟨Ω⟩² + r [⟨Ω⟩_K² V + 2χ⊥⟨Ω⟩_K D + χ⊥² A]
+        B′ = C_W²⟨σ′⁴⟩Θ² + r χ⊥² B
+        D′ = C_W(⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩) + r [χ∥⟨Ω⟩_K V + χ∥χ⊥ D]
+        F′ = C_W²⟨σ²σ′²⟩Θ + r χ∥² F
+        P′ = C_W²⟨σσ′²σ″⟩Θ² + r [χ⊥(χ∥ − χ⊥) B + χ∥χ⊥ P]
+        Q′ = C_W²⟨σσ′²σ″⟩Θ² + λ_W C_W⟨σ²σ′²⟩Θ + r [χ∥⟨Ω⟩_K F + χ∥χ⊥ Q]
+
+    where all but Θ are zero at layer 1 (PDLT chapters 8 and 11, scaled by the width; docs/ntk.md). P and Q
+    give the first change of Θ̂ in training: a gradient descent step of size η on a loss ℓ changes Θ̂_12 by
+    −η Σ_i (dΘ̂_12i + dΘ̂_21i) ∂ℓ/∂z_i, with dΘ̂_012 = Σ_μν λ_μλ_ν ∂²z_0/∂θ_μ∂θ_ν ∂z_1/∂θ_μ ∂z_2/∂θ_ν.
+
+    Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted by λ_b and a weight of layer l by λ_W/n_{l−1};
+    if `K1` is given, the first layer has no bias, as in `nets.FCN`.
+
+    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together. σ must
+    be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
+
+    The expectations are accurate to 1e-12 in float64 (float32: 2e-6) for K in [1e-12, 1e12]. A value beyond
+    the floating-point range saturates, and `valid` becomes false.
+
+    Differentiable in cw, cb, lambda_w, lambda_b, x2, K1. Compiled once for each depth and batch shape,
+    jointly for all activations without a closed form.
+    Raises TypeError or ValueError for a bad argument, and for σ that jumps.
+
+    >>> flow = eft.ntk_flow("tanh", 1.0, depth=4)
+    >>> print(flow.Theta.round(4), flow.Theta1.round(4))
+    [2.     2.3231 2.7152 3.1399] [0.     0.     0.0038 0.0266]
+    """
+    act = checked_continuous(analysed(act))
+    depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
+    given = {
+        "cw": arguments.nonnegative("cw", cw),
+        "cb": arguments.nonnegative("cb", cb),
+        "lambda_w": arguments.nonnegative("lambda_w", lambda_w),
+        "lambda_b": arguments.nonnegative("lambda_b", lambda_b),
+        "x2": arguments.nonnegative("x2", x2),
+    }
+    if K1 is not None:
+        given["K1"] = arguments.nonnegative("K1", K1)
+    cw_, cb_, lw, lb, x2_, *own = arguments.broadcast(given)
+    flow = kernel_flow(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
+    first = lw * x2_ + (0.0 if own else lb)
+    ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
+    tables = act.table(cw_.dtype), act.slope_table(cw_.dtype)
+    found = _flow(act.closed_form, act.slope_form, tables, flow, cw_, lw, lb, first, ratios)
+    warn(found, act, *act.accuracies(cw_.dtype))
+    return found
+
+
+def checked_continuous(act: Activation) -> Activation:
+    """The activation; raise if it jumps."""
+    if any(act.jumps):
+        raise ArgumentError(
+            f"act must be continuous; {act.name} jumps, and its NTK is infinite from layer 2 on"
+        )
+    return act
+
+
+def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
+    """n_l/n_{l−1} for l = 1 … L; set to 1 at l = 1, where nothing fluctuates yet, and at l = L."""
+    ratios = np.ones(depth)
+    if widths is not None:
+        n = np.array(arguments.widths_of(widths, depth), float)
+        ratios[1:-1] = n[1:] / n[:-1]
+    return ratios
+
+
+@compiled(0, 1)
+def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, ratios) -> NTKFlow:
+    m, p = moments(closed_form, tables[0], flow.K), slopes(slope_form, tables[1], flow.K)
+    error = jnp.maximum(m.error, p.error)
+    by_layer = (flow.V, flow.G1, flow.chi_parallel, flow.chi_perp, m, p)
+    by_layer = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), by_layer)
+
+    def layer(now, at):
+        Theta, Theta1, A, B, D, F, P, Q = now
+        (V, G1, chi_parallel, chi_perp, m, p), r = at
+        c = cw * Theta
+        mean, mean_K, mean_KK = lw * m.g + c * p.s, lw * m.dg + c * p.ds, lw * m.d2g + c * p.d2s
+        square = lw * (lw * m.var) + 2 * lw * c * p.cov + c * (c * p.var)  # ⟨Ω²⟩ − ⟨Ω⟩²
+        cross = lw * m.var + c * p.cov  # ⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩
+        bend, both = c * c * p.bend, chi_parallel * chi_perp
+        after = (
+            lb + mean,
+            r * (mean_K * G1 + mean_KK * V / 2 + cw * p.ds * (D + 2 * F) + chi_perp * Theta1),
+            square + r * (mean_K**2 * V + 2 * chi_perp * mean_K * D + chi_perp**2 * A),
+            c * c * p.s4 + r * chi_perp**2 * B,
+            cw * cross + r * (chi_parallel * mean_K * V + both * D),
+            cw * c * p.cross + r * chi_parallel**2 * F,
+            bend + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
+            bend + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
+        )
+        return tuple(map(saturated, after)), (now, _within(now))
+
+    zero = jnp.zeros_like(first)
+    start = (saturated(first), *(7 * (zero,)))
+    _, (found, whole) = lax.scan(layer, start, (by_layer, ratios))
+    found = [jnp.moveaxis(a, 0, -1) for a in found]
+    good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))
+    valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
+    return NTKFlow._make([flow.K, flow.V, *found, valid, error])
+
+
+def _within(numbers) -> jax.Array:
+    """Whether none of the numbers is saturated."""
+    most = jnp.finfo(numbers[0].dtype).max
+    return functools.reduce(jnp.logical_and, (jnp.abs(a) < most for a in numbers))

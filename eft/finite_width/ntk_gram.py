@@ -1,0 +1,273 @@
+"""The neural tangent kernel of several inputs at finite width: its mean and its fluctuations."""
+
+import functools
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation
+from eft.activations.derivatives import Function
+from eft.arguments import ArgumentError
+from eft.finite_width.ntk import checked_continuous, width_ratios
+from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
+from eft.flows.gram import checked_inputs, checked_number
+from eft.flows.kernel import kernel_flow
+from eft.gaussian.moments import homogeneous_moments
+from eft.gaussian.multivariate import Grid, grid, slope_products
+from eft.gaussian.planes import plane
+from eft.gaussian.slopes import six_derivatives
+from eft.programs import compiled
+
+MOST_INPUTS = 4
+"""The largest number of different inputs."""
+
+QUICK = {4: 1e-5, 8: 1e-8}
+"""Relative error up to which quick integrals are accepted, by bytes per number."""
+
+
+class NTKGramFlow(NamedTuple):
+    """The flow of n inputs; index 0 of the layer axis is layer 1.
+
+    P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons i, j, k, m
+    and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer before:
+
+        E[ΔΘ_ij;12 ΔΘ_km;34] = (δ_ij δ_km A_(12)(34) + δ_ik δ_jm B_1324 + δ_im δ_jk B_1423)/n_{l−1}
+        E[z_i;1 z_j;2 ΔΘ_km;34] = (δ_ij δ_km D_(12)(34) + δ_ik δ_jm F_1324 + δ_im δ_jk F_1423)/n_{l−1}
+    """
+
+    K: jax.Array  # (depth, n, n) kernel at infinite width
+    V: jax.Array  # (depth, P, P) four-point vertex
+    Theta: jax.Array  # (depth, n, n) NTK at infinite width
+    Theta1: jax.Array  # (depth, n, n) E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²)
+    A: jax.Array  # (depth, P, P)
+    B: jax.Array  # (depth, n, n, n, n) B_1324 at [1, 3, 2, 4]
+    D: jax.Array  # (depth, P, P): the pair of the z first, that of Θ̂ second
+    F: jax.Array  # (depth, n, n, n, n) F_1324 at [1, 3, 2, 4]
+    valid: jax.Array  # bool, (depth,): all in range and `error` ≤ 1e-4 (float32: 1e-3), here and before
+    error: jax.Array  # (depth,) bound on the relative error of this layer's expectations
+
+
+def ntk_gram_flow(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    X: object,
+    *,
+    cb: object = 0.0,
+    lambda_w: object = 1.0,
+    lambda_b: object = 1.0,
+    widths: Sequence[int] | None = None,
+) -> NTKGramFlow:
+    """Θ, its first correction, and A, B, D, F at several inputs, for every layer at initialization.
+
+    With Ω_12 = λ_W σ₁σ₂ + C_W Θ_12 σ′₁σ′₂, J_(12)(ab) = ∂⟨Ω_12⟩/∂K_ab at fixed Θ, s_12 = C_W⟨σ′₁σ′₂⟩,
+    I_(12)(ab) = C_W ∂⟨σ₁σ₂⟩/∂K_ab, r = n_l/n_{l−1}, and sums over unordered pairs (ab), (cd):
+
+        Θ_12′ = λ_b + ⟨Ω_12⟩,   Θ_12¹ = λ_b + λ_W x₁·x₂/n₀
+        Theta1_12′ = r [J_(12)(ab) G1_ab + ½ ∂²⟨Ω_12⟩/∂K_ab∂K_cd V_(ab)(cd)
+                        + ∂s_12/∂K_ab (D_(ab)(12) + F_a1b2 + F_a2b1) + s_12 Theta1_12]
+        A_(12)(34)′ = ⟨Ω_12Ω_34⟩ − ⟨Ω_12⟩⟨Ω_34⟩ + r [J_(12)(ab) V_(ab)(cd) J_(34)(cd)
+                        + J_(12)(ab) D_(ab)(34) s_34 + s_12 D_(ab)(12) J_(34)(ab) + s_12 s_34 A_(12)(34)]
+        B_1324′ = C_W²⟨σ′₁σ′₂σ′₃σ′₄⟩Θ_12Θ_34 + r s_13 s_24 B_1324
+        D_(12)(34)′ = C_W(⟨σ₁σ₂Ω_34⟩ − ⟨σ₁σ₂⟩⟨Ω_34⟩)
+                        + r [I_(12)(ab) V_(ab)(cd) J_(34)(cd) + I_(12)(ab) D_(ab)(34) s_34]
+        F_1324′ = C_W²⟨σ₁σ₂σ′₃σ′₄⟩Θ_34 + r C_W² Σ_{a∈{1,3}} Σ_{b∈{2,4}} ⟨∂_a(σ₁σ′₃)⟩⟨∂_b(σ₂σ′₄)⟩ F_a3b4
+
+    (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md.) `X`: inputs of shape (n, n₀), at most 4
+    different ones, which may repeat. The rest as for `ntk_flow`, but single numbers. The accuracy is that of
+    `vertex_flow`. Integrals over four inputs are costly: on two cores a layer of GELU takes 0.03 s for two
+    different inputs, 0.2 s for three, 1.3 s for four, and up to 16 times as long if K > 10 or σ″ jumps.
+
+    Raises TypeError or ValueError for a bad argument; if σ jumps; and, with different inputs, if σ′ jumps,
+    unless σ is piecewise linear with its kink at 0 (such as ReLU).
+
+    >>> flow = eft.ntk_gram_flow("relu", 2.0, 3, [[1.0, 0.0]])
+    >>> print(flow.Theta[:, 0, 0].round(4), flow.Theta1[:, 0, 0].round(4))
+    [1.5 3.  4.5] [0. 0. 0.]
+    """
+    act = checked_continuous(analysed(act))
+    depth = arguments.positive_int("depth", depth, maximum=10_000)
+    given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
+    numbers = [checked_number(name, value) for name, value in given.items()]
+    rows = checked_inputs("X", X)
+    inputs, place = np.unique(np.asarray(rows), axis=0, return_inverse=True)
+    place = place.ravel()
+    if len(inputs) > MOST_INPUTS:
+        raise ArgumentError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
+    slope = slope_of(act)
+    if len(inputs) > 1 and slope.degree is None and any(slope.jumps):
+        raise ArgumentError(
+            f"act must have a continuous derivative where X holds different inputs, or be piecewise linear "
+            f"with its kink at 0; the derivative of {act.name} jumps"
+        )
+    ratios = width_ratios(widths, depth)
+    x = jnp.asarray(inputs)
+    settings = [jnp.asarray(number, x.dtype) for number in numbers]
+    single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
+    largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
+    fine = tuple(grid(act, r, largest) for r in (3, 4))
+    quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
+    tries = [fine] if len(inputs) < 3 or fine[0].cuts else [quick, fine]
+    for grids in tries:
+        found = _flow(act, slope, grids, single.K, x, jnp.asarray(ratios, x.dtype), *settings)
+        K, V, Theta, Theta1, A, B, D, F, error = found
+        if jnp.max(error) <= QUICK[x.dtype.itemsize]:
+            break
+    pairs = pair_places(place, len(inputs))
+    index = pair_index(len(inputs))[np.ix_(place, place)]
+    four = (slice(None), *np.ix_(place, place, place, place))
+    good = (error <= ACCURACY[x.dtype.itemsize]) & jnp.all(single.valid | (single.K == 0), 0)
+    for a in (V, Theta, Theta1, A, B, D, F):
+        good = good & jnp.isfinite(a.reshape(depth, -1)).all(1)
+    return NTKGramFlow(
+        K[:, index],
+        V[:, pairs][:, :, pairs],
+        Theta[:, index],
+        Theta1[:, index],
+        A[:, pairs][:, :, pairs],
+        B[four],
+        D[:, pairs][:, :, pairs],
+        F[four],
+        jnp.cumprod(good).astype(bool),
+        error,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def slope_of(act: Activation) -> Activation:
+    """σ′ as an activation of its own; for piecewise linear σ with its moments in closed form."""
+    if act.degree == 1:
+        plus, minus = float(act(jnp.asarray(1.0))), -float(act(jnp.asarray(-1.0)))
+        form = functools.partial(homogeneous_moments, degree=0, plus=plus, minus=minus)
+        step = lambda z: jnp.where(z > 0, plus, minus).astype(z.dtype)  # noqa: E731
+        return Activation(step, act.kinks, f"slope of {act.name}", degree=0, resolved=True, closed_form=form)
+    taylor = lambda z: six_derivatives(act, z)[1:]  # noqa: E731
+    fn = lambda z: act.derivatives(z)[1]  # noqa: E731
+    return Activation(fn, act.kinks, f"slope of {act.name}", resolved=act.resolved, taylor=taylor)
+
+
+@compiled(0, 1, 2)
+def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
+    n = len(x)
+    I, J = np.triu_indices(n)  # noqa: E741
+    index = pair_index(n)
+    apart = jnp.mean((x[I] - x[J]) ** 2, -1)
+    P = len(I)
+
+    def layer(now, at):
+        distance, V, G1, Theta, Theta1, A, B, D, F, error = now
+        K_diagonal, r = at
+        K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
+        m = layer_moments(act, grids, K, K_diagonal, distance)
+        p = layer_moments(slope, grids, K, K_diagonal, distance)
+        cross, cross_error = cross_moments(act, grids, K, K_diagonal, distance)
+        s, c = cw * p.g, cw * Theta
+        var, cov = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, p.g)
+        square = p.fourth - jnp.outer(p.g, p.g)
+        linear, bent = cw * m.J, lw * m.J + c[:, None] * p.J
+        moved = bent @ D * s[None]
+        mixed = cov * c[None]
+        fresh = lw * lw * var + lw * (mixed + mixed.T) + jnp.outer(c, c) * square
+        # F_a1b2 + F_a2b1 with pairs (ab), (12)
+        paired = F[I[:, None], I, J[:, None], J] + F[I[:, None], J, J[:, None], I]
+        slopes, kinked = p.g[index], _kicks(m.J, p.g, index)
+        tensor = p.fourth[index][:, :, index]  # ⟨σ′₁σ′₂σ′₃σ′₄⟩ at [1, 2, 3, 4]
+        after = (
+            cw * m.distance,
+            cw * cw * var + r * linear @ V @ linear.T,
+            r * (linear @ G1 + cw * m.second_order(V)),
+            lb + lw * m.g + c * p.g,
+            r
+            * (
+                bent @ G1
+                + lw * m.second_order(V)
+                + c * p.second_order(V)
+                + cw * jnp.sum(p.J * (D + paired).T, 1)
+                + s * Theta1
+            ),
+            fresh + r * (bent @ V @ bent.T + moved + moved.T + jnp.outer(s, s) * A),
+            cw * cw * jnp.einsum("ijkl,ij,kl->ikjl", tensor, Theta[index], Theta[index])
+            + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", slopes, slopes, B),
+            cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
+            cw * cw * jnp.einsum("ijkl,kl->ikjl", cross[index][:, :, index], Theta[index])
+            + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", kinked, kinked, F),
+        )
+        worst = jnp.maximum(jnp.maximum(m.error, p.error), cross_error)
+        return (*after, worst), (K, V, Theta, Theta1, A, B, D, F, error)
+
+    matrix, four = jnp.zeros((P, P), x.dtype), jnp.zeros((n, n, n, n), x.dtype)
+    vector, zero = jnp.zeros(P, x.dtype), jnp.zeros((), x.dtype)
+    first = lb + lw * jnp.mean(x[I] * x[J], -1)
+    start = cw * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
+    return lax.scan(layer, start, (K_single.T, ratios))[1]
+
+
+def _kicks(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
+    """⟨∂(σ_iσ′_k)/∂z_a⟩ at [i, k, a]: ⟨σ′_iσ′_k⟩ from a = i, and ⟨σ_iσ″_k⟩ = 2 ∂⟨σ_iσ_k⟩/∂K_kk from a = k."""
+    n = len(index)
+    own = np.diag(index)
+    i, k = np.arange(n)[:, None], np.arange(n)
+    from_k = 2 * J[index, own[None, :]]
+    from_k = from_k.at[np.arange(n), np.arange(n)].set(J[own, own] - slopes[own])
+    return jnp.zeros((n, n, n), J.dtype).at[i, k, i].add(slopes[index]).at[i, k, k].add(from_k)
+
+
+@functools.cache
+def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+    """(P, P): the place of ⟨σ₁σ₂σ′₃σ′₄⟩ in the list of `cross_moments`; and the products of r variables."""
+    pairs = list(itertools.combinations_with_replacement(range(n), 2))
+    where: dict[tuple, int] = {(p, p): i for i, p in enumerate((i, i) for i in range(n))}
+    for i, j in itertools.combinations(range(n), 2):
+        for a in ((i, i), (i, j), (j, j)):
+            for b in ((i, i), (i, j), (j, j)):
+                where.setdefault((a, b) if len({*a, *b}) == 2 else (a, b, i, j), len(where))
+    powers = {}
+    for r in (3, 4):
+        local = list(itertools.combinations_with_replacement(range(r), 2))
+        covering = [(a, b) for a in local for b in local if len({*a, *b}) == r]
+        powers[r] = np.array([[(a.count(i), b.count(i)) for i in range(r)] for a, b in covering])
+        for chosen in itertools.combinations(range(n), r):
+            for a, b in covering:
+                where[tuple(chosen[i] for i in a), tuple(chosen[i] for i in b)] = len(where)
+    return np.array([[where[a, b] for b in pairs] for a in pairs]), powers
+
+
+def cross_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance):
+    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`."""
+    n = len(K_diagonal)
+    index = pair_index(n)
+    p = act.slopes(K_diagonal)
+    found, errors = [p.cross], [p.error]
+    I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
+
+    def both(each):
+        a, b, gap = each
+        q = plane(act, a, b, gap)
+        (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
+        return jnp.stack(
+            [q.mean(f * h) for f in (s1 * s1, s1 * s2, s2 * s2) for h in (d1 * d1, d1 * d2, d2 * d2)]
+        )
+
+    if len(I):
+        a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[J])
+        size = jnp.where(a * b > 0, a * b, 1.0)
+        gap = jnp.clip((distance[index[I, J]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
+        found.append(lax.map(both, (a, b, gap)).ravel())
+    places, powers = _cross_places(n)
+    matrix = K[index]
+    for r, fine in zip((3, 4), grids, strict=True):
+        chosen = np.array(list(itertools.combinations(range(n), r)), int)
+        if len(chosen):
+            blocks = matrix[chosen[:, :, None], chosen[:, None]]
+            value, error = lax.map(lambda K, r=r, fine=fine: slope_products(act, K, fine, powers[r]), blocks)
+            found.append(value.ravel())
+            size = jnp.prod(jnp.maximum(p.cross[chosen], jnp.finfo(K.dtype).tiny), 1) ** (1 / r)
+            errors.append((error / size[:, None]).ravel())
+    return jnp.concatenate(found)[places], jnp.max(jnp.concatenate(errors))

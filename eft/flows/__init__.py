@@ -1,0 +1,1 @@
+"""Infinite width: the kernel of one, two and many inputs, layer by layer."""

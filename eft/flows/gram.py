@@ -1,0 +1,399 @@
+"""Any number of inputs: the kernel (NNGP) and the neural tangent kernel (NTK) of infinitely wide networks."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation
+from eft.activations.derivatives import Function
+from eft.arguments import ArgumentError
+from eft.flows.kernel import kernel_flow
+from eft.gaussian.hermite import Expansion, coefficients
+from eft.gaussian.mehler import RUN, Shape, correlation, pair_series
+from eft.gaussian.moments import Moments
+from eft.gaussian.pair_forms import Form, PairForm
+from eft.gaussian.tangents import known
+from eft.programs import compiled
+
+TILE = 128
+"""Inputs per side of a block of pairs; one block at a time goes through all layers."""
+
+MOST = 512
+"""The largest number of Hermite coefficients, not counting that of the mean."""
+
+MOST_HALVINGS = 26
+"""Halvings of the panels at 0 on which the coefficients are integrated: enough for K up to 4e15."""
+
+ENOUGH = 1e-12
+"""The share of ⟨σ²⟩, and of K⟨σ′²⟩, that a series may leave out, if `MOST` coefficients get that far."""
+
+OPPOSITE = 1.9
+"""1 − ρ above which 1 + ρ is computed from the sum of the inputs."""
+
+MEMORY = 2**31
+"""Bytes that a flow may take unless told otherwise."""
+
+
+class GramFlow(NamedTuple):
+    """Kernels of n inputs (rows) with m (columns): shape (n, m), or (depth, n, m) with all layers."""
+
+    K: jax.Array  # K_αβ of the pre-activations at infinite width (NNGP)
+    Theta: jax.Array  # Θ_αβ, the NTK
+    error: (
+        jax.Array
+    )  # (n, m): bound on the truncation error of the expectations, in units of √(g_α g_β), at the worst layer
+    valid: jax.Array  # bool, (n, m): `error` is at most 1e-9 (float32: 1e-5), and K in range
+
+
+class _Series(NamedTuple):
+    """Hermite coefficients, and how many of them matter; the axes are inputs and layers."""
+
+    expansion: Expansion  # e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form
+    left_out: jax.Array  # (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient
+    runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is ≤ ENOUGH
+
+
+class _Layers(NamedTuple):
+    """Single-input quantities at each layer; shapes (n, depth, …)."""
+
+    K: jax.Array
+    shares: tuple  # √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g
+    Theta: jax.Array
+    series: _Series
+
+
+class _Side(NamedTuple):
+    """The inputs along one side of the matrix, and their single-input quantities."""
+
+    x: jax.Array  # (n, n₀)
+    layers: _Layers
+
+
+def gram_flow(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    X: object,
+    X2: object = None,
+    *,
+    cb: object = 0.0,
+    lambda_w: object = 1.0,
+    lambda_b: object = 1.0,
+    all_layers: bool = False,
+    memory_budget: int = MEMORY,
+) -> GramFlow:
+    """NNGP kernel and NTK of a fully connected network at given inputs.
+
+        K_αβ′ = C_b + C_W⟨σ_α σ_β⟩_K,                            K_αβ¹ = C_b + C_W x_α·x_β/n₀
+        Θ_αβ′ = λ_b + λ_W⟨σ_α σ_β⟩_K + C_W⟨σ′_α σ′_β⟩_K Θ_αβ,    Θ_αβ¹ = λ_b + λ_W x_α·x_β/n₀
+
+    (PDLT chapters 4 and 9.) `X`: inputs of shape (n, n₀). `X2`: other inputs, (m, n₀), for the block of
+    kernels between the two; default: X itself, with each pair computed once. `cw`, `cb`, `lambda_w`,
+    `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output.
+
+    Piecewise linear activations, the sine and erf have closed forms. Any other activation is expanded in
+    Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
+    `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
+    the scale on which they bend. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
+
+    An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
+    That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
+
+    Under jit, grad and vmap, X, X2, the four numbers and what `act` closes over may be traced; the series
+    then has all its 512 coefficients. Derivatives are finite everywhere; those of a series are exact for the
+    truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
+
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes are not enough.
+
+    >>> flow = eft.gram_flow("relu", 2.0, 3, [[1.0, 0.0], [0.0, 1.0]])
+    >>> print(flow.K.round(4))
+    [[1.     0.4937]
+     [0.4937 1.    ]]
+    >>> print(flow.Theta.round(4))
+    [[4.5    2.2475]
+     [2.2475 4.5   ]]
+    """
+    act = analysed(act)
+    depth = arguments.positive_int("depth", depth, maximum=10_000)
+    budget = arguments.positive_int("memory_budget", memory_budget)
+    given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
+    numbers = [checked_number(name, value) for name, value in given.items()]
+    rows = checked_inputs("X", X)
+    columns = rows if X2 is None else checked_inputs("X2", X2)
+    if rows.shape[1] != columns.shape[1]:
+        raise ArgumentError(f"X and X2 must have the same n0; got shapes {rows.shape} and {columns.shape}")
+    dtype = jnp.result_type(rows, columns)
+    _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
+
+    settings = [jnp.asarray(number, dtype) for number in numbers]
+    x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
+    x2 = jnp.mean(x * x, -1)
+    single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=x2)
+    moments = act.moments(single.K)
+    series, shape = _series(act, single.K, moments)
+    Theta = _single_ntk(moments.g, single.chi_perp, x2, *settings)
+    shares = _shares(*known((moments.g, *settings[:2])))
+    side = _Side(x, _Layers(single.K, shares, Theta, series))
+    n, m = len(rows), len(columns)
+    left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
+    right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
+    modes = _Modes(act.pair_form, X2 is None, all_layers, shape)
+    flow = jax.tree.map(lambda a: a[..., :n, :m], _blocks(modes, left, right, *settings))
+    whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
+    rows_whole, columns_whole = whole[:n], whole[-m:]
+    return flow._replace(
+        error=known(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
+    )
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+
+def checked_number(name: str, value: object) -> jax.Array:
+    number = arguments.nonnegative(name, value)
+    if number.ndim:
+        raise ArgumentError(f"{name} must be one number; got shape {number.shape}")
+    return number
+
+
+def checked_inputs(name: str, value: object) -> jax.Array:
+    X = arguments.real_array(name, value)
+    if X.ndim != 2 or not X.size:
+        raise ArgumentError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")
+    if isinstance(X, Tracer):
+        return X
+    bad = ~np.isfinite(np.asarray(X))
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ArgumentError(f"{name} must be finite; got {float(X[at])} at index {at}")
+    return X
+
+
+def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
+    kept = 2 * (depth if all_layers else 1) + 2
+    pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
+    inputs = (n + m) * (n0 + depth * (0 if act.pair_form else 2 * MOST) + 12 * depth)
+    needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
+    if needed > budget:
+        raise ArgumentError(
+            f"memory_budget must be at least {needed:,} bytes for {n:,} × {m:,} pairs"
+            f"{f' at all {depth} layers' if all_layers else ''}; got {budget:,}. "
+            "Blocks of rows can be had one at a time: gram_flow(act, cw, depth, X[:1000], X)"
+        )
+
+
+# --- single inputs ------------------------------------------------------------------------------
+
+
+def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
+    """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
+    shape = Shape(odd=False, smooth=0.0 not in act.kinks)
+    if act.pair_form:
+        empty = jnp.zeros(K.shape, K.dtype)
+        none = empty[..., None][..., :0]
+        return _Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
+    flat, g, slope = known((K.ravel(), m.g.ravel(), (K * m.slope2).ravel()))
+    count, halvings = MOST, MOST_HALVINGS
+    if not isinstance(flat, Tracer):
+        halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
+        some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
+        few = coefficients(act, flat[some], MOST, halvings)
+        if not isinstance(few.e, Tracer):
+            shape = shape._replace(odd=_is_odd(few))
+            worst = int(_counted(_squares(few, flat[some]), g[some], slope[some], 1)[1].max()) + 2
+            count = min(MOST, math.ceil(worst / (2 * RUN)) * 2 * RUN)
+    found = coefficients(act, flat, count, halvings)
+    step = 1 + shape.odd
+    left_out, runs = _counted(_squares(found, flat), g, slope, step * RUN)
+    found = found._replace(e=found.e[:, ::step])
+    found = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), found)
+    return _Series(found, left_out.reshape(K.shape), runs.reshape(K.shape)), shape
+
+
+def _is_odd(few: Expansion) -> bool:
+    """Whether a_0, a_2, … are 0 up to round-off."""
+    even = jnp.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
+    unit = 64 * jnp.finfo(few.e.dtype).eps
+    return bool(jnp.all(jnp.abs(even) <= unit * jnp.max(jnp.abs(few.e), 1, keepdims=True)))
+
+
+def _squares(found: Expansion, K: jax.Array) -> jax.Array:
+    """a_0², a_1², …"""
+    squares = jnp.concatenate([found.mean[:, None] ** 2, K[:, None] * found.e**2], 1)
+    return lax.stop_gradient(squares)
+
+
+@jax.jit
+def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
+    """Θ_αα of every input and layer."""
+
+    def layer(Theta, now):
+        g, chi_perp = now
+        return lambda_b + lambda_w * g + chi_perp * Theta, Theta
+
+    _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
+    return Theta.T
+
+
+@jax.jit
+def _shares(g, cw, cb) -> tuple:
+    """`_Layers.shares` of each input, computed once so that a pair and its transpose agree bit for bit."""
+    K = cb + cw * g
+    over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
+    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
+
+
+@jax.jit
+def _counted(squares, g, slope, run):
+    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until it is ≤ ENOUGH."""
+    k = jnp.arange(squares.shape[-1])
+    left_out, last = jnp.zeros_like(g), jnp.zeros(g.shape, int)
+    for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
+        beyond = size[:, None] - jnp.cumsum(terms, -1)
+        share = jnp.abs(beyond) / jnp.where(size > 0, size, 1.0)[:, None]
+        share = jnp.where(share <= 256 * jnp.finfo(g.dtype).eps, 0.0, share)
+        share = jnp.where(jnp.isnan(share), jnp.inf, share)
+        left_out = jnp.maximum(left_out, share[:, -1])
+        last = jnp.maximum(last, jnp.max(jnp.where(share > ENOUGH, k[None], 0), -1) + 1)
+    return left_out, -(-last // run)
+
+
+def _padded(side: _Side) -> _Side:
+    """The side padded with zero inputs to a whole number of tiles."""
+    return jax.tree.map(lambda a: jnp.pad(a, [(0, -len(a) % TILE)] + [(0, 0)] * (a.ndim - 1)), side)
+
+
+# --- the pairs ----------------------------------------------------------------------------------
+
+
+class _Modes(NamedTuple):
+    """The static arguments of a compiled program."""
+
+    form: Form | None
+    symmetric: bool
+    all_layers: bool
+    shape: Shape
+
+
+@compiled(0)
+def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
+    """All tiles, one after another, through all layers; only the upper ones of a symmetric matrix."""
+    high, wide = len(left.x) // TILE, len(right.x) // TILE
+    places = [(i, j) for i in range(high) for j in range(i if modes.symmetric else 0, wide)]
+    I, J = np.array(places).T  # noqa: E741
+
+    def tile(place):
+        i, j = place
+        rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * TILE, TILE), left)
+        columns = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * TILE, TILE), right)
+        return _tile(modes, rows, columns, *settings)
+
+    tiles = lax.map(tile, (jnp.asarray(I), jnp.asarray(J)))
+
+    def matrix(t):
+        t = jnp.moveaxis(t, 0, -3)  # ([depth,] places, TILE, TILE)
+        whole = jnp.zeros((*t.shape[:-3], high, wide, TILE, TILE), t.dtype)
+        if modes.symmetric:
+            whole = whole.at[..., J, I, :, :].set(jnp.swapaxes(t, -1, -2))
+        whole = whole.at[..., I, J, :, :].set(t)
+        return jnp.swapaxes(whole, -3, -2).reshape(*t.shape[:-3], high * TILE, wide * TILE)
+
+    return jax.tree.map(matrix, tiles)
+
+
+class _State(NamedTuple):
+    """The state of a tile of pairs at one layer, (TILE, TILE)."""
+
+    K: jax.Array
+    Theta: jax.Array
+    error: jax.Array
+    angle: tuple  # 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ()
+
+
+def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
+    """All pairs of TILE inputs with TILE others."""
+    form = modes.form
+    same = jnp.all(rows.x[:, None] == columns.x[None], -1)
+
+    def here(now: _State, a: _Layers, b: _Layers):
+        """K and Θ of a layer, with the more accurate single-input values for an input with itself.
+
+        Their derivatives are more accurate too, except that of ⟨σ′²⟩ at small K.
+        """
+        K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
+        own = (a.Theta[:, None] + b.Theta[None]) / 2
+        small = a.K[:, None] <= jnp.finfo(K.dtype).eps ** 0.5
+        alike = now.Theta + known(own - now.Theta)
+        return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
+
+    @jax.checkpoint
+    def layer(now: _State, both: tuple[_Layers, _Layers]):
+        a, b = both
+        K, Theta = here(now, a, b)
+        kernel = a.K, b.K, K
+        if form:
+            found, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
+            product, slopes, error = found.product, found.slopes, now.error
+        else:
+            runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
+            product, slopes = pair_series(modes.shape, kernel, a.series.expansion, b.series.expansion, runs)
+            count = a.series.expansion.e.shape[-1] * (1 + modes.shape.odd) + 1
+            missing = jnp.sqrt(a.series.left_out[:, None] * b.series.left_out[None])
+            missing = missing * jnp.abs(correlation(kernel)) ** count
+            error, angle = jnp.maximum(now.error, jnp.where(same, 0.0, missing)), ()
+        after = cb + cw * product, lambda_b + lambda_w * product + cw * slopes * Theta
+        return _State(*after, error, angle), (K, Theta)
+
+    layers = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
+    first = jax.tree.map(lambda a: a[0], layers)
+    overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
+    angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, cw, cb) if form else ()
+    begin = _State(cb + cw * overlap, lambda_b + lambda_w * overlap, jnp.zeros_like(overlap), angle)
+    if modes.all_layers:
+        end, (K, Theta) = lax.scan(layer, begin, layers)
+    else:
+        before, last = jax.tree.map(lambda a: a[:-1], layers), jax.tree.map(lambda a: a[-1], layers)
+        end, _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
+        K, Theta = here(end, *last)
+    finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
+    good = finite & (end.error <= (1e-9 if K.dtype == jnp.float64 else 1e-5))
+    return GramFlow(K, Theta, end.error, good)
+
+
+def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
+    """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of unit vectors x̂, ŷ with scalar product ρ."""
+    x, y, K_x, K_y, cw, cb = known((x, y, K_x, K_y, cw, cb))
+    over_x, over_y = (1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_x, K_y))
+    x, y = x * over_x[:, None], y * over_y[:, None]
+
+    def half_square(sign):
+        biases = cb * (over_x[:, None] + sign * over_y[None]) ** 2
+        return (biases + cw * jnp.mean((x[:, None] + sign * y[None]) ** 2, -1)) / 2
+
+    gap = half_square(-1.0)
+    opposite = jnp.any(gap > OPPOSITE)
+    return gap, lax.cond(opposite, lambda: half_square(1.0), lambda: 2 - gap)
+
+
+def _by_form(form: Form, kernel: tuple, angle: tuple, shares_a, shares_b) -> tuple[PairForm, tuple]:
+    """The expectations, and 1 ∓ ρ of the next layer, where p = √(C_W g/K′), r = √(C_b/K′), p² + r² = 1:
+
+    1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
+    """
+    gap, rest = known(angle)
+    a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
+    a, b = a[:, None], b[None]
+    there = (a > 0) & (b > 0)  # if both are 0 they are the same input, treated separately
+    gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
+    found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
+    (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
+    gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
+    gap = jnp.clip(gap + known(found.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
+    return found, (gap, 2 - gap)

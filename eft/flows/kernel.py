@@ -1,0 +1,204 @@
+"""The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from eft import arguments
+from eft.activations.analysis import analysed
+from eft.activations.definition import Activation, as_activations, moments
+from eft.arguments import ArgumentError
+from eft.gaussian.accuracy import Accuracy, cause_at
+from eft.gaussian.expectation import Function, QuadratureWarning, tolerance
+from eft.notices import warn_user
+from eft.programs import compiled
+
+MAX_NUMBERS = 2**28
+"""The largest layers × batch of one flow: 2 GiB per field in float64."""
+
+
+class KernelFlow(NamedTuple):
+    """One input's flow. Every field has shape batch + (depth,); index 0 is layer 1."""
+
+    K: jax.Array  # kernel at infinite width
+    chi_parallel: jax.Array  # χ∥(K^l): multiplies a small change of K from layer l to l+1
+    chi_perp: jax.Array  # χ⊥(K^l): likewise a small angle between inputs; inf if σ jumps
+    V: jax.Array  # four-point vertex: Var(Ĝ^l) = V^l/n_{l−1} + O(1/n²)
+    G1: jax.Array  # E[Ĝ^l] = K^l + G1^l/n_{l−1} + O(1/n²)
+    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
+    valid: jax.Array  # bool: K and the quadrature are accurate at this and every earlier layer
+    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+
+
+def kernel_flow(
+    act: "str | Activation | Function",
+    cw: object,
+    depth: int,
+    *,
+    cb: object = 0.0,
+    x2: object = 1.0,
+    K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> KernelFlow:
+    """K, χ∥, χ⊥, V and G1 of every layer of a fully connected network at initialization.
+
+        K′ = C_b + C_W g(K),  g(K) = ⟨σ²⟩_K,      K¹ = C_b + C_W x2, or K1
+        χ∥ = C_W g′(K),  χ⊥ = C_W⟨σ′²⟩_K
+        V′ = C_W²(⟨σ⁴⟩ − ⟨σ²⟩²) + (n_l/n_{l−1}) χ∥² V,                V¹ = 0
+        G1′ = (n_l/n_{l−1}) [χ∥ G1 + ½ C_W g″ V],                     G1¹ = 0
+
+    (PDLT chapters 4 and 5, with V and G1 scaled by the width.)
+
+    `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
+    and `x2` = ‖x‖²/n₀ or the first kernel itself, `K1`: all ≥ 0; they broadcast to the batch axes of
+    the result. `depth` = L: the number of layers of pre-activations, including the output.
+    `widths` = (n₁, …, n_{L−1}): the hidden widths, for V and G1 if they differ; default: equal.
+
+    In float64 the expectations are accurate to 1e-12 (float32: 2e-6) for K in [1e-12, 1e12]. Beyond the
+    float range K saturates, at the largest float or at 0, and `valid` becomes false; V and G1 saturate
+    at the largest float. For homogeneous σ (ReLU, RePU, linear, …) `log_K` stays accurate until log K
+    itself overflows.
+
+    For a user-defined function, undeclared kinks are found, and derivatives that JAX returns as NaN are
+    computed from values. The error of its moments is measured when its table is made, in float64 whatever
+    the precision in use: where it exceeds the bound, `error` says by how much, `valid` becomes false and,
+    outside of tracing, a QuadratureWarning states the reason. A function that closes over traced values
+    cannot be searched for kinks, but its error is measured. See docs/accuracy.md.
+
+    Differentiable in cw, cb, x2, K1 and in the values that the activation closes over, as long as these do
+    not move a kink. Compiled once for each depth and batch shape; all activations with tables of the same
+    size share one program.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, such as a
+    function that is not elementwise. The values of traced arguments cannot be inspected: instead,
+    `valid` is false from the first layer on if K¹ is negative or NaN.
+
+    >>> flow = eft.kernel_flow("tanh", 1.0, depth=4)
+    >>> print(flow.K.round(4), flow.V.round(4))
+    [1.     0.3943 0.2365 0.1667] [0.     0.0975 0.0678 0.0501]
+    >>> grid = eft.kernel_flow("gelu", jnp.linspace(1, 3, 1000), depth=50)
+    >>> grid.K.shape
+    (1000, 50)
+    """
+    act = analysed(act)
+    depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
+    given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    if K1 is None:
+        given["x2"] = arguments.nonnegative("x2", x2)
+    else:
+        given["K1"] = arguments.nonnegative("K1", K1)
+    cw_, cb_, first = arguments.broadcast(given)
+    if cw_.size * depth > MAX_NUMBERS:
+        raise ArgumentError(
+            f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
+            f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
+        )
+    ratios = np.ones(depth)
+    if widths is not None:
+        n = np.array(arguments.widths_of(widths, depth), float)
+        ratios[1:-1] = n[1:] / n[:-1]
+    first = cb_ + cw_ * first if K1 is None else first
+    table = act.table(cw_.dtype)
+    flow = _flow(act.closed_form, act.degree, table, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
+    warn(flow, act)
+    return flow
+
+
+def kernel_flows(
+    acts: "Sequence[str | Activation | Function]", cw: object, depth: int, **settings
+) -> KernelFlow:
+    """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
+
+    To give each activation its own C_W, stack the results of `kernel_flow` instead.
+
+    >>> flows = eft.kernel_flows(["tanh", "relu"], 1.0, depth=4)
+    >>> print(flows.chi_perp[:, -1].round(4))
+    [0.7818 0.5   ]
+    """
+    flows = [kernel_flow(act, cw, depth, **settings) for act in as_activations(acts)]
+    return KernelFlow(*map(jnp.stack, zip(*flows, strict=True)))
+
+
+class _Layer(NamedTuple):
+    """The state passed from one layer to the next."""
+
+    K: jax.Array
+    log_K: jax.Array
+    V: jax.Array
+    G1: jax.Array
+    valid: jax.Array
+
+
+@compiled(0, 1)
+def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
+    start = _Layer(
+        saturated(K1),
+        jnp.log(jnp.maximum(saturated(K1), 0.0)),
+        jnp.zeros_like(K1),
+        jnp.zeros_like(K1),
+        _in_range(K1) | (K1 == 0),
+    )
+    # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
+    one = jnp.ones((), K1.dtype)
+    log_c = jnp.log(cw) + jnp.log(moments(closed_form, table, one).g)
+
+    def layer(now: _Layer, ratio):
+        K, log_K, V, G1, valid = now
+        m = moments(closed_form, table, K)
+        chi_parallel = saturated(cw * m.dg)
+        chi_perp = saturated(cw * m.slope2)
+        chi_perp = jnp.where(jnp.isinf(m.slope2) & jnp.isfinite(m.g) & (cw > 0), jnp.inf, chi_perp)
+        valid = valid & (m.error <= tolerance(K.dtype))
+        record = KernelFlow(K, chi_parallel, chi_perp, V, G1, log_K, valid, m.error)
+
+        K_next = cb + cw * m.g
+        if degree is None:
+            log_next = jnp.log(saturated(K_next))
+        else:
+            log_next = jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
+        after = _Layer(
+            saturated(K_next),
+            log_next,
+            saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
+            saturated(ratio * (chi_parallel * G1 + cw * saturated(m.d2g) * V / 2)),
+            valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
+        )
+        return after, record
+
+    _, flow = jax.lax.scan(layer, start, ratios)
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)
+
+
+def _in_range(K: jax.Array) -> jax.Array:
+    """Whether K is a normal float > 0."""
+    info = jnp.finfo(K.dtype)
+    return jnp.logical_and(info.tiny <= K, info.max >= K)
+
+
+def saturated(a: jax.Array) -> jax.Array:
+    """a, limited to the float range, with the largest float in place of the NaN that an overflow leaves."""
+    most = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+
+
+def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
+    """Warn where the quadrature is not to be trusted, and why, unless the values are traced."""
+    error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
+    if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
+        return
+    bad = np.asarray(error > tolerance(error.dtype))
+    if bad.any():
+        where = np.argwhere(bad)[0]
+        K = float(kernel[tuple(where)])
+        worst = float(np.max(np.asarray(error)[bad]))
+        known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
+        cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
+        warn_user(
+            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
+            f"{cause}",
+            QuadratureWarning,
+        )

@@ -1,0 +1,1 @@
+"""Gaussian expectations of σ, σ′, … at one, two, three and four variables."""

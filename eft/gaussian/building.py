@@ -1,0 +1,83 @@
+"""Tables are built here: with one quadrature rule if that suffices, and with their accuracy measured."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations.derivatives import Sampler, is_traced
+from eft.gaussian.accuracy import measured
+from eft.gaussian.half_line import Derivatives, Sampled, nodes
+from eft.gaussian.window import edges
+
+RULES = (6, 24)
+"""The numbers of rules that are tried, unless one rule is known to resolve the activation."""
+
+
+class Kind(NamedTuple):
+    """A kind of table: how it is assembled, summed and checked."""
+
+    assemble: Callable  # (nodes, resolved, largest number) → table
+    sums: Callable  # (table, K) → expectations
+    units: Callable  # (expectations, K) → what their errors are relative to
+    doubts: Callable  # (activation, nodes, rounding unit, table) → [(cause, error)]
+
+
+class Sample(NamedTuple):
+    """How an activation is evaluated."""
+
+    derivatives: Derivatives  # z → (σ, σ′, …)
+    traced: bool  # evaluated by JAX, as σ closes over traced values; else by NumPy, in float64
+    resolution: Any  # the precision to which σ resolves z
+
+    def from_order(self, order: int) -> "Sample":
+        """The same for a derivative of σ."""
+        return self._replace(derivatives=lambda z: self.derivatives(z)[order:])
+
+
+def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sampler]) -> Sample:
+    """How an activation with these derivatives is evaluated; `sampler` makes its evaluator by NumPy."""
+    if is_traced(act.fn):
+        return Sample(derivatives, True, jnp.result_type(float))
+    by_numpy = sampler()
+    return Sample(by_numpy, False, by_numpy.resolution)
+
+
+def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
+    """A table with one rule if that resolves the activation, else with as many as are needed.
+
+    It is made in float64, whatever the requested precision, and by NumPy, so that only the activation itself
+    is compiled; by JAX if σ is traced. `every`: with six rules in any case.
+    """
+    make = functools.partial(_built, act, sample, kind, dtype, every)
+    # otherwise a function of traced values would be computed operation by operation
+    return jax.jit(make)() if sample.traced else make()
+
+
+def _built(act: Sampled, sample: Sample, kind: Kind, dtype, every: bool) -> Any:
+    with np.errstate(all="ignore"):
+        # more rules do not help against kinks that are not known
+        few = every or sample.traced or act.reach < np.inf
+        tried = (1,) if act.resolved else RULES[:1] if few else RULES
+        for rules in tried:
+            at = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
+            made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
+            if act.resolved:
+                break
+            doubts = functools.partial(kind.doubts, act, at, _rounding(sample, dtype))
+            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1], every=every)
+            if found is not None:
+                made = found
+                break
+        made = made._replace(edges=edges(kind.sums, made))
+        return jax.tree.map(
+            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype)), made
+        )
+
+
+def _rounding(sample: Sample, dtype) -> float:
+    """The unit of round-off of the sums or of the activation, whichever is larger."""
+    return max(float(jnp.finfo(dtype).eps), float(jnp.finfo(sample.resolution).eps))

@@ -1,0 +1,134 @@
+"""The response of f = ⟨σ(z₁)σ(z₂)⟩ to a change of the kernel of z₁ and z₂, to second order.
+
+In polar coordinates a = √K₁₁, b = √K₂₂, ρ = K₁₂/ab, no inverse of the kernel is needed. With u_i = z_i/√K_ii:
+
+    f_a = ⟨u₁σ₁′σ₂⟩,   f_ρ = ab⟨σ₁′σ₂′⟩,   f_aa = ⟨u₁²σ₁″σ₂⟩,   f_ab = ⟨u₁u₂σ₁′σ₂′⟩,
+    f_aρ = b⟨σ₁′σ₂′⟩ + ab⟨u₁σ₁″σ₂′⟩,   f_ρρ = a²b²⟨σ₁″σ₂″⟩
+
+A kink at c adds to σ₁″ a δ function of strength j = [σ′]_c: it sets z₁ = c, so that the other variable is
+Gaussian with mean ρbc/a and variance b²(1−ρ²).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from eft.activations.definition import Activation
+from eft.activations.derivatives import derivative
+from eft.activations.one_sided import jump_at
+from eft.gaussian.expectation import density
+from eft.gaussian.planes import plane
+from eft.gaussian.rules import graded
+
+SAME = 1e-14
+"""1 − |ρ| up to which two variables count as one: they fluctuate together, and f_ρρ is not needed."""
+
+
+class Response(NamedTuple):
+    """The response of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
+
+    fourth: jax.Array  # (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩
+    gradient: jax.Array  # (3,) ∂f/∂K
+    polar_gradient: jax.Array  # (3,) ∂f/∂(a, b, ρ)
+    polar_hessian: jax.Array  # (3, 3); f_ρρ is 0 where |ρ| = 1
+    jacobian: jax.Array  # (3, 3) ∂(a, b, ρ)/∂K
+    curvature: jax.Array  # (3, 3, 3) ∂²(a, b, ρ)/∂K∂K
+
+    def second_order(self, V: jax.Array) -> jax.Array:
+        """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""
+        polar = self.jacobian @ V @ self.jacobian.T
+        return (
+            jnp.sum(self.polar_hessian * polar)
+            + self.polar_gradient @ jnp.sum(self.curvature * V[None], (1, 2))
+        ) / 2
+
+
+def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Response:
+    """The response at √K₁₁ = a, √K₂₂ = b, ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
+    if act.degree == 0:
+        return _of_steps(act, a, b, gap)
+    p = plane(act, a, b, gap)
+    s1, d1, c1 = act.derivatives(p.z1)[:3]
+    s2, d2, c2 = act.derivatives(p.z2)[:3]
+    u1 = p.x
+    u2 = (1 - gap) * p.x + jnp.sqrt(gap * (2 - gap)) * p.y
+    slopes = p.mean(d1 * d2)
+    f_a, f_b, f_r = p.mean(u1 * d1 * s2), p.mean(s1 * u2 * d2), a * b * slopes
+    f_aa, f_bb = p.mean(u1 * u1 * c1 * s2), p.mean(s1 * u2 * u2 * c2)
+    f_ab = p.mean(u1 * u2 * d1 * d2)
+    f_ar = b * slopes + a * b * p.mean(u1 * c1 * d2)
+    f_br = a * slopes + a * b * p.mean(d1 * u2 * c2)
+    f_rr = a * a * b * b * p.mean(c1 * c2)
+    at_1, at_2 = at_kinks(act, a, b, gap), at_kinks(act, b, a, gap)
+    f_aa, f_ar, f_rr = f_aa + at_1[0], f_ar + at_1[1], f_rr + at_1[2]
+    f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + at_both(act, a, b, gap)
+    f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= SAME, 0.0, f_rr)
+
+    K = jnp.stack([a * a, b * b, a * b * (1 - gap)])
+    jacobian, curvature = _coordinates(K)
+    gradient = jnp.stack([f_a, f_b, f_r])
+    hessian = jnp.stack([f_aa, f_ab, f_ar, f_ab, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
+    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
+def _of_steps(act: Activation, a, b, gap) -> Response:
+    """σ = α sign z + β: ⟨σ₁σ₂⟩ = β² + α²(1 − 2θ/π), ρ = cos θ."""
+    plus, minus = (act(jnp.asarray(sign, a.dtype)) for sign in (1.0, -1.0))
+    alpha2 = (plus - minus) ** 2 / 4
+    sine = jnp.sqrt(gap * (2 - gap))
+    apart = jnp.minimum(gap, 2 - gap) > SAME
+    safe = jnp.where(apart, sine, 1.0)
+    f_r = jnp.where(apart, 2 * alpha2 / (jnp.pi * safe), 0.0)
+    f_rr = jnp.where(apart, f_r * (1 - gap) / safe**2, 0.0)
+    zero = jnp.zeros_like(f_r)
+    jacobian, curvature = _coordinates(jnp.stack([a * a, b * b, a * b * (1 - gap)]))
+    gradient = jnp.stack([zero, zero, f_r])
+    p = plane(act, a, b, gap)
+    s1, s2 = act(p.z1), act(p.z2)
+    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    hessian = jnp.zeros((3, 3), a.dtype).at[2, 2].set(f_rr)
+    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
+def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First and second derivatives of (a, b, ρ) in (K₁₁, K₂₂, K₁₂); 1 replaces a K₁₁ or K₂₂ that is 0."""
+
+    def polar(K):
+        a, b = jnp.sqrt(K[0]), jnp.sqrt(K[1])
+        return jnp.stack([a, b, K[2] / (a * b)])
+
+    safe = jnp.where(K[:2] > 0, K[:2], 1.0)
+    K = jnp.concatenate([safe, K[2:]])
+    return jax.jacfwd(polar)(K), jax.jacfwd(jax.jacfwd(polar))(K)
+
+
+def at_kinks(act: Activation, a, b, gap) -> tuple:
+    """Contributions of the δ functions in σ₁″ to f_aa, f_aρ, f_ρρ."""
+    total = jnp.zeros(3, a.dtype)
+    safe = jnp.where(a > 0, a, 1.0)
+    tiny = jnp.finfo(a.dtype).tiny
+    sine = jnp.maximum(jnp.sqrt(gap * (2 - gap)), tiny)
+    for c in act.kinks:
+        j = jump_at(derivative(act.fn), c, a.dtype)
+        u = c / safe
+        weight = jnp.where(a > 0, j * density(c, safe * safe), 0.0)
+        cuts = jnp.asarray([0.0, *(k for k in act.kinks if k != 0)], a.dtype) / jnp.where(b > 0, b, tiny)
+        y, w = graded((cuts - (1 - gap) * u) / sine)
+        s, d, curved = (jnp.sum(w * f) for f in act.derivatives(b * ((1 - gap) * u + sine * y))[:3])
+        total = total + weight * jnp.stack([u * u * s, a * b * u * d, a * a * b * b * curved])
+    return tuple(total)
+
+
+def at_both(act: Activation, a, b, gap) -> jax.Array:
+    """Contribution of products of two δ functions to f_ρρ: a²b² Σ j j′ p(c, c′)."""
+    total = jnp.zeros((), a.dtype)
+    safe_a, safe_b = (jnp.where(r > 0, r, 1.0) for r in (a, b))
+    variance = b * b * gap * (2 - gap)
+    for c in act.kinks:
+        for k in act.kinks:
+            j = jump_at(derivative(act.fn), c, a.dtype) * jump_at(derivative(act.fn), k, a.dtype)
+            other = jnp.where(variance > 0, density(k - (1 - gap) * safe_b * c / safe_a, variance), 0.0)
+            total = total + j * density(c, safe_a * safe_a) * other
+    return a * a * b * b * total

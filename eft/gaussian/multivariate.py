@@ -1,0 +1,138 @@
+"""Expectations of products of an activation at three and four Gaussian variables: ⟨σ₁²σ₂σ₃⟩, ⟨σ₁σ₂σ′₃σ′₄⟩, ….
+
+z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ depends on x₁, z₂ on x₁ and x₂, …; so
+
+    ⟨φ₁φ₂φ₃φ₄⟩ = ∫dx₁ φ₁(z₁) ∫dx₂ φ₂(z₂) ∫dx₃ φ₃(z₃) ∫dx₄ φ₄(z₄)
+
+For analytic σ the nodes are uniformly spaced. Otherwise each integral is split where one of the variables, or
+its mean given the x so far, is at a kink. No inverse of K is taken: variables may be equal or dependent.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations.definition import Activation
+from eft.activations.one_sided import aligned
+from eft.gaussian.covariance import factor
+from eft.gaussian.rules import even, legendre
+
+
+class Grid(NamedTuple):
+    """How the integral over each x is done."""
+
+    cuts: tuple[float, ...]  # z at which integrals are split; if none, nodes are uniformly spaced
+    step: float  # spacing of the uniform nodes
+    count: int  # nodes between neighbouring cuts
+
+    def coarser(self) -> "Grid":
+        return Grid(self.cuts, self.step * 6 / 5, self.count * 5 // 6)
+
+    def quick(self) -> "Grid":
+        """The same with half as many uniform nodes."""
+        return self._replace(step=2 * self.step)
+
+
+class Products(NamedTuple):
+    """Shape (3,) for three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () for four."""
+
+    value: jax.Array
+    error: jax.Array  # |value with fewer nodes − value|
+
+
+def grid(act: Activation, variables: int, largest_K: float) -> Grid:
+    """Uniform nodes for σ without kinks, as long as they resolve σ(√K x); else cuts at the kinks and at 0."""
+    step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
+    cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
+    count = {3: 48, 4: 28 if len(cuts) < 2 else 18}[variables]
+    doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
+    return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count)
+
+
+def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
+    """The expectations in z ~ N(0, K), K of shape (r, r), r = 3 or 4."""
+    F, order = factor(K)
+    F = F[order]
+    value, rough = (_products(act, F, g) for g in (grid, grid.coarser()))
+    error = jnp.abs(rough - value)
+    if len(K) == 4:
+        return Products(value[0], error[0])
+    return Products(*(jnp.zeros_like(a).at[order].set(a) for a in (value, error)))
+
+
+def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
+    doubled = range(3) if len(F) == 3 else (None,)
+    return _summed(F, grid, act, lambda levels: jnp.stack([_nested(levels, k) for k in doubled]))
+
+
+def slope_products(
+    act: Activation, K: jax.Array, grid: Grid, powers: np.ndarray
+) -> tuple[jax.Array, jax.Array]:
+    """⟨Π_i σ_i^{p_i} σ′_i^{q_i}⟩ in z ~ N(0, K), and its absolute difference from that with fewer nodes.
+
+    `powers`: (m, r, 2), the p and q of m products of r variables, p + q ≤ 2. Results of shape (m,).
+    """
+    F, order = factor(K)
+    which = jnp.asarray(_PLACE[powers[..., 0], powers[..., 1]])[:, order]
+    value, rough = (_slope_products(act, F[order], which, g) for g in (grid, grid.coarser()))
+    return value, jnp.abs(rough - value)
+
+
+_PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]])
+"""The place of σᵖσ′^q among σ, σ′, σ², σ′², σσ′."""
+
+
+def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid) -> jax.Array:
+    def factors(z):
+        s, d = act.derivatives(z)[:2]
+        return jnp.stack([s, d, s * s, d * d, s * d])
+
+    def chosen(levels):
+        def one(row):
+            return _nested([(f[i], w) for i, (f, w) in zip(row, levels, strict=True)], None)
+
+        return jax.lax.map(one, which)
+
+    return _summed(F, grid, factors, chosen)
+
+
+def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
+    """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights."""
+
+    def outermost(at):
+        x, w = at
+        means, levels = F[:, 0] * x, [(factors(F[0, 0] * x), w)]
+        for k in range(1, len(F)):
+            x, w = _nodes(means[k:], F[k:, k], grid)
+            means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x[None]
+            levels.append((factors(means[k]), w))
+        return inner(levels)
+
+    first = _nodes(jnp.zeros(len(F), F.dtype), F[:, 0], grid)
+    return jnp.sum(jax.lax.map(outermost, first), 0)
+
+
+def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
+    """Nodes and weights for the x in z = mean + slope·x; the first axis runs over variables."""
+    if not grid.cuts:
+        x, w = even(grid.step, means.dtype)
+        return aligned(x, means), aligned(w, means)
+    slopes = jnp.where(slopes == 0, jnp.finfo(means.dtype).tiny, slopes)
+    slopes = jnp.expand_dims(slopes, tuple(range(1, means.ndim)))
+    cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])
+    if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow within it
+        cuts = jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
+    return legendre(jnp.moveaxis(cuts, 0, -1), grid.count)
+
+
+def _nested(levels: Sequence[tuple[jax.Array, jax.Array]], doubled: int | None) -> jax.Array:
+    """Σ w₁φ₁ Σ w₂φ₂ ⋯ with φ = σ, or σ² at one level."""
+    inner = jnp.ones((), levels[0][0].dtype)
+    for k, (s, w) in reversed(list(enumerate(levels))):
+        inner = w * (s * s if k == doubled else s) * inner
+        inner = jnp.sum(inner, -1) if inner.ndim else inner
+    return inner

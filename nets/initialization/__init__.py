@@ -1,0 +1,1 @@
+"""Ensembles at initialization, drawn and measured."""

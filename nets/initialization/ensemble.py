@@ -1,0 +1,351 @@
+"""Ensembles of networks at initialization: thousands are drawn, and measured layer by layer."""
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from eft import arguments
+from eft.activations.definition import Activation, as_activation
+from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.gaussian.expectation import Function
+from nets.initialization import drawing, gram_measurement, measurement
+from nets.initialization.gram_measurement import GramMeasurement
+from nets.initialization.measurement import Measurement
+from nets.network.fcn import Normal
+from nets.network.normals import standard_normal
+from nets.network.observables import NTKObservables, Observables
+from nets.runtime import memory, mesh
+from nets.runtime.settings import (
+    check_representable,
+    checked_hidden,
+    checked_number,
+    checked_progress,
+    checked_seed,
+    float_dtype,
+    real_array,
+)
+
+METHODS = ("networks", "metric")
+
+MAX_NETS = 2**31
+
+MAX_WRITTEN_OUT = 500
+"""Largest number of layers (networks), or of runs of consecutive layers of equal width (metric), in a
+program: each adds about 0.2 s to its compilation."""
+
+
+def measure(
+    act: "str | Activation | Function",
+    cw: float,
+    depth: int,
+    width: int | None,
+    n_nets: int,
+    *,
+    seed: int | jax.Array = 0,
+    cb: float = 0.0,
+    x: Any = None,
+    x2: float = 1.0,
+    K1: float | None = None,
+    widths: Sequence[int] | None = None,
+    method: str = "networks",
+    dtype: Any = jnp.float32,
+    normal: Normal = standard_normal,
+    memory_budget: int | None = None,
+    progress: bool | None = None,
+    ntk: bool = False,
+    lambda_w: float = 1.0,
+    lambda_b: float = 1.0,
+) -> Measurement | GramMeasurement:
+    """Draw `n_nets` networks with one output and measure K, V, χ∥, χ⊥ of every layer.
+
+        K^l  = mean of Ĝ^l,   V^l = n_{l−1}·(unbiased variance of Ĝ^l),   over networks
+        K_z  = mean of K̂^l = (1/n_l) Σ z_i²
+        V_z  = n_{l−1}·(mean of P − unbiased G²),   P = Σ_{i≠j} z_i²z_j²/(n_l(n_l−1)), or z⁴/3 if n_l = 1
+
+    Unbiased G²: the mean of K̂_m K̂_m′ over pairs of different networks. All estimates are unbiased at the
+    given width, so they differ from infinite width by O(1/n). Errors are jackknife errors; for V these are
+    too small if there are few networks: use `Measurement.V_interval(level)` instead.
+
+    With `ntk` (method "networks" only), also the empirical NTK of every layer by its recursion, in O(n³) per
+    layer,
+
+        Θ̂_ij^l = Σ_{l′≤l} Σ_k [λ_b ∂z_i^l/∂b_k ∂z_j^l/∂b_k + (λ_W/n_{l′−1}) Σ_m ∂z_i^l/∂W_km ∂z_j^l/∂W_km]
+        H^l = E[Θ̂_ii^l | layer l−1] = λ_b + (λ_W/n_{l−1}) Σ_k σ_k² + (C_W/n_{l−1}) Σ_k σ′_k² Θ̂_kk^{l−1}
+
+    and Θ = mean of H, A = n_{l−1}·(variance of H), D = n_{l−1}·(covariance of Ĝ and H), B and F the means of
+    n_{l−1}(Θ̂_ij)² and n_{l−1}z_i z_jΘ̂_ij, i ≠ j, over networks and, exactly, over the weights of layer l.
+
+    With `x` of shape (n_D, n₀), n_D ≤ 64 inputs that may coincide or be linearly dependent, the result is a
+    `GramMeasurement`:
+
+        K_αβ^l = mean of Ĝ_αβ^l,   Ĝ_αβ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_αj)σ(z_βj),   Ĝ_αβ¹ = K_αβ¹
+        V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l),   K_αβ¹ = C_b + C_W x_α·x_β/n₀
+        Θ_αβ = mean of Σ_l [λ_b Σ_i ∂z_α/∂b_i^l ∂z_β/∂b_i^l + (λ_W/n_{l−1}) Σ_ij ∂z_α/∂W_ij^l ∂z_β/∂W_ij^l]
+
+    In Theta, z = z^L; it is measured if `ntk` is true. λ_W = `lambda_w`, λ_b = `lambda_b`.
+
+    `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
+    pre-activations, including the output. `width`: of every hidden layer, or None with
+    `widths` = (n₁, …, n_{L−1}). The input is `x` of shape (n₀,), or (√x2, √x2); with Gaussian weights only
+    x2 = ‖x‖²/n₀ matters. `K1`: sets the first kernel, as in `FCN` (one input only). `method`: "networks",
+    each an `FCN` whose weights are drawn, or "metric", which is equal in distribution and draws no weights.
+    `normal`: the function that draws the weights (networks only).
+    `seed`: an integer from 0 to 2³² − 1, or a key of `jax.random`; `jax.random.key(s)` means the same as s.
+    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes;
+    default: half of the device's memory, or for a CPU, of the memory available to the process (control groups
+    and `ulimit` included). It determines how many blocks of networks a device is given at a time.
+    `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
+
+    Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed size, the last one padded:
+    the result of a network is bitwise the same for any `n_nets` and `memory_budget`, with one jaxlib and CPU
+    type.
+
+    A network is excluded from the first layer on at which one of its values is not finite, and counted.
+
+    Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
+    `memory_budget` is too small for one block of networks and the results; all before any network is drawn.
+
+    >>> seen = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
+    >>> print(seen.K.mean.round(3), seen.K.stderr.round(3))
+    [1.    0.391 0.237 0.17 ] [0.    0.004 0.003 0.003]
+    """
+    progress = checked_progress(progress)
+    job = prepare(
+        act,
+        cw,
+        depth,
+        width,
+        n_nets,
+        seed=seed,
+        cb=cb,
+        x=x,
+        x2=x2,
+        K1=K1,
+        widths=widths,
+        method=method,
+        dtype=dtype,
+        normal=normal,
+        memory_budget=memory_budget,
+        ntk=ntk,
+        lambda_w=lambda_w,
+        lambda_b=lambda_b,
+    )
+    return run_gram(job, progress=progress) if job.program.n_inputs else run(job, progress=progress)
+
+
+# --- before any network is drawn ----------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """A measurement whose arguments have been checked, and whose program is compiled."""
+
+    program: drawing.Program
+    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
+    plan: memory.Plan
+    seed: int
+    first: tuple[Any, float]  # exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹
+
+
+def prepare(
+    act, cw, depth, width, n_nets, *, seed: Any = 0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
+    method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
+    ntk=False, lambda_w=1.0, lambda_b=1.0,
+) -> Job:  # fmt: skip
+    """Check the arguments of `measure` and compile its program; `run` does the rest."""
+    act = as_activation(act)
+    depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
+    n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
+    hidden = checked_hidden(width, widths, depth)
+    if not isinstance(method, str) or method not in METHODS:
+        raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
+    written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
+    if written_out > MAX_WRITTEN_OUT:
+        raise ArgumentError(
+            f'depth must be ≤ {MAX_WRITTEN_OUT} for method="networks", and for any method widths may not '
+            f"change more often than that; got {written_out:,}"
+        )
+    dtype = float_dtype(dtype)
+    cw, cb = checked_number("cw", cw), checked_number("cb", cb)
+    given, x = x, _input(x, x2)
+    n_inputs = len(x) if x.ndim == 2 else 0
+    own_K1 = K1 is not None
+    _check_ntk(ntk, method)
+    rates = {
+        "lambda_w": checked_number("lambda_w", lambda_w),
+        "lambda_b": checked_number("lambda_b", lambda_b),
+    }
+    if n_inputs:
+        if own_K1:
+            raise ArgumentError(
+                f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}"
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            K1 = cb + cw * np.inner(x, x) / x.shape[1]
+    else:
+        x2 = checked_number("x2", x2) if given is None else float(np.mean(x**2))
+        if own_K1 and x2 == 0:
+            raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
+        K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
+    check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
+    program = drawing.Program(
+        act,
+        (x.shape[-1], *hidden, 1),
+        method,
+        own_K1,
+        cb > 0,
+        method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
+        dtype,
+        normal,
+        n_inputs,
+        ntk,
+        mesh.local_devices()[0].platform != "cpu",
+    )
+    seed = checked_seed(seed)
+    plan = _planned(program, n_nets, memory.budget(memory_budget, mesh.local_devices()[0]))
+    values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
+    if n_inputs or ntk:
+        values |= rates
+    values = {name: np.asarray(value, dtype) for name, value in values.items()}
+    Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
+    return Job(program, values, plan, seed, (K1, Theta))
+
+
+def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
+    """The plan, with the number of blocks that a device is given at a time; compiles the device's program."""
+    devices = mesh.local_devices()
+    results = (
+        gram_measurement.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
+    )
+    least = memory.OVERHEAD + len(devices) * drawing.least_memory(program)
+    _check_budget(program, least, results, budget)
+    of_each = len(devices) * drawing.output_bytes(program)
+    held = memory.in_flight(of_each, least + results, drawing.CALL, budget)
+    while True:
+        needed = memory.OVERHEAD + len(devices) * drawing.compiled(program, held, devices[0])[1]
+        if held == 1 or needed + results <= budget:
+            break
+        held //= 2
+    _check_budget(program, needed, results, budget)
+    block = drawing.block_size(program)
+    return memory.Plan(n_nets, block, held, jax.device_count(), needed + results, budget)
+
+
+def _result_bytes(program: drawing.Program, n_nets: int) -> int:
+    """Bytes of what is stored for every network, of masks, and of the working memory for one layer."""
+    fields = len(Observables._fields) + program.log_domain + program.ntk * len(NTKObservables._fields)
+    return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
+
+
+def _check_budget(program: drawing.Program, needed: int, results: int, budget: int) -> None:
+    if needed + results > budget:
+        raise ArgumentError(
+            f"memory_budget must be at least {needed + results:,} bytes for this ensemble: {needed:,} for "
+            f"{drawing.block_size(program)} networks at a time on each device of this process and "
+            f"{results:,} for what is measured; got {budget:,}."
+            + (' method="metric" draws no weights.' if program.method == "networks" else "")
+        )
+
+
+def _input(x: object, x2: object) -> np.ndarray:
+    if x is None:
+        return np.full(2, math.sqrt(checked_number("x2", x2)))
+    array = real_array("x", x)
+    if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
+        raise ArgumentError(
+            "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
+            f"finite; got shape {array.shape}: {arguments.shown(x)}"
+        )
+    if array.ndim == 2:
+        if len(array) > gram_measurement.MAX_INPUTS:
+            raise ArgumentError(
+                f"x must hold at most {gram_measurement.MAX_INPUTS} inputs; got shape {array.shape}"
+            )
+        if x2 != 1.0:
+            raise ArgumentError(f"x2 must be left out where x holds several inputs; got {x2}")
+        return array
+    with np.errstate(over="ignore"):
+        found = np.mean(array**2)
+    if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
+        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+    return array
+
+
+def _check_ntk(ntk: object, method: str) -> None:
+    if not isinstance(ntk, bool):
+        raise ArgumentTypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
+    if ntk and method != "networks":
+        raise ArgumentError(f'ntk must be False unless method is "networks"; got method {method!r}')
+
+
+# --- the run, and its statistics ----------------------------------------------------------------
+
+
+def run(job: Job, *, progress: bool | None = None) -> Measurement:
+    """Draw the networks of a prepared job with one input, and measure them."""
+    (seen, tangent), seconds = _draw(job, progress)
+    return measurement.statistics(job.program, seen._asdict(), tangent, job.first, seconds)
+
+
+def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
+    """Draw the networks of a prepared job with several inputs, and measure them."""
+    seen, seconds = _draw(job, progress)
+    return gram_measurement.statistics(job.program, seen, job.first[0], seconds)
+
+
+def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
+    """The observables of every network, float64 arrays of shape (n_nets, …), and the time taken in seconds.
+
+    In each round every device of every process gets `a_call` consecutive blocks, in the order of the devices.
+    """
+    plan, devices = job.plan, jax.device_count()
+    size, n_nets, total = plan.block, plan.n_nets, -(-plan.n_nets // plan.block)
+    a_call = min(plan.in_flight, max(8, total // (16 * devices)))
+    calls = [drawing.compiled(job.program, plan.in_flight, device)[0] for device in mesh.local_devices()]
+    words, mine, drawn = drawing.ensemble_words(job.seed), jax.process_index() * len(calls), None
+    started = time.perf_counter()
+    with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
+        if not bar.disable:
+            bar.console.print(plan)
+        task = bar.add_task(job.program.act.name, total=n_nets, speed=0.0)
+
+        def part(call, first: int) -> Any:
+            count = np.int32(min(max(total - first, 0), a_call))
+            return jax.tree.map(np.asarray, call(words, np.uint32(first), count, job.values))
+
+        for first in range(0, total, a_call * devices):
+            starts = [first + (mine + i) * a_call for i in range(len(calls))]
+            seen = mesh.gathered_parts(list(pool.map(part, calls, starts)))
+            for i, each in enumerate(seen):
+                start = min((first + i * a_call) * size, n_nets)
+                stop = min(start + a_call * size, n_nets)
+                if drawn is None:
+                    drawn = jax.tree.map(lambda a: np.empty((n_nets, *a.shape[2:])), each)
+                for kept, found in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
+                    kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
+            bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
+    return drawn, time.perf_counter() - started
+
+
+def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
+    """A progress bar on stderr; tasks have a field `speed`, in the given unit, and those shown by `more`."""
+    console = Console(stderr=True, markup=False, emoji=False)  # brackets in names are shown as they are
+    shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
+        TimeRemainingColumn(),
+        *(TextColumn(text, markup=False) for text in more),
+        console=console,
+        disable=not shown,
+    )

@@ -1,0 +1,1 @@
+"""One network: its architecture, its weights, its observables and its tangent kernel."""

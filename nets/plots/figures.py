@@ -1,0 +1,250 @@
+"""Figures that compare theory with experiment."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+import eft
+from nets.comparison.layers import Case, Comparison
+from nets.plots.panels import typeset
+from nets.statistics.estimators import Estimate
+from nets.training.snapshots import TrainingRun
+
+LABEL = "theory, leading order"
+
+LEADING, FINITE, MEASURED, BLUE, GREY = "#000000", "#56B4E9", "#D55E00", "#0072B2", "#777777"
+GREEN = "#009E73"
+"""Black, sky blue, vermilion, blue and green of Okabe and Ito: distinct for every kind of colour vision."""
+
+LARGEST = 1e290
+"""The largest value that an axis can show with a margin."""
+
+
+def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
+    """One column per case: K and V of every layer, theory as lines, networks as points, z-scores below."""
+    n = len(compared)
+    figure = Figure(figsize=(1.2 + 3.7 * n, 7.2), layout="constrained")
+    axes = figure.subplots(
+        4, n, sharex="col", squeeze=False, height_ratios=[3, 1.1, 3, 1.1], gridspec_kw={"hspace": 0.04}
+    )
+    for (case, c), column in zip(compared, axes.T, strict=True):
+        _title(column[0], case)
+        label = "theory with $1/n$" if case.order == 1 else f"theory to $1/n^{case.order}$"
+        _quantity(column[0], c, {LEADING: c.K, FINITE: c.K_finite}, c.K_measured, label)
+        _scores(column[1], c.layer, c.z_K)
+        corrected = {} if case.order == 1 else {FINITE: c.V_finite}
+        _quantity(column[2], c, {LEADING: c.V, **corrected}, c.V_measured, label)
+        _scores(column[3], c.layer, c.z_V)
+        column[3].set_xlabel("layer $\\ell$")
+        column[3].xaxis.set_major_locator(MaxNLocator(integer=True))
+    labels = ("kernel $K$", "$z$ of $K$", "four-point vertex $V$", "$z$ of $V$")
+    for axis, label in zip(axes[:, 0], labels, strict=True):
+        axis.set_ylabel(label)
+    figure.align_ylabels(axes[:, 0])
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
+    """K and V of the last layer against 1/n: a line for each order of theory, the ensembles as points.
+
+    `compared`: one case at several widths. A line ends where the terms of its series no longer decrease.
+    """
+    case = compared[0][0]
+    series = eft.expand(case.activation, case.cw, case.depth, case.order, cb=case.cb, x2=case.x2, K1=case.K1)
+    n = np.array([each.width for each, _ in compared], float)
+    fine = np.geomspace(n.min() / 1.2, n.max() * 1.2, 200)
+    figure = Figure(figsize=(9.2, 4.3), layout="constrained")
+    axes = figure.subplots(1, 2)
+    quantities = (
+        (1, "mean of the metric, $E[\\hat G]$", "K_measured"),
+        (2, "$n$ times its variance", "V_measured"),
+    )
+    looks = zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True)
+    styles = list(looks)
+    last = series._replace(M=series.M[-1:], error=series.error[-1:], K=series.K[-1:])
+    totals = [eft.at_width(last.truncated(order), fine) for order in range(1, case.order + 1)]
+    for axis, (r, label, field) in zip(axes, quantities, strict=True):
+        measured = [getattr(c, field) for _, c in compared]
+        mean, error = np.array([(e.mean[-1], e.stderr[-1]) for e in measured]).T
+        for order in range(1, case.order + 1):
+            total = totals[order - 1]
+            value = np.where(total.converges[:, r], total.value[:, r] * fine ** (r - 1), np.nan)
+            color, style = styles[order - 1]
+            axis.plot(1 / fine, value, style, color=color, lw=1.8, label=f"theory, order {order}")
+        axis.errorbar(
+            1 / n, mean, error, fmt="o", ms=4.5, color=MEASURED, capsize=2.5, zorder=3,
+            label=f"{case.n_nets:,} networks",
+        )  # fmt: skip
+        low, high = (mean - error).min(), (mean + error).max()
+        axis.set_ylim(low - 0.35 * (high - low), high + 0.35 * (high - low))
+        axis.set(xscale="log", xlabel="$1/n$", ylabel=label)
+        ticks = 2.0 ** np.arange(np.ceil(np.log2(n.min())), np.floor(np.log2(n.max())) + 1)
+        axis.set_xticks(1 / ticks, [f"1/{int(t)}" for t in ticks], rotation=45)
+        axis.minorticks_off()
+        _tidy(axis)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.suptitle(typeset(f"{case.title}; layer {case.depth}"))
+    return figure
+
+
+def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
+    """K, V and the susceptibilities of one flow against the layer."""
+    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    axes = figure.subplots(1, 3)
+    layer = np.arange(1, flow.K.shape[-1] + 1)
+    for axis, values, label in (
+        (axes[0], flow.K, "kernel $K$"),
+        (axes[1], flow.V, "four-point vertex $V$"),
+    ):
+        shown = _shown(values, flow.valid)
+        axis.plot(layer, shown, ".-", color=BLUE)
+        axis.set_ylabel(label)
+        _log_if_wide(axis, shown)
+    for values, color, label in (
+        (flow.chi_parallel, BLUE, r"$\chi_\parallel$"),
+        (flow.chi_perp, MEASURED, r"$\chi_\perp$"),
+    ):
+        axes[2].plot(layer, _shown(values, flow.valid), ".-", color=color, label=label)
+    axes[2].axhline(1, color=GREY, linewidth=0.8)
+    axes[2].set_ylabel("susceptibility")
+    axes[2].legend(frameon=False)
+    for axis in axes:
+        _tidy(axis)
+        axis.set_xlabel("layer $\\ell$")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.suptitle(typeset(title))
+    return figure
+
+
+def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figure:
+    """K, χ⊥ and V of every layer at the snapshots, with theory at initialization as a line; and the loss.
+
+    `start`: the flow of the probe inputs, as a batch. Averages over the probe inputs are shown, with the mean
+    of their errors, since all inputs share the same networks.
+    """
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    axes = figure.subplots(1, 4)
+    layer = np.arange(1, start.K.shape[-1] + 1)
+    shades = colormaps["viridis"](np.linspace(0.85, 0.0, len(run.steps)))
+    for axis, theory, estimate, label in (
+        (axes[0], np.asarray(start.K) + np.asarray(start.G1) / run.widths[:-1], run.K, r"kernel $\hat K$"),
+        (axes[1], start.chi_perp, run.chi_perp, r"$\hat\chi_\perp$"),
+        (axes[2], start.V, run.V, "four-point vertex $V$"),
+    ):
+        known = _shown(np.mean(theory, axis=0), np.all(start.valid, axis=0))
+        axis.plot(layer, known, color=LEADING, label="theory, at the start")
+        for step, mean, error, shade in zip(run.steps, estimate.mean, estimate.stderr, shades, strict=True):
+            axis.errorbar(
+                layer,
+                mean.mean(-1),
+                error.mean(-1),
+                fmt="o-",
+                ms=3,
+                lw=0.7,
+                color=shade,
+                label=f"after {step:,} steps",
+            )
+        axis.set(xlabel="layer $\\ell$", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _log_if_wide(axis, estimate.mean.mean(-1))
+    loss = np.where(run.alive, run.loss, np.nan)
+    kept = run.alive.any(axis=1)
+    low, middle, high = np.nanquantile(loss[kept], [0.16, 0.5, 0.84], axis=1)
+    axes[3].fill_between(
+        run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="two thirds of networks"
+    )
+    axes[3].plot(run.steps[kept], middle, "o-", color=BLUE, label="median")
+    axes[3].set(xlabel="steps", ylabel="loss", yscale="log")
+    for axis in axes:
+        _tidy(axis)
+    axes[3].legend(frameon=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
+    figure.suptitle(typeset(title))
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    FigureCanvasAgg(figure)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    return data.getvalue()
+
+
+def _shown(values, valid) -> np.ndarray:
+    values = np.asarray(values, np.float64)
+    return np.where(np.asarray(valid) & (np.abs(values) < LARGEST), values, np.nan)
+
+
+def _log_if_wide(axis: Axes, values: np.ndarray) -> None:
+    positive = values[values > 0]
+    if positive.size and positive.max() > 1e4 * positive.min():
+        axis.set_yscale("log")
+
+
+def _title(axis: Axes, case: Case) -> None:
+    first = f"$\\Vert x\\Vert^2/n_0 = {case.x2:g}$" if case.K1 is None else f"$K^1 = {_number(case.K1)}$"
+    bias = f", $C_b = {case.cb:g}$" if case.cb else ""
+    settings = f"$C_W = {case.cw:g}${bias}, {first}, $n = {case.width}$"
+    axis.set_title(f"{case.activation.name}\n{settings}", fontsize=11)
+
+
+def _number(value: float) -> str:
+    """1e-3 as 10⁻³, in TeX."""
+    mantissa, exponent = f"{value:e}".split("e")
+    if -3 < int(exponent) < 4:
+        return f"{value:g}"
+    factor = "" if float(mantissa) == 1 else f"{float(mantissa):g} \\times "
+    return f"{factor}10^{{{int(exponent)}}}"
+
+
+def _quantity(
+    axis: Axes, c: Comparison, lines: dict[str, np.ndarray], measured: Estimate, finite: str
+) -> None:
+    looks = {
+        LEADING: {"linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 2.5, "label": LABEL},
+        FINITE: {"linestyle": "-", "linewidth": 2.8, "label": finite},
+    }
+    for color, values in lines.items():
+        axis.plot(c.layer, _shown(values, c.valid), color=color, **looks[color])
+    axis.errorbar(
+        c.layer,
+        *(_shown(a, np.isfinite(measured.stderr)) for a in measured),
+        fmt="o",
+        markersize=3.8,
+        color=MEASURED,
+        capsize=2.5,
+        elinewidth=1.2,
+        label=f"{int(c.n_nets.max()):,} networks",
+        zorder=3,
+    )
+    _tidy(axis)
+    axis.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)
+    _log_if_wide(axis, values)
+
+
+def _scores(axis: Axes, layer: np.ndarray, z: np.ndarray) -> None:
+    shown = np.isfinite(z)
+    axis.axhspan(-2, 2, color=GREY, alpha=0.15, linewidth=0)
+    axis.axhline(0, color=GREY, linewidth=0.8)
+    axis.vlines(layer[shown], 0, z[shown], color=MEASURED, linewidth=1.2)
+    axis.plot(layer[shown], z[shown], "o", markersize=3.5, color=MEASURED)
+    most = min(max(3.3, 1.15 * np.abs(z[shown]).max(initial=0)), 12)
+    axis.set_ylim(-most, most)
+    axis.yaxis.set_major_locator(MaxNLocator(4, symmetric=True, integer=True, steps=[1, 2, 5, 10]))
+    _tidy(axis)
+
+
+def _tidy(axis: Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25, linewidth=0.6)

@@ -1,0 +1,5 @@
+"""Results in files, and their fields."""
+
+from nets.results.saving import Saved, load, save
+
+__all__ = ["Saved", "load", "save"]

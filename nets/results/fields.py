@@ -1,0 +1,155 @@
+"""The fields of results: their axes, their data types, and their names in a file."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from nets.initialization.ensemble import Measurement
+from nets.initialization.gram_measurement import GramMeasurement
+from nets.initialization.inputs import InputMeasurement
+from nets.statistics.estimators import Estimate
+from nets.training.snapshots import TrainingRun
+
+KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
+
+
+class Field(NamedTuple):
+    """A field of a result, or both arrays of an estimate."""
+
+    axes: tuple[str, ...]
+    long_name: str
+    dtype: str = "float64"
+    units: str = "1"
+
+
+LAYER, MEMBERS, SEEN = ("layer",), ("member", "layer"), ("snapshot", "layer", "input")
+PAIRS = ("layer", "pair", "pair_2")
+
+_SHARED = {
+    "n_nets": Field(LAYER, "networks that the estimates at this layer average over", "int64"),
+    "n_overflowed": Field(LAYER, "networks left out, a number of which was not finite", "int64"),
+    "widths": Field(("place",), "width n_l of layer l, l = 0 (the input) to L", "int64"),
+    "seconds": Field((), "wall-clock time", units="s"),
+}
+
+FIELDS = {
+    "Measurement": {
+        **_SHARED,
+        "K": Field(LAYER, "kernel E[G^l] from the metric"),
+        "V": Field(LAYER, "four-point vertex n_(l-1) Var(G^l)"),
+        "K_z": Field(LAYER, "kernel E[z_i^2] from the pre-activations"),
+        "V_z": Field(LAYER, "four-point vertex n_(l-1) (E[z_i^2 z_j^2] - E[z_i^2]^2)"),
+        "chi_parallel": Field(LAYER, "parallel susceptibility, from layer l to l+1"),
+        "chi_perp": Field(LAYER, "perpendicular susceptibility, from layer l to l+1"),
+        "G": Field(MEMBERS, "metric G^l of every network"),
+        "log_G": Field(MEMBERS, "logarithm of the metric of every network"),
+        "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),
+        "A": Field(LAYER, "n_(l-1) Cov(Theta_ii^l, Theta_jj^l), i and j distinct"),
+        "B": Field(LAYER, "n_(l-1) E[(Theta_ij^l)^2], i and j distinct"),
+        "D": Field(LAYER, "n_(l-1) Cov(z_i^2, Theta_jj^l), i and j distinct"),
+        "F": Field(LAYER, "n_(l-1) E[z_i z_j Theta_ij^l], i and j distinct"),
+        "H": Field(MEMBERS, "mean of Theta_ii^l given the layers before, of every network"),
+        "B_hat": Field(MEMBERS, "n_(l-1) E[(Theta_ij^l)^2 | layer l-1] of every network"),
+        "F_hat": Field(MEMBERS, "n_(l-1) E[z_i z_j Theta_ij^l | layer l-1] of every network"),
+        "Theta_hat": Field(MEMBERS, "mean of Theta_ii^l over the neurons of every network"),
+    },
+    "GramMeasurement": {
+        **_SHARED,
+        "K": Field(("layer", "input", "input_2"), "kernel E[G^l] of two inputs"),
+        "V": Field(PAIRS, "four-point vertex n_(l-1) Cov(G^l_12, G^l_34) of pairs of inputs"),
+        "Theta": Field(("input", "input_2"), "neural tangent kernel of the output at two inputs"),
+        "G": Field(("member", "layer", "input", "input_2"), "metric G^l of every network"),
+        "Theta_hat": Field(("member", "input", "input_2"), "neural tangent kernel of every network"),
+    },
+    "InputMeasurement": {
+        "log_K": Field(("member", "layer", "input"), "logarithm of the kernel (1/n_l) sum of z_i^2"),
+        "x2": Field(("input",), "squared length of the input over n_0"),
+        "widths": _SHARED["widths"],
+    },
+    "TrainingRun": {
+        "steps": Field(("snapshot",), "steps done before the snapshot", "int64"),
+        "loss": Field(("snapshot", "member"), "loss of every network over all data"),
+        "alive": Field(("snapshot", "member"), "whether all its numbers were finite so far", "bool"),
+        "n_overflowed": _SHARED["n_overflowed"]._replace(axes=("snapshot",)),
+        "K": Field(SEEN, "kernel (1/n_l) sum of z_i^2"),
+        "G": Field(SEEN, "metric C_b + (C_W/n_(l-1)) sum of sigma(z_i)^2, with the initial C_W and C_b"),
+        "V": Field(SEEN, "four-point vertex n_(l-1) Var(G^l)"),
+        "chi_parallel": Field(SEEN, "parallel susceptibility, from layer l to l+1"),
+        "chi_perp": Field(SEEN, "perpendicular susceptibility, from layer l to l+1"),
+        "K_inputs": Field(("snapshot", "layer", "member"), "kernel of every network, mean over inputs"),
+        "outputs": Field(("snapshot", "test_input", "output"), "mean output over networks"),
+        "outputs_variance": Field(("snapshot", "test_input", "output"), "variance of the output"),
+        "widths": _SHARED["widths"],
+        "seconds": _SHARED["seconds"],
+    },
+}
+
+SAME_SIZE = {"input_2": ("input", 0), "pair_2": ("pair", 0), "place": ("layer", 1)}
+"""Axes whose length is that of another axis plus a number."""
+
+
+@functools.cache
+def hints(kind: str) -> dict[str, tuple[Any, ...]]:
+    """The types that each field of a kind of result may have."""
+    found = get_type_hints(KINDS[kind]).items()
+    unions = {name: get_args(hint) if get_origin(hint) is UnionType else (hint,) for name, hint in found}
+    return {name: tuple(get_origin(hint) or hint for hint in union) for name, union in unions.items()}
+
+
+def of(kind: str, name: str, ndim: int) -> Field:
+    """The field of an array, whose name may have parts, such as "K/mean" or "parameters/layers/0/kernel"."""
+    top, *parts = name.split("/")
+    if top == "parameters":
+        word = f"parameter {' '.join(parts)}, of every network"
+        return Field(("member", *(f"{flat(name)}_{i}" for i in range(1, ndim))), word, "")
+    found = FIELDS[kind].get(top, Field(tuple(f"{flat(name)}_{i}" for i in range(ndim)), top, ""))
+    part = {"mean": "", "stderr": "standard error of "}.get(parts[0] if parts else "mean", "")
+    return found._replace(long_name=part + found.long_name)
+
+
+def flat(name: str) -> str:
+    """The variable name of an array, such as K_mean or parameters_layer_1_kernel (layers count from 1)."""
+    parts = name.split("/")
+    if parts[:2] == ["parameters", "layers"] and len(parts) > 2 and parts[2].isdigit():
+        parts[1:3] = ["layer", str(int(parts[2]) + 1)]
+    return "_".join(parts)
+
+
+def complaints(kind: str, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """What is wrong with the arrays of a result: missing, superfluous, or of the wrong type or shape."""
+    yield from _names(kind, arrays)
+    sizes: dict[str, int] = {}
+    for name, array in arrays.items():
+        field = of(kind, name, array.ndim)
+        if not field.dtype and array.dtype.kind not in "fiub":
+            yield f"{name} is of {array.dtype}"
+        if field.dtype and array.dtype != np.dtype(field.dtype):
+            yield f"{name} is of {array.dtype}, not {field.dtype}"
+        if array.ndim != len(field.axes):
+            yield f"{name} has {array.ndim} axes, not {len(field.axes)}"
+            continue
+        for axis, size in zip(field.axes, array.shape, strict=True):
+            if sizes.setdefault(axis, size) != size:
+                yield f"{name} has {size} along {axis}, where others have {sizes[axis]}"
+    for axis, (other, more) in SAME_SIZE.items():
+        if axis in sizes and other in sizes and sizes[axis] != sizes[other] + more:
+            yield f"there are {sizes[axis]} along {axis} and {sizes[other]} along {other}"
+    if "pair" in sizes and sizes["pair"] != sizes["input"] * (sizes["input"] + 1) // 2:
+        yield f"there are {sizes['pair']} pairs of {sizes['input']} inputs"
+
+
+def _names(kind: str, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    expected: set[str] = set()
+    for name, allowed in hints(kind).items():
+        if dict in allowed:
+            parts = {each for each in arrays if each.startswith(f"{name}/")}
+        else:
+            parts = {f"{name}/{part}" for part in Estimate._fields} if Estimate in allowed else {name}
+        if not parts or (not parts <= set(arrays) and (type(None) not in allowed or parts & set(arrays))):
+            yield f"{name} is missing"
+        expected |= parts
+    for name in sorted(set(arrays) - expected):
+        yield f"{name} is none of its fields"

@@ -1,0 +1,103 @@
+"""Results as NetCDF: arrays with named axes, for xarray and other readers. Requires the extra "netcdf".
+
+Each axis has a coordinate: layers are counted from 1, snapshots are labelled by their steps, and all else is
+counted from 0. The last 64 bytes are the SHA-256 of all bytes before them; readers of HDF5 ignore them.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eft.arguments import ArgumentError
+from nets.files import archive
+from nets.files.archive import Archive, ArchiveError
+from nets.results import fields
+
+WORDS, FIELD = "description", "field"
+
+
+def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]):
+    """An `xarray.Dataset`; numbers and text among words["arguments"] are its scalar coordinates.
+
+    So `xarray.concat([...], "cw")` of several datasets has an axis of C_W, and likewise for "act", "cb",
+    "seed".
+
+    Raises ImportError, which says what to install, if xarray is missing.
+    """
+    xarray = _xarray()
+    variables, sizes = {}, {}
+    for name, array in arrays.items():
+        field = fields.of(kind, name, array.ndim)
+        about = {"long_name": field.long_name, "units": field.units, FIELD: name}
+        variables[fields.flat(name)] = (field.axes, array, about)
+        sizes |= dict(zip(field.axes, array.shape, strict=True))
+    axes = {axis: _coordinate(axis, size, arrays) for axis, size in sizes.items()}
+    scalars = {
+        name: value
+        for name, value in words.get("arguments", {}).items()
+        if isinstance(value, str | int | float) and name not in {*axes, *variables}
+    }
+    return xarray.Dataset(variables, coords={**axes, **scalars})
+
+
+def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple:
+    if axis == "snapshot":
+        return axis, arrays["steps"], {"long_name": "steps of training", "units": "1"}
+    if axis == "layer":
+        return axis, np.arange(1, size + 1), {"long_name": "layer of pre-activations, from 1", "units": "1"}
+    words = {"place": "layer, where 0 is the input"}.get(axis, f"{axis.replace('_', ' ')}, from 0")
+    return axis, np.arange(size), {"long_name": words, "units": "1"}
+
+
+def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:
+    """The bytes of the file, ending with the digest of all bytes before it."""
+    found = dataset(kind, arrays, words)
+    found.attrs = {WORDS: json.dumps(words, sort_keys=True, allow_nan=False)}
+    encoding = {name: {"_FillValue": None} for name in found.variables}
+    return archive.sealed(bytes(found.to_netcdf(engine="h5netcdf", encoding=encoding)))
+
+
+def load(path: Path) -> Archive:
+    """The arrays and words that were saved.
+
+    Raises ArchiveError if the file is damaged or not one of this program.
+    """
+    xarray = _xarray()
+    with open(path, "rb") as file:
+        archive.check_whole(file, path)
+        file.seek(0)
+        data = file.read()
+    with archive.parsing(path), xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
+        if sum(a.nbytes for a in found.variables.values()) > len(data) or any(map(_packed, found.values())):
+            raise ArchiveError(f"{path} holds arrays that are {archive.PACKED}")
+        arrays = {str(a.attrs[FIELD]): a.values for a in found.data_vars.values()}
+        words = json.loads(found.attrs[WORDS])
+        if len(arrays) != len(found.data_vars) or not isinstance(words, dict):
+            raise ValueError("no description, or two arrays of one name")
+    return Archive(arrays, words)
+
+
+def _packed(variable: Any) -> bool:
+    """Whether the variable is stored compressed or in chunks."""
+    return any(variable.encoding.get(way) for way in ("zlib", "szip", "bzip2", "blosc", "zstd", "chunksizes"))
+
+
+def check_installed() -> None:
+    """Raises ArgumentError, which says what to install, if NetCDF files cannot be written."""
+    try:
+        _xarray()
+    except ImportError as error:
+        raise ArgumentError(f"out must end in something else than .nc: {error}") from None
+
+
+def _xarray():
+    try:
+        import h5netcdf  # noqa: F401
+        import xarray
+    except ImportError as error:
+        raise ImportError("NetCDF needs xarray and h5netcdf: pip install 'eft[netcdf]'") from error
+    return xarray

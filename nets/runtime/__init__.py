@@ -1,0 +1,1 @@
+"""Devices, memory, compiled programs, and the settings that all ensembles share."""

@@ -1,0 +1,106 @@
+"""What is known of a function next to its kinks, where its derivatives are no numbers, and in float32.
+
+The right answers come from the same function written so that nothing has to be put right.
+"""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eft
+from eft.activations import formulas
+from eft.activations.derivatives import Sampler, derivative, nested_derivatives
+from eft.activations.one_sided import exponent, jump_at, points, sides
+
+
+def careless_swish(z):
+    """Swish as it is often written: its derivative is ∞/∞² far out on the left."""
+    return z / (1 + jnp.exp(-z))
+
+
+@pytest.mark.parametrize("c", [1e-3, 1.0, 3.0, 100.0])
+def test_jumps_next_to_rounding(c):
+    """`where(z + 1 > c + 1, …)` has its kink a few numbers away from c: its neighbours do not see it."""
+    step = lambda z: jnp.where(z + 1 > c + 1, 1.0 + z, z)  # noqa: E731
+    ramp = lambda z: jnp.maximum(z + 1, c + 1) - 1  # noqa: E731
+    assert jump_at(step, c, jnp.float64) == pytest.approx(1.0, rel=1e-12)
+    assert jump_at(derivative(ramp), c, jnp.float64) == pytest.approx(1.0, rel=1e-12)
+    assert jump_at(ramp, c, jnp.float64) == 0.0
+
+
+def test_the_neighbours_of_a_kink_do_not_tell():
+    """The control: the two numbers next to c lie on one side of the kink."""
+    below, above = sides(1.0, np.float64)
+    step = lambda z: jnp.where(z + 1 > 2, 1.0, 0.0)  # noqa: E731
+    assert step(jnp.asarray(above)) == step(jnp.asarray(below))
+    assert jump_at(step, 1.0, jnp.float64) == 1.0
+
+
+@pytest.mark.parametrize("power", [0.25, 0.5, 0.75])
+def test_a_slope_without_a_limit_is_no_jump(power):
+    """σ = |z − 1|^a: σ′ ~ |z − 1|^{a−1} has no limit, and its exponent is read off two distances."""
+    at = points(np.array([1.0]))
+    slope = power * np.sign(at.z - 1) * np.abs(at.z - 1) ** (power - 1)
+    assert exponent(at, slope, 1.0) == pytest.approx(1 - power, rel=1e-3)
+    assert jump_at(derivative(lambda z: jnp.abs(z - 1) ** power), 1.0, jnp.float64) == 0.0
+
+
+def test_derivatives_that_are_no_numbers_are_taken_from_values():
+    z = np.array([-900.0, -720.0, -400.0, -1.0, 0.5, 30.0])
+    naive = Sampler(careless_swish, lambda z: nested_derivatives(careless_swish, z))
+    assert not np.isfinite(np.stack(naive.raw(z))).all(), "the control: JAX's are not"
+    for k, (found, exact) in enumerate(zip(naive(z), formulas.swish(jnp.asarray(z)), strict=True)):
+        np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-9, err_msg=str(k))
+
+
+@pytest.mark.parametrize(
+    ("fn", "name", "K1"),
+    [
+        (careless_swish, "swish", 1e4),
+        (lambda z: 1 / (1 + jnp.exp(-z)), "sigmoid", 1e4),
+        (lambda z: jnp.clip(z + 1, 0, 2) - 1, "hard_tanh", 0.9),
+    ],
+)
+def test_formulas_as_people_write_them(fn, name, K1):
+    """The flow is that of the careful form, in float64, and in float32 with float64 switched off."""
+    careful = eft.kernel_flow(name, 1.0, 4, K1=K1)
+    for x64, rtol in ((True, 1e-11), (False, 1e-5)):
+        with jax.enable_x64(x64):
+            found = eft.kernel_flow(fn, jnp.ones(()), 4, K1=K1)
+            assert found.K.dtype == (jnp.float64 if x64 else jnp.float32) and found.valid.all()
+        for field in ("K", "chi_parallel", "chi_perp", "V"):
+            np.testing.assert_allclose(
+                getattr(found, field), getattr(careful, field), rtol=rtol, err_msg=field
+            )
+
+
+def test_the_careful_form_matters_in_float32():
+    """The control: JAX's own derivative of the careless form is no number in float32, from z = −89 on."""
+    assert not jnp.isfinite(derivative(careless_swish)(jnp.float32(-100.0)))
+
+
+def test_a_slope_that_grows_without_bound_is_marked():
+    """Away from 0 floating-point numbers are too coarse for it; at 0 they are not."""
+    with pytest.warns(eft.QuadratureWarning, match="layer 1"):
+        flow = eft.kernel_flow(lambda z: jnp.abs(z - 1) ** 0.2, 1.0, 2)
+    assert not flow.valid.any()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert eft.kernel_flow(lambda z: jnp.abs(z) ** 0.2, 1.0, 2).valid.all(), "the control"
+
+
+def test_what_is_not_known_of_phases_is_said():
+    with pytest.warns(eft.QuadratureWarning, match="whether K′ = K somewhere at K from .* is not known"):
+        (point,) = eft.fixed_points(jnp.floor, 0.5)
+    np.testing.assert_allclose(point.K, 0.3352608924, rtol=1e-9)
+    with pytest.warns(eft.QuadratureWarning, match="the threshold at .* is not known"):
+        assert np.isnan(eft.threshold(jnp.floor, 0.5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert eft.threshold(careless_swish, 1.9, 0.1) == np.inf == eft.threshold("swish", 1.9, 0.1)
+        # a logarithm beyond the window is not known, but certainly below K
+        for name in ("softsign", "arctan", "log_sigmoid"):
+            assert eft.threshold(name, 1.0) == np.inf and eft.fixed_points(name, 1.0)

@@ -1,0 +1,175 @@
+"""The moments are right to 1e-12 (float32: 2e-6) at every K, say so when they are not, and never give NaN."""
+
+import dataclasses
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+import references
+from references import FLOAT32, FLOAT64, PROMISED, USER_KINKS
+
+import eft
+from eft.gaussian.window import BLOCK
+
+CATALOGUE = [key for key in references.table() if key not in USER_KINKS]
+FAR = jnp.array([0.0, 1e-300, 1e-100, 1e-20, 1e-16, 1e16, 1e17, 1e30, 1e150, 1e300])
+
+
+def moments_of(key, dtype=np.float64, **kwargs):
+    return references.activation(key, **kwargs).moments(jnp.asarray(references.table()[key].K, dtype))
+
+
+@pytest.mark.parametrize("key", references.table())
+def test_float64(key):
+    errors = references.relative_errors(key, moments_of(key))
+    for q in PROMISED:
+        assert errors[q].max() <= FLOAT64, q
+    assert errors["var"].max() <= 10 * FLOAT64  # 10: a difference of two moments
+    assert errors["d2g"].max() <= FLOAT64
+
+
+@pytest.mark.parametrize("key", references.table())
+def test_float32(key):
+    moments = moments_of(key, np.float32)
+    errors = references.relative_errors(key, moments, np.float32)
+    assert moments.g.dtype == jnp.float32
+    assert (moments.error <= FLOAT32).all()
+    for q in PROMISED:
+        assert errors[q].max() <= FLOAT32, q
+
+
+def test_kink_at_zero_need_not_be_declared():
+    """σ = 1 + |z|, g = 1 + 2√(2K/π) + K; the slope of F jumps at 0, which g′ and g″ must see."""
+    K = jnp.logspace(-10, 10, 21)
+    moments = eft.Activation(lambda z: 1 + jnp.abs(z)).moments(K)
+    np.testing.assert_allclose(moments.g, 1 + 2 * np.sqrt(2 * K / np.pi) + K, rtol=FLOAT64)
+    np.testing.assert_allclose(moments.dg, np.sqrt(2 / np.pi / K) + 1, rtol=FLOAT64)
+    d2g = -np.sqrt(1 / (2 * np.pi)) * K**-1.5
+    assert np.max(np.abs(moments.d2g - d2g) * K**2 / moments.g) <= FLOAT64
+    assert (moments.error <= FLOAT64).all()
+
+
+def test_float32_alone():
+    """With float64 switched off altogether the catalogue keeps its promise."""
+    code = (
+        "import jax.numpy as jnp, numpy as np, references as r\n"
+        "for key, (K, _) in r.table().items():\n"
+        "    if key in r.USER_KINKS: continue\n"
+        "    e = r.relative_errors(key, r.activation(key).moments(jnp.asarray(K)), np.float32)\n"
+        "    assert jnp.asarray(1.0).dtype == jnp.float32\n"
+        "    assert max(e[q].max() for q in r.PROMISED) <= r.FLOAT32, (key, e)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(references.__file__).parent)
+
+
+@pytest.mark.parametrize("key", USER_KINKS)
+def test_undeclared_kink_is_flagged(key):
+    moments = moments_of(key, declared=False)
+    errors = references.relative_errors(key, moments)
+    worst = np.max([errors[q] for q in PROMISED], axis=0)
+    flagged = np.asarray(moments.error) > FLOAT64
+    assert (worst > FLOAT64).any(), "the control: without the kink declared the error is real"
+    assert flagged[worst > FLOAT64].all()
+    assert (np.asarray(moments.error)[worst > FLOAT64] > worst[worst > FLOAT64] / 10).all()
+    assert (np.asarray(moments_of(key).error) <= FLOAT64).all(), "declared, nothing is flagged"
+
+
+def test_fresh_sample_of_the_oracles():
+    rng = random.Random(20240805)
+    for key in rng.sample(CATALOGUE, 4):
+        K = float(np.float32(10 ** rng.uniform(-12, 12)))
+        moments = references.activation(key).moments(jnp.asarray(K))
+        for route in oracles.ROUTES:
+            values = oracles.expectations(key, K, route)
+            for q in PROMISED:
+                reference = float(values[q])
+                found = float(getattr(moments, references.FIELDS[q]))
+                assert found == reference or abs(found / reference - 1) <= FLOAT64, (key, K, q, route)
+
+
+@pytest.mark.parametrize("key", ["relu", "leaky_relu", "erf", "repu_2", "mrepu_1", "mrepu_2"])
+def test_closed_forms_against_the_table(key):
+    act = references.activation(key)
+    tabulated = dataclasses.replace(act, closed_form=None)
+    K = jnp.logspace(-8, 4, 40)
+    closed, found = act.moments(K), tabulated.moments(K)
+    for q in ("g", "g4", "var", "dg", "slope2"):
+        np.testing.assert_allclose(getattr(found, q), getattr(closed, q), rtol=FLOAT64, err_msg=q)
+    unit = np.maximum(np.abs(closed.d2g), closed.g / K**2)
+    assert np.max(np.abs(found.d2g - closed.d2g) / unit) <= FLOAT64
+
+
+def test_gauss_hermite_would_not_do():
+    """The control: 100 nodes of the textbook rule miss the promise by ten orders of magnitude."""
+    x, w = np.polynomial.hermite_e.hermegauss(100)
+    K, values = references.table()["tanh"]
+    g = (w * np.tanh(np.sqrt(K)[:, None] * x) ** 2).sum(-1) / np.sqrt(2 * np.pi)
+    assert np.max(np.abs(g / values["g"] - 1)) > 1e-2
+
+
+@pytest.mark.parametrize("key", CATALOGUE)
+def test_no_nan_far_out(key):
+    moments = references.activation(key).moments(FAR)
+    for field, value in moments._asdict().items():
+        assert not np.isnan(value).any(), field
+
+
+@pytest.mark.parametrize(("name", "slope"), [("tanh", 1.0), ("gelu", 0.25), ("elu", 1.0), ("swish", 0.25)])
+def test_small_kernel_limit(name, slope):
+    """g → σ′(0)²K, also where K is far below the window of the nodes."""
+    K = jnp.array([1e-300, 1e-200, 1e-100, 1e-20])
+    moments = eft.activation(name).moments(K)
+    np.testing.assert_allclose(moments.g / K, slope, rtol=1e-9)
+    np.testing.assert_allclose(moments.dg, slope, rtol=1e-9)
+    assert (moments.error <= FLOAT64).all()
+
+
+def test_logarithms_beyond_the_window_are_flagged():
+    """σ² ~ 4 log² z is no power law: inside it is right, beyond the window it says that it is not."""
+    act = eft.Activation(lambda z: jnp.log1p(z * z))
+    moments = act.moments(jnp.array([1e10, 1e20]))
+    assert moments.error[0] <= FLOAT64 < moments.error[1]
+
+
+def test_blocks_do_not_matter():
+    K = jnp.logspace(-6, 6, 2 * BLOCK + 17).reshape(-1, 1)
+    act = eft.activation("gelu")
+    whole, parts = act.moments(K), [act.moments(part) for part in (K[:700], K[700:])]
+    for a, b in zip(whole, zip(*parts, strict=True), strict=True):
+        np.testing.assert_allclose(a, np.concatenate(b), rtol=1e-14)
+    assert whole.g.shape == K.shape
+
+
+@pytest.mark.parametrize("key", ["tanh", "gelu", "softsign", "hard_tanh", "mrepu_2", "erf", "relu"])
+def test_derivatives_in_K(key):
+    """∂g/∂K and ∂g′/∂K by `grad` are the moments g′ and g″; ⟨σ⁴⟩′ and ⟨σ′²⟩′ agree with differences."""
+    act = references.activation(key)
+    for K in (0.05, 0.7, 1.4, 30.0):
+        at = act.moments(jnp.asarray(K))
+        slopes = jax.jvp(act.moments, (jnp.asarray(K),), (jnp.asarray(1.0),))[1]
+        np.testing.assert_allclose(slopes.g, at.dg, rtol=1e-10)
+        np.testing.assert_allclose(slopes.dg, at.d2g, rtol=1e-9, atol=1e-12)
+        h = 1e-4 * K
+        up, down = act.moments(jnp.asarray(K + h)), act.moments(jnp.asarray(K - h))
+        for q in ("g4", "var", "slope2", "d2g"):
+            difference = (getattr(up, q) - getattr(down, q)) / (2 * h)
+            np.testing.assert_allclose(getattr(slopes, q), difference, rtol=2e-6, atol=1e-9, err_msg=q)
+
+
+def test_second_derivative_and_what_a_function_closes_over():
+    act = eft.activation("tanh")
+    K = jnp.asarray(0.8)
+    second = jax.grad(jax.grad(lambda K: act.moments(K).g))(K)
+    np.testing.assert_allclose(second, act.moments(K).d2g, rtol=1e-10)
+
+    def g(slope):
+        leaky = eft.Activation(lambda z: jnp.where(z > 0, z, slope * z), (0.0,))
+        return leaky.moments(jnp.asarray(2.0)).g
+
+    np.testing.assert_allclose(jax.grad(g)(0.3), 0.3 * 2.0, rtol=1e-12)  # g = (1 + a²)K/2

@@ -1,0 +1,115 @@
+"""⟨σ₁²σ₂σ₃⟩ and ⟨σ₁σ₂σ₃σ₄⟩ against closed forms, wherever variables depend on one another too."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eft
+from eft.gaussian.multivariate import grid, products
+
+RANDOM = np.random.default_rng(0).normal(size=(4, 4))
+KERNELS = {
+    "random": RANDOM @ RANDOM.T / 4,
+    "close": 0.1 * np.eye(4) + 0.9,
+    "one": np.ones((4, 4)),
+    "opposite": np.outer([1, -1, 2, 0.5], [1, -1, 2, 0.5]),
+    "of rank 2": RANDOM[:, :2] @ RANDOM[:, :2].T,
+    "large": 10 * (0.01 * np.eye(4) + 0.99),
+}
+
+
+@functools.cache
+def compiled(name, variables, largest):
+    act = eft.activation(name)
+    return jax.jit(functools.partial(products, act, grid=grid(act, variables, largest)))
+
+
+def found(name, K):
+    answer = compiled(name, len(K), float(np.diag(K).max()))(jnp.asarray(K))
+    return np.asarray(answer.value), np.asarray(answer.error)
+
+
+def product_of_sines(K):
+    """⟨Π sin z_i⟩ = Re (i^{−r}/2^r) Σ_s (Π s) e^{−sᵀKs/2}, s = (±1, …)."""
+    signs = np.array(list(itertools.product((1, -1), repeat=len(K))))
+    return (
+        (signs.prod(1) @ np.exp(-np.einsum("si,ij,sj->s", signs, K, signs) / 2))
+        * (1j) ** len(K)
+        / 2 ** len(K)
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_sines(kernel):
+    """To rounding. The control: one correlation of the wrong sign."""
+    K = KERNELS[kernel]
+    value, error = found("sin", K)
+    assert value == pytest.approx(product_of_sines(K).real, abs=1e-13)
+    assert error < 1e-6
+    value, _ = found("sin", K[:3, :3])
+    for i in range(3):
+        four = [0, 1, 2, i]
+        assert value[i] == pytest.approx(product_of_sines(K[np.ix_(four, four)]).real, abs=1e-13)
+    if kernel == "random":
+        wrong = K.copy()
+        wrong[0, 1] = wrong[1, 0] = -K[0, 1]
+        assert abs(product_of_sines(wrong) - product_of_sines(K)) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["relu", "hard_tanh", "mrepu", "softsign"])
+def test_kinks(name):
+    """Independent pairs: a product of expectations of two. Two that are one: an expectation of three."""
+    act = eft.activation(name)
+    K = np.zeros((4, 4))
+    K[:2, :2], K[2:, 2:] = [[0.5, 0.2], [0.2, 0.8]], [[0.6, -0.3], [-0.3, 0.4]]
+
+    def pair(K):
+        return float(
+            eft.pair_expectation(act, K[0, 0], K[1, 1], 1 - K[0, 1] / np.sqrt(K[0, 0] * K[1, 1])).product
+        )
+
+    expected = pair(K[:2, :2]) * pair(K[2:, 2:])
+    value, error = found(name, K)
+    assert value == pytest.approx(expected, rel=1e-5)
+    assert abs(value - expected) < error + 1e-12
+    same = KERNELS["random"][:3, :3]
+    three, _ = found(name, same / 2)
+    four = [0, 1, 2, 2]
+    value, error = found(name, same[np.ix_(four, four)] / 2)
+    assert value == pytest.approx(three[2], rel=1e-4)
+    assert abs(value - three[2]) < error + 1e-8 * abs(three[2])
+    assert abs(three[1] - three[2]) > 0.01 * abs(three[2])  # the control: another one doubled
+
+
+def test_relu_at_opposite_inputs():
+    """z₊(−z)₊ = 0 whatever the others are."""
+    base = np.array([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0], [0.3, 0.7, 0.0], [0.2, -0.5, 0.4]])
+    value, _ = found("relu", base @ base.T)
+    assert abs(value) < 1e-12
+    value, _ = found("relu", (base @ base.T)[:3, :3])
+    assert abs(value).max() < 1e-12
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_relu_is_homogeneous(scale):
+    K = KERNELS["random"]
+    np.testing.assert_allclose(found("relu", scale * K)[0], scale**2 * found("relu", K)[0], rtol=1e-4)
+    np.testing.assert_allclose(
+        found("relu", scale * K[:3, :3])[0], scale**2 * found("relu", K[:3, :3])[0], rtol=1e-9
+    )
+
+
+def test_relu_against_samples():
+    """Ten million draws; within 4 errors."""
+    K = KERNELS["random"]
+    z = np.linalg.cholesky(K) @ np.random.default_rng(1).standard_normal((4, 10_000_000), dtype=np.float32)
+    s = np.maximum(z, 0)
+    for four, value in [((0, 1, 2, 3), found("relu", K)[0]), ((0, 1, 2, 1), found("relu", K[:3, :3])[0][1])]:
+        drawn = s[list(four)].prod(0)
+        error = drawn.std() / np.sqrt(len(drawn))
+        assert abs(drawn.mean() - value) < 4 * error
+        assert error < 5e-3 * value

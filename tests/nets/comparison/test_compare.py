@@ -1,0 +1,159 @@
+"""Theory beside experiment: scores that are right for right theory, and large for wrong theory."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import eft
+from nets import measure
+from nets.comparison import layers as comparing
+from nets.comparison.layers import Case, ChiSquared, chi_squared, compare
+from nets.files import output
+
+SETTINGS = {"cw": 1.3, "depth": 6, "width": 64, "n_nets": 20_000, "seed": 3, "method": "metric"}
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return measure("tanh", **SETTINGS)
+
+
+def theory(**settings):
+    return eft.kernel_flow("tanh", **{"cw": 1.3, "depth": 6, **settings})
+
+
+def test_right_theory_has_small_scores(ensemble):
+    c = compare(theory(), ensemble)
+    for z in (c.z_K, c.z_V, c.z_K_z, c.z_V_z):
+        assert np.isfinite(z).all() and abs(z).max() < 4
+    assert c.z_K[0] == c.z_V[0] == 0
+    assert c.chi2_K.dof == c.chi2_V.dof == 5
+    assert c.chi2_K.p > 1e-3
+    np.testing.assert_allclose(c.K_finite, c.K + np.asarray(theory().G1) / c.n)
+
+
+def test_negative_control_without_the_correction_K_is_wrong(ensemble):
+    c = compare(theory()._replace(G1=np.zeros(6)), ensemble)
+    assert abs(c.z_K).max() > 6 and c.chi2_K.p < 1e-9
+
+
+def test_negative_control_another_C_W_is_told_apart(ensemble):
+    c = compare(theory(cw=1.33), ensemble)
+    assert c.chi2_K.p < 1e-12 and abs(c.z_V).max() > 4
+
+
+def test_the_next_orders_are_what_narrow_networks_need():
+    """n = 16: the leading variance is rejected, that of order 3 is not; nor with real networks."""
+    case = Case("tanh", 1.3, depth=6, width=16, n_nets=200_000, seed=5, method="metric", order=3)
+    prepared = comparing.prepare(case)
+    c = comparing.run(prepared)
+    assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and c.chi2_V.p > 1e-3
+    assert c.converges.all() and (abs(c.V_last) < 0.02 * c.V_finite.max()).all()
+    leading = comparing.run(prepared._replace(series=None))
+    assert abs(leading.z_V).max() > 5 and leading.chi2_V.p < 1e-9
+    np.testing.assert_array_equal(leading.V_finite, leading.V)
+
+
+def test_real_networks():
+    m = measure("relu", 2.0, 5, 64, 500)
+    c = compare(eft.kernel_flow("relu", 2.0, 5), m)
+    assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4
+    assert c.chi2_K.p > 1e-3
+
+
+def test_no_spread_has_defined_scores():
+    m = measure("perceptron", 1.7, 4, 10, 20, cb=0.1)
+    right = compare(eft.kernel_flow("perceptron", 1.7, 4, cb=0.1), m)
+    for z in (right.z_K, right.z_V):
+        np.testing.assert_array_equal(z, 0)
+    assert right.chi2_K.dof == 0 and np.isnan(right.chi2_K.p)
+    wrong = compare(eft.kernel_flow("perceptron", 1.6, 4, cb=0.1), m)
+    np.testing.assert_array_equal(wrong.z_K, np.inf)
+
+
+def test_overflow_and_invalid_theory_have_no_score():
+    act = eft.activation("repu", p=2)
+    m = measure(act, 2.0, 14, 16, 200, method="metric")
+    c = compare(eft.kernel_flow(act, 2.0, 14), m)
+    bad = (c.n_overflowed > 0) | ~c.valid
+    assert bad.any() and not bad.all()
+    np.testing.assert_array_equal(np.isnan(c.z_K), bad)
+    assert c.chi2_K.dof <= (~bad).sum()
+    assert c.spread[0] == 0 and c.spread[-1] > 1
+
+
+def test_a_batch_of_flows_is_refused(ensemble):
+    with pytest.raises(ValueError, match=r"flow must be of one network of depth 6"):
+        compare(eft.kernel_flow("tanh", [1.0, 1.3], 6), ensemble)
+    with pytest.raises(ValueError, match="flow must be of one network of depth 6"):
+        compare(eft.kernel_flow("tanh", 1.3, 5), ensemble)
+
+
+def test_chi_squared_of_correlated_layers_is_distributed_as_told():
+    """500 experiments of 60 networks with strongly correlated layers: p is uniform."""
+    rng = np.random.default_rng(1)
+    factor = np.tril(np.ones((5, 5))) + 0.1 * rng.normal(size=(5, 5))
+    p = []
+    for _ in range(500):
+        x = rng.normal(size=(60, 5)) @ factor.T
+        e = (x - x.mean(0)) / np.sqrt(60 * 59)
+        p.append(chi_squared(x.mean(0), e).p)
+    assert stats.kstest(p, "uniform").pvalue > 1e-3
+
+
+def test_chi_squared_leaves_out_what_is_not_independent():
+    x = np.random.default_rng(2).normal(size=(50, 2))
+    x = np.column_stack([x, x[:, 0] - x[:, 1]])
+    found = chi_squared(x.mean(0), (x - x.mean(0)) / np.sqrt(50 * 49))
+    assert found.dof == 2 and found.value < 20
+    assert chi_squared(np.zeros(0), np.zeros((50, 0)))[:2] == ChiSquared(0.0, 0, 0.0)[:2]
+
+
+def test_preset_cases_are_those_of_the_paper():
+    tanh, relu, mrepu = comparing.PRESETS["paper"]
+    assert (tanh.cw, relu.cw, mrepu.cw) == (1.0, 2.0, 1.0)
+    assert (tanh.K1, relu.K1, mrepu.K1) == (None, None, 1e-3)
+    assert {(c.depth, c.width, c.n_nets, c.cb, c.x2) for c in (tanh, relu, mrepu)} == {
+        (11, 512, 1000, 0.0, 1.0)
+    }
+    assert mrepu.activation is eft.activation("mrepu", p=2)
+    assert len({c.seed for c in (tanh, relu, mrepu)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("tanh", "tanh"), ("mrepu:p=3", "mrepu(p=3)"), ("sin: frequency = 0.5", "sin(frequency=0.5)")],
+)
+def test_activations_as_text(text, name):
+    assert comparing.parse_activation(text).name == name
+
+
+@pytest.mark.parametrize(
+    "text", ["mrepu:p", "mrepu:p=x", "mrepu:q=2", "tnah", "mrepu:p=2.5", "", "sin:frequency=(1"]
+)
+def test_bad_text(text):
+    with pytest.raises((ValueError, TypeError)):
+        comparing.parse_activation(text)
+
+
+def test_rows_json_and_csv_hold_the_same_numbers():
+    case = Case("mrepu:p=2", 1.0, depth=4, width=16, n_nets=30, K1=1e-3, method="metric")
+    c = comparing.run(comparing.prepare(case))
+    rows = comparing.rows(c)
+    assert list(rows[0]) == list(comparing.COLUMNS) and len(rows) == 4
+    assert rows[2]["V_measured"] == c.V_measured.mean[2] and rows[2]["V_z_stderr"] == c.V_z.stderr[2]
+    read = json.loads(output.json_text(comparing.json_value([(case, c)])))["cases"][0]
+    assert read["layers"] == rows
+    assert read["settings"]["act"] == "mrepu(p=2)" and read["settings"]["K1"] == 1e-3
+    lines = list(csv.DictReader(io.StringIO(output.csv_text(comparing.csv_rows([(case, c)] * 2)))))
+    assert len(lines) == 8 and lines[0]["act"] == "mrepu(p=2)"
+    assert [float(line["K_measured"]) for line in lines[:4]] == [row["K_measured"] for row in rows]
+
+
+def test_json_has_no_numbers_that_json_does_not_know():
+    text = output.json_text({"a": [float("nan"), float("inf"), -float("inf"), 1.5, True, None, "x"]})
+    assert json.loads(text) == {"a": [None, "inf", "-inf", 1.5, True, None, "x"]}
