@@ -83,7 +83,7 @@ HEAD = (
 def without(act, flow, kernel, cw, lw) -> dict[str, np.ndarray]:
     """The same recursions with one term dropped in each."""
     a = eft.activation(act)
-    m, p = a.moments(flow.K), a.slopes(flow.K)
+    m, p = eft.moments(a, flow.K), eft.slopes(a, flow.K)
     c = cw * flow.Theta
     slope = lw * m.dg + c * p.ds
     bent = lw * m.d2g + c * p.d2s

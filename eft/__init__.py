@@ -1,6 +1,7 @@
 """Effective theory of neural networks: how signals, fluctuations and gradients flow with depth."""
 
-from eft.activations.definition import Activation, activation, activation_names
+from eft.activations.catalogue import activation, activation_names
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.criticality.phases import (
     CriticalCurve,
@@ -24,6 +25,8 @@ from eft.flows.pair import ExpandedPairFlow, PairFlow, expanded_pair_flow, pair_
 from eft.flows.regression import Posterior, Regression, posterior, regress
 from eft.gaussian.bivariate import PairMoments, pair_expectation
 from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_expectation
+from eft.gaussian.records import Moments, SlopeMoments
+from eft.gaussian.sources import moments, slopes
 
 __all__ = [
     "Action",
@@ -39,6 +42,7 @@ __all__ = [
     "GramFlow",
     "KernelFlow",
     "LogFlow",
+    "Moments",
     "NTKFlow",
     "NTKGramFlow",
     "PairFlow",
@@ -47,6 +51,7 @@ __all__ = [
     "Posterior",
     "QuadratureWarning",
     "Regression",
+    "SlopeMoments",
     "Sum",
     "Universality",
     "VertexFlow",
@@ -66,6 +71,7 @@ __all__ = [
     "kernel_flow",
     "kernel_flows",
     "log_flow",
+    "moments",
     "ntk_flow",
     "ntk_gram_flow",
     "pair_expectation",
@@ -73,6 +79,7 @@ __all__ = [
     "phase_diagram",
     "posterior",
     "regress",
+    "slopes",
     "threshold",
     "threshold_cw",
     "vertex_flow",

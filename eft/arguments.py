@@ -1,4 +1,4 @@
-"""Checks of arguments at the public boundary.
+"""Checks of arguments at the public boundary, and warnings that point at the line that called.
 
 Every error names the argument, the value it got and what is allowed. A value that is
 traced by JAX cannot be inspected; it passes the check, and the result itself marks what is invalid.
@@ -7,6 +7,8 @@ traced by JAX cannot be inspected; it passes the check, and the result itself ma
 import math
 import numbers
 import operator
+import sys
+import warnings
 from collections.abc import Sequence
 
 import jax
@@ -171,3 +173,15 @@ def kink_positions(kinks: object) -> tuple[float, ...]:
     if not all(c == 0 or low <= abs(c) <= high for c in positions):
         raise ArgumentError(f"kinks must be {allowed}; got {shown(kinks)}")
     return positions
+
+
+OURS = ("eft", "nets", "contextlib")
+"""Modules skipped in the search for the caller's line: both packages, and `contextlib` between them."""
+
+
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Give a warning that points at the line that called into these packages."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in OURS:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

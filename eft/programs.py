@@ -19,11 +19,12 @@ _LOCK = threading.Lock()
 
 
 def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...] = ()) -> Any:
-    """body(about, *arrays), compiled for this `about` and these shapes.
+    """body(about, *arrays), compiled for this `about`, these shapes and the static parts of the arguments.
 
     `donated`: the positions, from 0, of the arrays that are used up, so that their memory can be reused.
     """
-    shapes = tuple((np.shape(a), getattr(a, "dtype", type(a))) for a in jax.tree.leaves(arrays))
+    leaves, static = jax.tree.flatten(arrays)
+    shapes = static, *((np.shape(a), getattr(a, "dtype", type(a))) for a in leaves)
     with _LOCK:  # several devices may ask at once, and should get the same program
         program = _program(body, about, shapes, donated)
     return program(*arrays)

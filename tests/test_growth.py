@@ -14,7 +14,7 @@ import pytest
 import eft
 import nets
 from eft import programs
-from eft.activations import analysis, definition
+from eft.activations import analysis, catalogue
 from eft.criticality import moment_grid, universality
 from eft.finite_width import ntk_gram
 from nets.initialization import drawing
@@ -27,7 +27,7 @@ KEPT = 2
 
 CACHES = (
     (programs, "_program"),
-    (definition, "_wrapped"),
+    (catalogue, "_wrapped"),
     (moment_grid, "landscape"),
     (universality, "_classified"),
     (ntk_gram, "slope_of"),
@@ -117,7 +117,7 @@ def memory():
     maps = open("/proc/self/maps").read().count("\\n")
     return maps, len(jax.devices()[0].client.live_executables())
 for i in range(300):
-    eft.activation("leaky_relu", slope=1e-4 * i).moments(1.0)
+    eft.moments(eft.activation("leaky_relu", slope=1e-4 * i), 1.0)
     if i == 99:
         before = memory()
 print(*(b - a for a, b in zip(before, memory())))

@@ -43,7 +43,7 @@ def main() -> int:
     curves, summary = {}, {}
     for p in (2, 3):
         act = eft.activation("mrepu", p=p)
-        m = act.moments(jnp.asarray(K))
+        m = eft.moments(act, jnp.asarray(K))
         parallel, perp = CW * np.asarray(m.dg), CW * np.asarray(m.slope2)
         found = eft.classify(act)
         ratio = parallel / perp

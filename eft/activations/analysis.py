@@ -2,11 +2,13 @@
 
 import copy
 from collections import OrderedDict
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from eft.activations.definition import Activation, as_activation
-from eft.activations.derivatives import Function, Sampler, nested_derivatives
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation, ActivationLike
+from eft.activations.derivatives import Sampler, nested_derivatives
 from eft.activations.fingerprints import fingerprint
 from eft.activations.kinks import Kinks, apart, find_kinks
 
@@ -15,8 +17,11 @@ KEPT = 64
 
 _known: OrderedDict[tuple, Activation] = OrderedDict()
 
+_samplers: WeakKeyDictionary[Activation, Sampler] = WeakKeyDictionary()
+"""What the search for kinks compiled, until a table is made from it."""
 
-def analysed(act: "str | Activation | Function") -> Activation:
+
+def analysed(act: ActivationLike) -> Activation:
     """A name, an Activation or a function, as an Activation that knows all its kinks.
 
     Undeclared kinks are searched for once per function, unless it closes over traced values or is known to be
@@ -29,7 +34,7 @@ def analysed(act: "str | Activation | Function") -> Activation:
     done = fingerprint(act.fn)
     if done is None:
         return act
-    key = (done, act.kinks, act.name, act.degree, act.frequency, *map(id, (act.taylor, act.closed_form)))
+    key = (done, act.kinks, act.name, act.degree, act.family, id(act.taylor))
     if key not in _known:
         _known[key] = _with_found_kinks(act, done)
         while len(_known) > KEPT:
@@ -51,10 +56,17 @@ def _with_found_kinks(act: Activation, state: tuple) -> Activation:
         "kinks": kinks,
         "found": tuple(c for c in kinks if c not in act.kinks),
         "reach": min(act.reach, found.reach),
-        "_tables": {},
-        "_state": state,
-        "_compiled": sampler,
+        "state": state,
     }
     for name, value in fields.items():
         object.__setattr__(seen, name, value)
+    _samplers[seen] = sampler
     return seen
+
+
+def sampler_of(act: Activation) -> Sampler:
+    """σ, σ′, … at any z, by NumPy; what the search for kinks compiled is reused once and then released."""
+    compiled = _samplers.pop(act, None)
+    if compiled is not None and not act.taylor:
+        return compiled.between_cuts(act.kinks)
+    return Sampler(act.fn, act.derivatives, act.kinks)

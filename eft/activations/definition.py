@@ -1,11 +1,8 @@
-"""Activation functions: the catalogue, and user-defined functions."""
+"""An activation: a function σ, and what is known about it."""
 
 import dataclasses
-import difflib
-import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import jax
 import jax.numpy as jnp
@@ -13,42 +10,16 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
-from eft.activations import formulas
-from eft.activations.derivatives import Function, Sampler, nested_derivatives
+from eft.activations.derivatives import Function, nested_derivatives
 from eft.activations.elementwise import checked_function, evaluated
-from eft.activations.fingerprints import fingerprint
+from eft.activations.families import Homogeneous
 from eft.activations.one_sided import jump_at
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.gaussian.accuracy import Accuracy
-from eft.gaussian.moments import (
-    Moments,
-    erf_moments,
-    homogeneous_moments,
-    mrepu_moments,
-    sine_moments,
-    snake_moments,
-)
-from eft.gaussian.pair_forms import Form, error_function, piecewise_linear, sine
-from eft.gaussian.slopes import (
-    SlopeMoments,
-    SlopeTable,
-    homogeneous_slopes,
-    sine_slopes,
-    slope_moments,
-    slope_table,
-)
-from eft.gaussian.table import Table, table, table_moments, table_of_every_rule
-from eft.programs import compiled
 
 Derivatives = tuple[jax.Array, ...]
 
-KEPT = 16
-"""Tables that an activation caches: one for each kind, precision and state of its parameters."""
 
-NAMED, WRAPPED = 128, 64
-"""Activations that are cached, with their tables: from the catalogue, and made from functions."""
-
-
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Activation:
     """An activation σ and what is known about it.
@@ -56,14 +27,13 @@ class Activation:
     `fn`: elementwise JAX function. `kinks`: where σ or one of its derivatives jumps (0 need not be
     declared), and the centre of any structure far from 0. Flows, `classify` and similar functions find
     undeclared kinks. `name`: for tables. The other fields have defaults that are valid for every activation.
-    `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `frequency`: ω if σ = sin ωz. `resolved`: a single quadrature
-    rule is known to be accurate and `kinks` is complete; no others are searched for. `reach`: |z| up to which
-    `kinks` is complete. `taylor`: z → (σ, σ′, σ″, σ‴, σ⁗); default: nested differentiation. `closed_form`:
-    K → Moments. `slope_form`: K → SlopeMoments. `pair_form`: for two variables, see `pair_forms`. `found`:
-    those of the kinks that were found rather than declared.
+    `degree`: p if σ(λz) = λᵖσ(z) for λ > 0. `resolved`: a single quadrature rule is known to be accurate and
+    `kinks` is complete; no others are searched for. `reach`: |z| up to which `kinks` is complete. `taylor`:
+    z → (σ, σ′, σ″, σ‴, σ⁗); default: nested differentiation. `family`: that of `eft.activations.families` to
+    which σ belongs, for its closed forms. `found`: those of the kinks that were found rather than declared.
+    `state`: the key of what `fn` computes, where kinks have been searched for.
 
-    The moments are cached as long as `fn` computes the same function: a module whose parameters change is a
-    different function from then on.
+    In a program of JAX an activation is static: it has no leaves.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) if `fn` is not a real elementwise
     function of an array, or is not finite on [−8, 8].
@@ -78,17 +48,12 @@ class Activation:
     name: str = ""
     _: dataclasses.KW_ONLY
     degree: int | None = None
-    frequency: float | None = None
     resolved: bool = False
     reach: float = math.inf
     taylor: Callable[[jax.Array], Derivatives] | None = None
-    closed_form: Callable[[jax.Array], Moments] | None = None
-    slope_form: Callable[[jax.Array], SlopeMoments] | None = None
-    pair_form: Form | None = None
+    family: Hashable = None
     found: tuple[float, ...] = dataclasses.field(default=(), init=False)
-    _tables: dict[tuple, Any] = dataclasses.field(default_factory=dict, init=False)
-    _state: tuple | None = dataclasses.field(default=None, init=False)
-    _compiled: Sampler | None = dataclasses.field(default=None, init=False)
+    state: tuple | None = dataclasses.field(default=None, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "kinks", arguments.kink_positions(self.kinks))
@@ -96,6 +61,8 @@ class Activation:
             raise ArgumentTypeError(f"name must be text; got {arguments.shown(self.name)}")
         if not self.name:
             object.__setattr__(self, "name", str(getattr(self.fn, "__name__", type(self.fn).__name__)))
+        if isinstance(self.family, Homogeneous):
+            object.__setattr__(self, "degree", self.family.degree)
         if not self.resolved:
             _check_function(self.fn)
 
@@ -114,69 +81,9 @@ class Activation:
         """[σ]_c = σ(c⁺) − σ(c⁻) at each kink."""
         return tuple(float(jump_at(self.fn, c, jnp.result_type(float))) for c in self.kinks)
 
-    def table(self, dtype) -> Table | None:
-        """What `moments` needs besides K, made once per dtype; None if there is a closed form."""
-        return None if self.closed_form else self.nodes(dtype)
 
-    def nodes(self, dtype) -> Table:
-        """σ at the nodes of the quadrature, made once per dtype, even if there is a closed form."""
-        return self._kept(table, dtype)
-
-    def all_nodes(self, dtype) -> Table:
-        """The same with all quadrature rules, unless a single one is known to suffice."""
-        return self._kept(table if self.resolved else table_of_every_rule, dtype)
-
-    def sampler(self) -> Sampler:
-        """σ, σ′, … at any z; what the search for kinks compiled is reused once and then released."""
-        compiled, derivatives = self._compiled, self.derivatives
-        object.__setattr__(self, "_compiled", None)
-        if compiled is not None and not self.taylor:
-            return compiled.between_cuts(self.kinks)
-        return Sampler(self.fn, derivatives, self.kinks)
-
-    def slope_table(self, dtype) -> SlopeTable | None:
-        """What `slopes` needs besides K, likewise."""
-        return None if self.slope_form else self._kept(slope_table, dtype)
-
-    def accuracies(self, dtype) -> tuple[Accuracy, ...]:
-        """The accuracy of the moments and of the slope moments."""
-        made = self.slope_table(dtype)
-        return self.nodes(dtype).accuracy, *((made.slope.accuracy, made.cross.accuracy) if made else ())
-
-    def _kept(self, make: Callable, dtype) -> Any:
-        """The result of `make`, cached as long as σ computes the same function."""
-        state = None if self.resolved else self._state or fingerprint(self.fn)
-        key = make.__name__, jnp.dtype(dtype).name, state
-        if key in self._tables:
-            return self._tables[key]
-        made = make(self, dtype)
-        if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
-            if len(self._tables) >= KEPT:
-                self._tables.clear()
-            self._tables[key] = made
-        return made
-
-    def moments(self, K: jax.Array) -> Moments:
-        """The Gaussian expectations of σ at K ≥ 0, in closed form or from the table."""
-        K = arguments.real_array("K", K)
-        return moments(self.closed_form, self.table(K.dtype), K)
-
-    def slopes(self, K: jax.Array) -> SlopeMoments:
-        """The expectations of σ′², alone and together with σ², at K ≥ 0; σ must be continuous."""
-        K = arguments.real_array("K", K)
-        return slopes(self.slope_form, self.slope_table(K.dtype), K)
-
-
-@compiled(0)
-def moments(closed_form: Callable[[jax.Array], Moments] | None, table: Table | None, K: jax.Array) -> Moments:
-    """`Activation.moments` as a function of arrays: one compiled flow serves every tabulated activation."""
-    return closed_form(K) if closed_form else table_moments(table, K)
-
-
-@compiled(0)
-def slopes(slope_form: Callable[[jax.Array], SlopeMoments] | None, table: Any, K: jax.Array) -> SlopeMoments:
-    """`Activation.slopes` as a function of arrays, likewise."""
-    return slope_form(K) if slope_form else slope_moments(table, K)  # type: ignore[arg-type]
+ActivationLike = str | Activation | Function
+"""What may be given as an activation: a name, an Activation, or a function of an array."""
 
 
 def _check_function(fn: object) -> None:
@@ -190,300 +97,3 @@ def _check_function(fn: object) -> None:
     if bad.any():
         at = int(bad.argmax())
         raise ArgumentError(f"the activation must be finite on [-8, 8]; at z = {z[at]:g} it is {values[at]}")
-
-
-# --- the catalogue ------------------------------------------------------------------------------
-
-
-def _positive(name: str, value: object) -> float:
-    number = arguments.real_number(name, value)
-    if number <= 0:
-        raise ArgumentError(f"{name} must be a finite real number > 0; got {arguments.shown(value)}")
-    return number
-
-
-def _smooth(taylor, name, *, kinks=(), fn=None) -> Activation:
-    fn = fn or (lambda z: taylor(z)[0])
-    return Activation(fn, kinks, name, resolved=True, taylor=taylor)
-
-
-def _homogeneous(
-    name: str, fn: Function, *, degree: int, plus: float = 1.0, minus: float = 0.0
-) -> Activation:
-    """σ = a₊zᵖ for z > 0, a₋|z|ᵖ for z < 0."""
-    return Activation(
-        fn,
-        () if degree == 1 and plus == -minus else (0.0,),
-        name,
-        degree=degree,
-        resolved=True,
-        closed_form=functools.partial(homogeneous_moments, degree=degree, plus=plus, minus=minus),
-        slope_form=functools.partial(homogeneous_slopes, degree=degree, plus=plus, minus=minus)
-        if degree
-        else None,
-        pair_form=piecewise_linear(plus, -minus) if degree == 1 else None,
-    )
-
-
-def _moderate(name: str, value: object) -> float:
-    """The value as a number whose fourth power must be finite too."""
-    number = arguments.real_number(name, value)
-    if abs(number) > 1e60:
-        raise ArgumentError(f"{name} must be between -1e60 and 1e60; got {arguments.shown(value)}")
-    return number
-
-
-def _rectified(name: str, slope: object) -> Activation:
-    a = _moderate("slope", slope)
-    return _homogeneous(name, lambda z: jnp.where(z > 0, z, a * z), degree=1, minus=-a)
-
-
-def _sin(frequency: object = 1.0) -> Activation:
-    w = _moderate("frequency", frequency)
-    if w == 0:
-        raise ArgumentError("frequency must be a finite real number other than 0; got 0")
-    return Activation(
-        lambda z: jnp.sin(w * z),
-        name="sin" if w == 1 else f"sin(frequency={w:g})",
-        frequency=w,
-        resolved=True,
-        taylor=lambda z: formulas.sine(z, w),
-        closed_form=functools.partial(sine_moments, frequency=w),
-        slope_form=functools.partial(sine_slopes, frequency=w),
-        pair_form=sine(w),
-    )
-
-
-def _erf_activation() -> Activation:
-    tabulated = _smooth(formulas.erf, "erf")
-    return dataclasses.replace(
-        tabulated, closed_form=lambda K: erf_moments(K, tabulated.moments(K)), pair_form=error_function()
-    )
-
-
-def _repu(p: object = 2) -> Activation:
-    q = arguments.positive_int("p", p, maximum=32)
-    return _homogeneous(f"repu(p={q})", lambda z: jnp.maximum(z, 0.0) ** q, degree=q)
-
-
-def _mrepu(p: object = 2) -> Activation:
-    q = arguments.positive_int("p", p, maximum=16)
-    return Activation(
-        lambda z: z * jnp.maximum(z + 1, 0.0) ** q,
-        (-1.0,),
-        f"mrepu(p={q})",
-        resolved=True,
-        closed_form=functools.partial(mrepu_moments, power=q),
-    )
-
-
-def _elu_family(name: str, alpha: float, scale: float) -> Activation:
-    return _smooth(functools.partial(formulas.elu, alpha=alpha, scale=scale), name, kinks=(0.0,))
-
-
-def _piecewise(name: str, kinks: tuple[float, ...], *pieces, fn: Function | None = None) -> Activation:
-    """Polynomials between the kinks; see `formulas.piecewise`."""
-    return _smooth(
-        functools.partial(formulas.piecewise, kinks=kinks, pieces=pieces), name, kinks=kinks, fn=fn
-    )
-
-
-_ZERO, _LINE, _ONE = (0.0, ()), (0.0, (0.0, 1.0)), (0.0, (1.0,))
-"""Pieces: 0, z and 1."""
-
-
-def _soft_shrink(lam: object = 0.5) -> Activation:
-    c = _positive("lam", lam)
-    return _piecewise(f"soft_shrink(lam={c:g})", (-c, c), (-c, (0.0, 1.0)), _ZERO, (c, (0.0, 1.0)))
-
-
-def _hard_shrink(lam: object = 0.5) -> Activation:
-    c = _positive("lam", lam)
-    fn = lambda z: jnp.where(jnp.abs(z) > c, z, 0.0)  # noqa: E731
-    return _piecewise(f"hard_shrink(lam={c:g})", (-c, c), _LINE, _ZERO, _LINE, fn=fn)
-
-
-def _celu(alpha: object = 1.0) -> Activation:
-    a = _positive("alpha", alpha)
-    return _smooth(functools.partial(formulas.celu, alpha=a), f"celu(alpha={a:g})", kinks=(0.0,))
-
-
-def _squareplus(b: object = 4.0) -> Activation:
-    c = _positive("b", b)
-    return _smooth(functools.partial(formulas.squareplus, b=c), f"squareplus(b={c:g})")
-
-
-def _snake(a: object = 1.0) -> Activation:
-    w = _positive("a", a)
-    return Activation(
-        lambda z: z + jnp.sin(w * z) ** 2 / w,
-        name=f"snake(a={w:g})",
-        taylor=functools.partial(formulas.snake, a=w),
-        closed_form=functools.partial(snake_moments, frequency=w),
-    )
-
-
-_SELU = (1.6732632423543772848170429916717, 1.0507009873554804934193349852946)
-
-_CATALOGUE: dict[str, Callable[..., Activation]] = {
-    "perceptron": lambda: _homogeneous("perceptron", jnp.sign, degree=0, minus=-1.0),
-    "sigmoid": lambda: _smooth(formulas.sigmoid, "sigmoid", fn=jax.nn.sigmoid),
-    "tanh": lambda: _smooth(formulas.tanh, "tanh", fn=jnp.tanh),
-    "sin": _sin,
-    "relu": lambda: _homogeneous("relu", jax.nn.relu, degree=1),
-    "leaky_relu": lambda slope=0.01: _rectified(f"leaky_relu(slope={slope:g})", slope),
-    "prelu": lambda slope=0.25: _rectified(f"prelu(slope={slope:g})", slope),
-    "softplus": lambda: _smooth(formulas.softplus, "softplus", fn=jax.nn.softplus),
-    "swish": lambda: _smooth(formulas.swish, "swish", fn=jax.nn.swish),
-    "gelu": lambda: _smooth(formulas.gelu, "gelu", fn=lambda z: jax.nn.gelu(z, approximate=False)),
-    "elu": lambda: _elu_family("elu", 1.0, 1.0),
-    "selu": lambda: _elu_family("selu", *_SELU),
-    "erf": _erf_activation,
-    "mish": lambda: Activation(jax.nn.mish, (), "mish", resolved=True),
-    "softsign": lambda: _smooth(formulas.softsign, "softsign", kinks=(0.0,)),
-    "arctan": lambda: _smooth(formulas.arctan, "arctan", fn=jnp.arctan),
-    "hard_tanh": lambda: _piecewise("hard_tanh", (-1.0, 1.0), (0.0, (-1.0,)), _LINE, _ONE),
-    "linear": lambda: _homogeneous("linear", lambda z: z, degree=1, minus=-1.0),
-    "repu": _repu,
-    "mrepu": _mrepu,
-    "squared_relu": lambda: _homogeneous("squared_relu", lambda z: jnp.maximum(z, 0.0) ** 2, degree=2),
-    "relu6": lambda: _piecewise("relu6", (0.0, 6.0), _ZERO, _LINE, (0.0, (6.0,)), fn=jax.nn.relu6),
-    "hard_sigmoid": lambda: _piecewise(
-        "hard_sigmoid", (-3.0, 3.0), _ZERO, (0.0, (0.5, 1 / 6)), _ONE, fn=jax.nn.hard_sigmoid
-    ),
-    "hard_swish": lambda: _piecewise(
-        "hard_swish", (-3.0, 3.0), _ZERO, (0.0, (0.0, 0.5, 1 / 6)), _LINE, fn=jax.nn.hard_swish
-    ),
-    "soft_shrink": _soft_shrink,
-    "hard_shrink": _hard_shrink,
-    "sparse_plus": lambda: _piecewise(
-        "sparse_plus", (-1.0, 1.0), _ZERO, (-1.0, (0.0, 0.0, 0.25)), _LINE, fn=jax.nn.sparse_plus
-    ),
-    "sparse_sigmoid": lambda: _piecewise(
-        "sparse_sigmoid", (-1.0, 1.0), _ZERO, (-1.0, (0.0, 0.5)), _ONE, fn=jax.nn.sparse_sigmoid
-    ),
-    "celu": _celu,
-    "squareplus": _squareplus,
-    "quick_gelu": lambda: _smooth(formulas.quick_gelu, "quick_gelu"),
-    "gelu_tanh": lambda: _smooth(formulas.gelu_tanh, "gelu_tanh"),
-    "log_sigmoid": lambda: _smooth(formulas.log_sigmoid, "log_sigmoid", fn=jax.nn.log_sigmoid),
-    "snake": _snake,
-}
-_ALIASES = {
-    "silu": "swish",
-    "sine": "sin",
-    "identity": "linear",
-    "sign": "perceptron",
-    "atan": "arctan",
-    "soft_sign": "softsign",
-    "hard_silu": "hard_swish",
-    "hardtanh": "hard_tanh",
-    "softshrink": "soft_shrink",
-    "hardshrink": "hard_shrink",
-    "gelu_new": "gelu_tanh",
-    "relu2": "squared_relu",
-}
-_NOT_ELEMENTWISE = (
-    *("softmax", "log_softmax", "softmin", "sparsemax", "logsumexp", "standardize"),
-    *("maxout", "crelu", "glu", "bilinear", "reglu", "geglu", "swiglu"),
-)
-
-
-def activation_names() -> tuple[str, ...]:
-    """The names in the catalogue, `activation(name)` for each; some take parameters.
-
-    >>> "gelu" in eft.activation_names()
-    True
-    """
-    return tuple(_CATALOGUE)
-
-
-@functools.lru_cache(maxsize=NAMED)
-def _named(name: str, parameters: tuple) -> Activation:
-    return _CATALOGUE[name](**dict(parameters))
-
-
-def activation(name: str, **parameters) -> Activation:
-    """The catalogued activation of that name, the same object each time.
-
-    Parameters: `sin(frequency=1)`, `leaky_relu(slope=0.01)`, `prelu(slope=0.25)`, `repu(p=2)`,
-    `mrepu(p=2)` = z·max(0, z+1)ᵖ, `celu(alpha=1)`, `soft_shrink(lam=0.5)`, `hard_shrink(lam=0.5)`,
-    `squareplus(b=4)`, `snake(a=1)` = z + sin²(az)/a. `gelu` is the exact one, zΦ(z), and `gelu_tanh` its
-    approximation, which is what `jax.nn.gelu` computes unless called with `approximate=False` (they differ by
-    up to 5e-4); the function `jax.nn.gelu` itself, given as an activation, is `gelu_tanh`. `perceptron` is
-    the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)². Other common names, such as `silu`,
-    `identity` and `hardtanh`, are accepted too.
-
-    Raises ArgumentTypeError if the name is not text or a parameter is unknown, ArgumentError if a parameter's
-    value is not allowed or the name is unknown; similar names are listed. Names of functions that mix the
-    entries of a layer, such as `softmax` and `glu`, are refused for that reason.
-
-    >>> mrepu = eft.activation("mrepu", p=2)
-    >>> print(mrepu.name, mrepu(1.0))
-    mrepu(p=2) 4.0
-    """
-    if not isinstance(name, str):
-        raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")
-    key = name.strip().lower().replace("-", "_")
-    key = _ALIASES.get(key, key)
-    if key in _NOT_ELEMENTWISE:
-        raise ArgumentError(
-            f"{name!r} is no function of one number: it mixes the entries of a layer, and this theory is of "
-            "activations that act on each entry alone"
-        )
-    if key not in _CATALOGUE:
-        near = difflib.get_close_matches(key, [*_CATALOGUE, *_ALIASES], n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise ArgumentError(
-            f"unknown activation {name!r}; {hint}Known are {', '.join(_CATALOGUE)}, "
-            "and any function of an array, through eft.Activation(fn, kinks=(...))"
-        )
-    allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
-    for parameter, value in parameters.items():
-        if parameter not in allowed:
-            known = ", ".join(allowed) or "no parameters"
-            raise ArgumentTypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
-        if parameter != "p":
-            arguments.real_number(parameter, value)
-    try:
-        return _named(key, tuple(sorted(parameters.items())))
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        raise ArgumentTypeError(
-            f"the parameters of {key} must be plain numbers; got {arguments.shown(parameters)}"
-        ) from None
-
-
-@functools.lru_cache(maxsize=WRAPPED)
-def _wrapped(fn: Function) -> Activation:
-    # under its own name it would be taken for the exact one
-    return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)
-
-
-def as_activation(act: "str | Activation | Function") -> Activation:
-    """A name, an Activation or a function, as an Activation."""
-    if isinstance(act, Activation):
-        return act
-    if isinstance(act, str):
-        return activation(act)
-    if not callable(act):
-        raise ArgumentTypeError(
-            "act must be the name of an activation, an eft.Activation or a function of an array; "
-            f"got {arguments.shown(act)}"
-        )
-    try:
-        return _wrapped(act)
-    except TypeError as error:
-        if "unhashable" not in str(error):
-            raise
-        return Activation(act)
-
-
-def as_activations(acts: "Sequence[str | Activation | Function]") -> tuple[Activation, ...]:
-    """Several activations, from a sequence of anything that `as_activation` accepts."""
-    if isinstance(acts, str | Activation) or not isinstance(acts, Sequence) or not len(acts):
-        raise ArgumentTypeError(
-            f"acts must be a non-empty sequence of activations; got {arguments.shown(acts)}"
-        )
-    return tuple(map(as_activation, acts))

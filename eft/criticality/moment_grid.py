@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.definition import Activation, moments
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.expectation import WINDOW
-from eft.gaussian.moments import Moments
+from eft.gaussian.records import Moments
+from eft.gaussian.sources import evaluated, source
+from eft.gaussian.tabulated import table
 
 BLOCK = 512
 """Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
@@ -46,7 +48,7 @@ class Landscape(NamedTuple):
     @property
     def accuracy(self) -> Accuracy:
         """The accuracy of the moments."""
-        return self.act.nodes(jnp.float64).accuracy
+        return table(self.act, jnp.float64).accuracy
 
     def at(self, x: np.ndarray) -> Any:
         """The moments at log K = x."""
@@ -69,8 +71,8 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK))
     blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
-    table = act.table(jnp.float64)
-    rows = [moments(act.closed_form, table, jnp.asarray(block)) for block in blocks]
+    moments = source(act, jnp.float64)
+    rows = [evaluated(moments, jnp.asarray(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
     return Moments(*whole)  # type: ignore[arg-type]
 

@@ -10,14 +10,12 @@ import numpy as np
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function
-from eft.arguments import ArgumentError
+from eft.activations.definition import ActivationLike
+from eft.arguments import ArgumentError, warn_user
 from eft.criticality.moment_grid import CELLS, Landscape, in_float64, landscape, sampled
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import QuadratureWarning
-from eft.notices import warn_user
 
 ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
 """Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞; K* repelling since χ∥ < −1, so that K never settles."""
@@ -95,7 +93,7 @@ def _steps(land: Landscape, cw: float, cb: float):
 
 
 @in_float64
-def fixed_points(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
+def fixed_points(act: ActivationLike, cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
     """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
 
     K* = 0 is a fixed point if C_b = 0 and σ(0) = 0. If every K is a fixed point (ReLU at C_W = 2), K* = 0
@@ -171,7 +169,7 @@ def _stability(root: Root, parallel: float) -> str:
 
 
 @in_float64
-def threshold(act: "str | Activation | Function", cw: object, cb: object = 0.0) -> np.ndarray:
+def threshold(act: ActivationLike, cw: object, cb: object = 0.0) -> np.ndarray:
     """K_u, the value of K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
 
     It is the last fixed point, if K′ > K everywhere beyond it; inf if no K¹ explodes, 0 if all do, and
@@ -204,7 +202,7 @@ def _threshold(land: Landscape, cw: float, cb: float) -> float:
 
 
 @in_float64
-def critical_curve(act: "str | Activation | Function", K: object = None) -> CriticalCurve:
+def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
 
     `K`: the fixed points along the curve, > 0; by default over 24 decades. The curve ends at the critical
@@ -252,7 +250,7 @@ def _curve_nodes(land: Landscape) -> np.ndarray:
 
 @in_float64
 def phase_diagram(
-    act: "str | Activation | Function", cw: object, cb: object, *, x2: object = 1.0, K1: object = None
+    act: ActivationLike, cw: object, cb: object, *, x2: object = 1.0, K1: object = None
 ) -> PhaseDiagram:
     """The phase at every point of the grid `cw` × `cb`, each an array of one axis.
 

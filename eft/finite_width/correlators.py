@@ -15,8 +15,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.finite_width.expansion import Expansion, in_units, powers
-from eft.gaussian.moments import odd_factorial
-from eft.gaussian.taylor import times
+from eft.gaussian.series import odd_factorial, times
 
 NEGLIGIBLE = 1e-3
 """Share of the largest term below which the last term, and the next one extrapolated, are negligible."""

@@ -16,12 +16,12 @@ import numpy as np
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation, moments
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.kernel import MAX_NUMBERS, kernel_flow
-from eft.gaussian import taylor
-from eft.gaussian.expectation import Function
-from eft.gaussian.taylor import Source, cumulants, times
+from eft.gaussian.cumulants import CumulantSource, cumulant_source
+from eft.gaussian.series import last, times
+from eft.gaussian.sources import Source, source
 from eft.programs import compiled
 
 MAX_ORDER = 5
@@ -93,7 +93,7 @@ class Expansion(NamedTuple):
 
 
 def expand(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     order: int,
@@ -146,11 +146,8 @@ def expand(
         ratios[1:-1] = n[2:] / n[1:-1]
     cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
     rows = [jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1) for a in (flow.K, flow.log_K)]
-    known = taylor.source(act, order, dtype)
-    table = act.table(dtype)
-    M, error, valid = _series(
-        act.closed_form, order, table, known, cw_, cb_, *rows, jnp.asarray(ratios, dtype)
-    )
+    sources = source(act, dtype), cumulant_source(act, order, dtype)
+    M, error, valid = _series(order, *sources, cw_, cb_, *rows, jnp.asarray(ratios, dtype))
     M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
     valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
     valid = valid & flow.valid
@@ -174,10 +171,10 @@ class _Layer(NamedTuple):
     valid: jax.Array  # (N,)
 
 
-@compiled(0, 1)
-def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
+@compiled(0)
+def _series(order: int, moments: Source, cumulants: CumulantSource, cw, cb, K, log_K, ratios):
     """M, its error and `valid` at every layer, the batch axis last; K and log_K have shape (depth, N)."""
-    run = functools.partial(_flow, closed_form, order, table, known, ratios)
+    run = functools.partial(_flow, order, moments, cumulants, ratios)
     after = jnp.concatenate([log_K[1:], log_K[-1:]])
     N = len(cw)
     if N <= BLOCK:
@@ -191,7 +188,7 @@ def _series(closed_form, order, table, known: Source, cw, cb, K, log_K, ratios):
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], found)
 
 
-def _flow(closed_form, order, table, known: Source, ratios, batch):
+def _flow(order: int, moments: Source, cumulants: CumulantSource, ratios, batch):
     cw, cb, K, after = batch
     eps = jnp.finfo(K.dtype).eps
 
@@ -199,8 +196,8 @@ def _flow(closed_form, order, table, known: Source, ratios, batch):
         K, log_next, ratio = at
         rescaled = powers(ratio, order + 1)[None, :, None]
         M, error = now.M * rescaled, now.error * rescaled
-        m = moments(closed_form, table, K)
-        found = cumulants(known, K, m, order)
+        m = moments(K)
+        found = cumulants(K, m, order)
         share = _share(cw, cb, m.g, log_next)
         scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
         kappa, spread = scale * found.c, scale * found.error
@@ -249,7 +246,7 @@ def bell(kappa: jax.Array, order: int) -> jax.Array:
     for k in range(2 * order):
         total = jnp.zeros_like(one)
         for i in range(min(k, order) + 1):
-            a = kappa[i, : taylor.last(order, i + 1) + 1][:, None]
+            a = kappa[i, : last(order, i + 1) + 1][:, None]
             product = times(a, B[k - i][:, : order + 1 - i])
             total = total.at[:, i:].add(math.comb(k, i) * product)
         B.append(jax.lax.optimization_barrier(total))

@@ -15,9 +15,9 @@ from jax import Array, lax
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
+from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
-from eft.gaussian.expectation import Function
+from eft.gaussian.sources import moments
 from eft.programs import compiled
 
 STEP = 0.05
@@ -32,7 +32,7 @@ class LogFlow(NamedTuple):
 
 
 def log_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     width: int | None = None,
@@ -74,7 +74,7 @@ def log_flow(
     cw_, first = arguments.broadcast(given)
     start = jnp.log(first) + (jnp.log(cw_) if K1 is None else 0.0)
 
-    g1 = float(np.asarray(act.moments(jnp.ones((), cw_.dtype)).g))
+    g1 = float(np.asarray(moments(act, jnp.ones((), cw_.dtype)).g))
     found = {m: log_mean_of_squares(act, m) for m in set(n)}
     steps = jnp.asarray(np.array([found[m] for m in n]).reshape(-1, 2), cw_.dtype)
     return _walk(act.degree or 1, start, jnp.log(cw_ * g1), steps)
@@ -95,7 +95,7 @@ def _walk(p: int, start, drift, steps) -> LogFlow:
     )
 
 
-def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
+def threshold_cw(act: ActivationLike, x2: object = 1.0) -> Array:
     """The C_W at which the kernel stays at K¹ in all layers. For p ≥ 2: K vanishes below it, explodes above.
 
         C_W g₁ K¹ᵖ = K¹,  K¹ = C_W x2:   C_W = (g₁ x2ᵖ⁻¹)^{−1/p},   g₁ = ⟨σ²⟩_1
@@ -107,10 +107,10 @@ def threshold_cw(act: "str | Activation | Function", x2: object = 1.0) -> Array:
     """
     act, x2_ = _homogeneous(act), arguments.positive("x2", x2)
     p = act.degree or 1
-    return (act.moments(jnp.ones((), x2_.dtype)).g * x2_ ** (p - 1)) ** (-1 / p)
+    return (moments(act, jnp.ones((), x2_.dtype)).g * x2_ ** (p - 1)) ** (-1 / p)
 
 
-def _homogeneous(act: "str | Activation | Function") -> Activation:
+def _homogeneous(act: ActivationLike) -> Activation:
     found = analysed(act)
     if not found.degree:
         raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")

@@ -11,10 +11,11 @@ from jax import lax
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation, moments, slopes
+from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.kernel import KernelFlow, kernel_flow, saturated, warn
-from eft.gaussian.expectation import Function, tolerance
+from eft.gaussian.expectation import tolerance
+from eft.gaussian.sources import SlopeSource, Source, accuracies, slope_source, source
 from eft.programs import compiled
 
 
@@ -39,7 +40,7 @@ class NTKFlow(NamedTuple):
 
 
 def ntk_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     *,
@@ -99,9 +100,9 @@ def ntk_flow(
     flow = kernel_flow(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
     first = lw * x2_ + (0.0 if own else lb)
     ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
-    tables = act.table(cw_.dtype), act.slope_table(cw_.dtype)
-    found = _flow(act.closed_form, act.slope_form, tables, flow, cw_, lw, lb, first, ratios)
-    warn(found, act, *act.accuracies(cw_.dtype))
+    sources = source(act, cw_.dtype), slope_source(act, cw_.dtype)
+    found = _flow(*sources, flow, cw_, lw, lb, first, ratios)
+    warn(found, act, *accuracies(act, cw_.dtype))
     return found
 
 
@@ -123,9 +124,9 @@ def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
     return ratios
 
 
-@compiled(0, 1)
-def _flow(closed_form, slope_form, tables, flow: KernelFlow, cw, lw, lb, first, ratios) -> NTKFlow:
-    m, p = moments(closed_form, tables[0], flow.K), slopes(slope_form, tables[1], flow.K)
+@compiled()
+def _flow(moments: Source, slopes: SlopeSource, flow: KernelFlow, cw, lw, lb, first, ratios) -> NTKFlow:
+    m, p = moments(flow.K), slopes(flow.K)
     error = jnp.maximum(m.error, p.error)
     by_layer = (flow.V, flow.G1, flow.chi_parallel, flow.chi_perp, m, p)
     by_layer = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), by_layer)

@@ -12,17 +12,18 @@ from jax import lax
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function
+from eft.activations.definition import Activation, ActivationLike
+from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
 from eft.finite_width.ntk import checked_continuous, width_ratios
 from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import kernel_flow
-from eft.gaussian.moments import homogeneous_moments
+from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.multivariate import Grid, grid, slope_products
 from eft.gaussian.planes import plane
-from eft.gaussian.slopes import six_derivatives
+from eft.gaussian.sources import SlopeSource, slope_source
+from eft.gaussian.tabulated_slopes import six_derivatives
 from eft.programs import compiled
 
 MOST_INPUTS = 4
@@ -55,7 +56,7 @@ class NTKGramFlow(NamedTuple):
 
 
 def ntk_gram_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     X: object,
@@ -114,9 +115,10 @@ def ntk_gram_flow(
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     fine = tuple(grid(act, r, largest) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
+    sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
     tries = [fine] if len(inputs) < 3 or fine[0].cuts else [quick, fine]
     for grids in tries:
-        found = _flow(act, slope, grids, single.K, x, jnp.asarray(ratios, x.dtype), *settings)
+        found = _flow(grids, *sources, single.K, x, jnp.asarray(ratios, x.dtype), *settings)
         K, V, Theta, Theta1, A, B, D, F, error = found
         if jnp.max(error) <= QUICK[x.dtype.itemsize]:
             break
@@ -145,16 +147,28 @@ def slope_of(act: Activation) -> Activation:
     """σ′ as an activation of its own; for piecewise linear σ with its moments in closed form."""
     if act.degree == 1:
         plus, minus = float(act(jnp.asarray(1.0))), -float(act(jnp.asarray(-1.0)))
-        form = functools.partial(homogeneous_moments, degree=0, plus=plus, minus=minus)
         step = lambda z: jnp.where(z > 0, plus, minus).astype(z.dtype)  # noqa: E731
-        return Activation(step, act.kinks, f"slope of {act.name}", degree=0, resolved=True, closed_form=form)
+        family = Homogeneous(0, plus, minus)
+        return Activation(step, act.kinks, f"slope of {act.name}", resolved=True, family=family)
     taylor = lambda z: six_derivatives(act, z)[1:]  # noqa: E731
     fn = lambda z: act.derivatives(z)[1]  # noqa: E731
     return Activation(fn, act.kinks, f"slope of {act.name}", resolved=act.resolved, taylor=taylor)
 
 
-@compiled(0, 1, 2)
-def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
+@compiled(0)
+def _flow(
+    grids,
+    pairs: PairSource,
+    slope_pairs: PairSource,
+    slopes: SlopeSource,
+    K_single,
+    x,
+    ratios,
+    cw,
+    cb,
+    lw,
+    lb,
+):
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
     index = pair_index(n)
@@ -165,9 +179,9 @@ def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
         distance, V, G1, Theta, Theta1, A, B, D, F, error = now
         K_diagonal, r = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        m = layer_moments(act, grids, K, K_diagonal, distance)
-        p = layer_moments(slope, grids, K, K_diagonal, distance)
-        cross, cross_error = cross_moments(act, grids, K, K_diagonal, distance)
+        m = layer_moments(pairs, grids, K, K_diagonal, distance)
+        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance)
+        cross, cross_error = cross_moments(pairs.act, slopes, grids, K, K_diagonal, distance)
         s, c = cw * p.g, cw * Theta
         var, cov = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, p.g)
         square = p.fourth - jnp.outer(p.g, p.g)
@@ -177,7 +191,7 @@ def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
         fresh = lw * lw * var + lw * (mixed + mixed.T) + jnp.outer(c, c) * square
         # F_a1b2 + F_a2b1 with pairs (ab), (12)
         paired = F[I[:, None], I, J[:, None], J] + F[I[:, None], J, J[:, None], I]
-        slopes, kinked = p.g[index], _kicks(m.J, p.g, index)
+        s_pairs, kinked = p.g[index], _kicks(m.J, p.g, index)
         tensor = p.fourth[index][:, :, index]  # ⟨σ′₁σ′₂σ′₃σ′₄⟩ at [1, 2, 3, 4]
         after = (
             cw * m.distance,
@@ -194,7 +208,7 @@ def _flow(act, slope, grids, K_single, x, ratios, cw, cb, lw, lb):
             ),
             fresh + r * (bent @ V @ bent.T + moved + moved.T + jnp.outer(s, s) * A),
             cw * cw * jnp.einsum("ijkl,ij,kl->ikjl", tensor, Theta[index], Theta[index])
-            + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", slopes, slopes, B),
+            + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", s_pairs, s_pairs, B),
             cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
             cw * cw * jnp.einsum("ijkl,kl->ikjl", cross[index][:, :, index], Theta[index])
             + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", kinked, kinked, F),
@@ -239,11 +253,11 @@ def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     return np.array([[where[a, b] for b in pairs] for a in pairs]), powers
 
 
-def cross_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance):
+def cross_moments(act: Activation, slopes: SlopeSource, grids: tuple[Grid, Grid], K, K_diagonal, distance):
     """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`."""
     n = len(K_diagonal)
     index = pair_index(n)
-    p = act.slopes(K_diagonal)
+    p = slopes(K_diagonal)
     found, errors = [p.cross], [p.error]
     I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
 

@@ -12,12 +12,11 @@ from jax import lax
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import kernel_flow
-from eft.gaussian.bivariate import pair_moments
-from eft.gaussian.expectation import Function
+from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.kernel_derivatives import response
 from eft.gaussian.multivariate import Grid, grid, products
 from eft.programs import compiled
@@ -45,7 +44,7 @@ class VertexFlow(NamedTuple):
 
 
 def vertex_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     X: object,
@@ -98,7 +97,9 @@ def vertex_flow(
     single = kernel_flow(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     grids = tuple(grid(act, r, largest) for r in (3, 4))
-    K, V, G1, error = _flow(act, grids, single.K, x, cw_, cb_, jnp.asarray(ratios, x.dtype))
+    K, V, G1, error = _flow(
+        grids, pair_source(act, x.dtype), single.K, x, cw_, cb_, jnp.asarray(ratios, x.dtype)
+    )
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)
@@ -140,8 +141,8 @@ def _fourth_moments(n: int) -> np.ndarray:
     return np.array([[where[tuple(sorted((*p, *q)))] for q in pairs] for p in pairs])
 
 
-@compiled(0, 1)
-def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios):
+@compiled(0)
+def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, x, cw, cb, ratios):
     """K (depth, P), V, G1 (depth, P) and the error of different inputs."""
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
@@ -151,7 +152,7 @@ def _flow(act: Activation, grids: tuple[Grid, Grid], K_single, x, cw, cb, ratios
         distance, V, G1, error = now
         K_diagonal, ratio = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        found = layer_moments(act, grids, K, K_diagonal, distance)
+        found = layer_moments(pairs, grids, K, K_diagonal, distance)
         fresh = cw * cw * (found.fourth - jnp.outer(found.g, found.g))
         linear = cw * found.J
         V_next = fresh + ratio * linear @ V @ linear.T
@@ -177,11 +178,11 @@ class LayerMoments(NamedTuple):
     error: jax.Array
 
 
-def layer_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> LayerMoments:
+def layer_moments(pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> LayerMoments:
     """The expectations from K_αα, (n,), and at pairs K = K_αβ and distance K_αα + K_ββ − 2K_αβ, both (P,)."""
     n = len(K_diagonal)
     index = pair_index(n)
-    m = act.moments(K_diagonal)
+    act, m = pairs.act, pairs.moments(K_diagonal)
     g = jnp.zeros_like(K).at[np.diag(index)].set(m.g)
     apart = jnp.zeros_like(K)
     J = jnp.zeros((len(K), len(K)), K.dtype).at[np.diag(index), np.diag(index)].set(m.dg)
@@ -194,7 +195,7 @@ def layer_moments(act: Activation, grids: tuple[Grid, Grid], K, K_diagonal, dist
         a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[L])
         size = jnp.where(a * b > 0, a * b, 1.0)
         gap = jnp.clip((distance[at[:, 2]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        pair = pair_moments(act, a, b, a - b, gap)
+        pair = pair_moments(pairs, a, b, a - b, gap)
         answers = lax.map(lambda each: response(act, *each), (a, b, gap))
         g = g.at[at[:, 2]].set((m.g[I] + m.g[L] - pair.distance) / 2)
         apart = apart.at[at[:, 2]].set(pair.distance)

@@ -1,6 +1,7 @@
 """Any number of inputs: the kernel (NNGP) and the neural tangent kernel (NTK) of infinitely wide networks."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -11,14 +12,15 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function
+from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.kernel import kernel_flow
+from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.hermite import Expansion, coefficients
 from eft.gaussian.mehler import RUN, Shape, correlation, pair_series
-from eft.gaussian.moments import Moments
-from eft.gaussian.pair_forms import Form, PairForm
+from eft.gaussian.records import Moments, PairForm
+from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import known
 from eft.programs import compiled
 
@@ -77,7 +79,7 @@ class _Side(NamedTuple):
 
 
 def gram_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     X: object,
@@ -136,7 +138,7 @@ def gram_flow(
     x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
     x2 = jnp.mean(x * x, -1)
     single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=x2)
-    moments = act.moments(single.K)
+    moments = evaluated(source(act, single.K.dtype), single.K)
     series, shape = _series(act, single.K, moments)
     Theta = _single_ntk(moments.g, single.chi_perp, x2, *settings)
     shares = _shares(*known((moments.g, *settings[:2])))
@@ -144,7 +146,7 @@ def gram_flow(
     n, m = len(rows), len(columns)
     left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
     right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
-    modes = _Modes(act.pair_form, X2 is None, all_layers, shape)
+    modes = _Modes(closed_forms(act), X2 is None, all_layers, shape)
     flow = jax.tree.map(lambda a: a[..., :n, :m], _blocks(modes, left, right, *settings))
     whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
     rows_whole, columns_whole = whole[:n], whole[-m:]
@@ -179,7 +181,7 @@ def checked_inputs(name: str, value: object) -> jax.Array:
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
     pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
-    inputs = (n + m) * (n0 + depth * (0 if act.pair_form else 2 * MOST) + 12 * depth)
+    inputs = (n + m) * (n0 + depth * (0 if closed_forms(act).pair else 2 * MOST) + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
         raise ArgumentError(
@@ -195,7 +197,7 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
-    if act.pair_form:
+    if closed_forms(act).pair:
         empty = jnp.zeros(K.shape, K.dtype)
         none = empty[..., None][..., :0]
         return _Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
@@ -276,7 +278,7 @@ def _padded(side: _Side) -> _Side:
 class _Modes(NamedTuple):
     """The static arguments of a compiled program."""
 
-    form: Form | None
+    forms: ClosedForms
     symmetric: bool
     all_layers: bool
     shape: Shape
@@ -319,7 +321,7 @@ class _State(NamedTuple):
 
 def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
     """All pairs of TILE inputs with TILE others."""
-    form = modes.form
+    form = modes.forms.pair
     same = jnp.all(rows.x[:, None] == columns.x[None], -1)
 
     def here(now: _State, a: _Layers, b: _Layers):
@@ -382,7 +384,9 @@ def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
     return gap, lax.cond(opposite, lambda: half_square(1.0), lambda: 2 - gap)
 
 
-def _by_form(form: Form, kernel: tuple, angle: tuple, shares_a, shares_b) -> tuple[PairForm, tuple]:
+def _by_form(
+    form: Callable[..., PairForm], kernel: tuple, angle: tuple, shares_a, shares_b
+) -> tuple[PairForm, tuple]:
     """The expectations, and 1 ∓ ρ of the next layer, where p = √(C_W g/K′), r = √(C_b/K′), p² + r² = 1:
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)

@@ -10,11 +10,13 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation, as_activations, moments
-from eft.arguments import ArgumentError
+from eft.activations.catalogue import as_activations
+from eft.activations.definition import Activation, ActivationLike
+from eft.arguments import ArgumentError, warn_user
 from eft.gaussian.accuracy import Accuracy, cause_at
-from eft.gaussian.expectation import Function, QuadratureWarning, tolerance
-from eft.notices import warn_user
+from eft.gaussian.expectation import QuadratureWarning, tolerance
+from eft.gaussian.sources import Source, source
+from eft.gaussian.tabulated import table
 from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
@@ -35,7 +37,7 @@ class KernelFlow(NamedTuple):
 
 
 def kernel_flow(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int,
     *,
@@ -102,15 +104,13 @@ def kernel_flow(
         n = np.array(arguments.widths_of(widths, depth), float)
         ratios[1:-1] = n[1:] / n[:-1]
     first = cb_ + cw_ * first if K1 is None else first
-    table = act.table(cw_.dtype)
-    flow = _flow(act.closed_form, act.degree, table, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
+    moments = source(act, cw_.dtype)
+    flow = _flow(act.degree, moments, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
     warn(flow, act)
     return flow
 
 
-def kernel_flows(
-    acts: "Sequence[str | Activation | Function]", cw: object, depth: int, **settings
-) -> KernelFlow:
+def kernel_flows(acts: Sequence[ActivationLike], cw: object, depth: int, **settings) -> KernelFlow:
     """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
 
     To give each activation its own C_W, stack the results of `kernel_flow` instead.
@@ -133,8 +133,8 @@ class _Layer(NamedTuple):
     valid: jax.Array
 
 
-@compiled(0, 1)
-def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
+@compiled(0)
+def _flow(degree: int | None, moments: Source, cw, cb, K1, ratios) -> KernelFlow:
     start = _Layer(
         saturated(K1),
         jnp.log(jnp.maximum(saturated(K1), 0.0)),
@@ -144,11 +144,11 @@ def _flow(closed_form, degree, table, cw, cb, K1, ratios) -> KernelFlow:
     )
     # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
     one = jnp.ones((), K1.dtype)
-    log_c = jnp.log(cw) + jnp.log(moments(closed_form, table, one).g)
+    log_c = jnp.log(cw) + jnp.log(moments(one).g)
 
     def layer(now: _Layer, ratio):
         K, log_K, V, G1, valid = now
-        m = moments(closed_form, table, K)
+        m = moments(K)
         chi_parallel = saturated(cw * m.dg)
         chi_perp = saturated(cw * m.slope2)
         chi_perp = jnp.where(jnp.isinf(m.slope2) & jnp.isfinite(m.g) & (cw > 0), jnp.inf, chi_perp)
@@ -196,7 +196,7 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         K = float(kernel[tuple(where)])
         worst = float(np.max(np.asarray(error)[bad]))
         known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
-        cause = cause_at(K, *(accuracies or (act.nodes(error.dtype).accuracy,)))
+        cause = cause_at(K, *(accuracies or (table(act, error.dtype).accuracy,)))
         warn_user(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
             f"{cause}",

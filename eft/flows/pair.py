@@ -10,13 +10,14 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation, moments
+from eft.activations.definition import ActivationLike
 from eft.activations.one_sided import aligned
 from eft.arguments import ArgumentError
 from eft.flows.kernel import kernel_flow
-from eft.gaussian.bivariate import pair_moments
-from eft.gaussian.expectation import Function, tolerance
+from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
+from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
+from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, known
 from eft.programs import compiled
 
@@ -50,7 +51,7 @@ class ExpandedPairFlow(NamedTuple):
 
 
 def pair_flow(
-    act: "str | Activation | Function", cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
+    act: ActivationLike, cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
 ) -> PairFlow:
     """The exact flow of the kernel of two inputs at infinite width.
 
@@ -70,11 +71,11 @@ def pair_flow(
     [0.375  0.2308 0.177  0.15  ]
     """
     act, depth, cw_, cb_, first = _prepared(act, cw, depth, xa, xb, cb)
-    return _exact(act, depth, act.table(cw_.dtype), cw_, cb_, first)
+    return _exact(depth, pair_source(act, cw_.dtype), cw_, cb_, first)
 
 
 def expanded_pair_flow(
-    act: "str | Activation | Function", cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
+    act: ActivationLike, cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
 ) -> ExpandedPairFlow:
     """The flow of two inputs expanded about their midpoint; arguments as for `pair_flow`.
 
@@ -90,8 +91,10 @@ def expanded_pair_flow(
     act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
     flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K2, cb=cb_)
 
+    moments = source(act, cw_.dtype)
+
     def chi_perp(K):
-        return cw_[..., None] * act.moments(K).slope2
+        return cw_[..., None] * evaluated(moments, K).slope2
 
     h = jax.jvp(chi_perp, (flow.K,), (jnp.ones_like(flow.K),))[1] / 2
     factors = (flow.chi_parallel, flow.chi_perp, h)
@@ -142,8 +145,10 @@ def _input(name: str, value: object) -> jax.Array:
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-@compiled(0, 1)
-def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
+@compiled(0)
+def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
+    moments = pairs.moments
+
     def change_of_g(K_aa, K_bb, K1, m_a, m_b):
         """g(K_aa) − g(K_bb); for close K as K_aa − K_bb times the mean of g′, by Gauss–Legendre."""
         share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
@@ -151,7 +156,7 @@ def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
         start = K_bb[..., None]
         K = start + 2 * K1[..., None] * aligned(share, start)
         w = aligned(jnp.asarray(_WEIGHTS / 2, K.dtype), K)
-        slope = jnp.sum(moments(act.closed_form, table, K).dg * w, -1)
+        slope = jnp.sum(moments(K).dg * w, -1)
         near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
         return jnp.where(near, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
 
@@ -168,8 +173,8 @@ def _exact(act: Activation, depth: int, table, cw, cb, first) -> PairFlow:
         K2 = jnp.where(close, K2, (M - K_ab) / 2)
         gap = jnp.where(close, (4 * K2 - difference**2) / (2 * size), 1 - K_ab / size)
         gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
-        pair = pair_moments(act, a, b, difference, gap, (K_aa, K_bb, K_ab))
-        m_a, m_b = moments(act.closed_form, table, K_aa), moments(act.closed_form, table, K_bb)
+        pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab))
+        m_a, m_b = moments(K_aa), moments(K_bb)
         change = attached(change_of_g(K_aa, K_bb, K1, m_a, m_b), (m_a.dg, -m_b.dg), (K_aa, K_bb))
         after = (
             cb + cw * m_a.g,

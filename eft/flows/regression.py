@@ -11,8 +11,7 @@ from jax.core import Tracer
 from jax.scipy.linalg import cho_solve, solve_triangular
 
 from eft import arguments
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
 from eft.flows.kernel import kernel_flow
@@ -50,7 +49,7 @@ class Regression(NamedTuple):
 
 
 def regress(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: object,
     depth: int | Sequence[int],
     X: object,

@@ -7,6 +7,7 @@ or a variable is 0:
     ∂⟨σ₁σ₂⟩/∂K₁₂ = ⟨σ′₁σ′₂⟩,     ∂⟨σ₁σ₂⟩/∂K₁ = ½⟨σ″₁σ₂⟩
 """
 
+import dataclasses
 import functools
 from typing import NamedTuple
 
@@ -17,18 +18,40 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function
+from eft.activations.definition import Activation, ActivationLike
 from eft.activations.one_sided import jump_at, sides
 from eft.arguments import ArgumentError
+from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms
 from eft.gaussian.kernel_derivatives import at_both, at_kinks
-from eft.gaussian.pair_forms import PARALLEL
 from eft.gaussian.planes import Plane, correlated, plane
+from eft.gaussian.sources import Source, source
 from eft.gaussian.tangents import attached, known, undifferentiated
 from eft.programs import compiled
 
 SHORT = 1e-3
 """|z₁−z₂| below which σ(z₁) − σ(z₂) is computed from derivatives."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PairSource:
+    """The source of expectations at two variables: closed forms, or the activation itself on a plane.
+
+    `moments`: the source of those at one variable.
+    """
+
+    act: Activation = dataclasses.field(metadata={"static": True})
+    moments: Source
+
+    @property
+    def forms(self) -> ClosedForms:
+        return closed_forms(self.act)
+
+
+def pair_source(act: Activation, dtype) -> PairSource:
+    """The source of the activation's expectations at two variables, in this precision."""
+    return PairSource(act, source(act, dtype))
 
 
 class PairMoments(NamedTuple):
@@ -40,7 +63,7 @@ class PairMoments(NamedTuple):
     error: jax.Array  # |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), from the one-variable rule
 
 
-def pair_expectation(act: "str | Activation | Function", K1: object, K2: object, gap: object) -> PairMoments:
+def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -> PairMoments:
     """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩ and ⟨(σ₁−σ₂)²⟩ for z₁, z₂ of variances K₁, K₂ and correlation ρ = 1 − gap.
 
     `act`: a name, an Activation or a function. `K1`, `K2` ≥ 0 and `gap` in [0, 2] broadcast.
@@ -70,19 +93,19 @@ def pair_expectation(act: "str | Activation | Function", K1: object, K2: object,
     K1_, K2_, gap_ = arguments.broadcast(given)
     if not isinstance(gap_, Tracer) and (np.asarray(gap_) > 2).any():
         raise ArgumentError(f"gap = 1 − ρ must be ≥ 0 and ≤ 2; got {float(gap_.max())}")
-    return _expectation(act, K1_, K2_, gap_)
+    return _expectation(pair_source(act, K1_.dtype), K1_, K2_, gap_)
 
 
-@compiled(0)
-def _expectation(act: Activation, K1, K2, gap) -> PairMoments:
+@compiled()
+def _expectation(pairs: PairSource, K1, K2, gap) -> PairMoments:
     a, b = known((jnp.sqrt(K1), jnp.sqrt(K2)))
     there = a * b > 0
     size = jnp.where(there, jnp.sqrt(jnp.where(there, K1, 1.0)) * jnp.sqrt(jnp.where(there, K2, 1.0)), 0.0)
-    return pair_moments(act, a, b, a - b, gap, (K1, K2, size * (1 - gap)))
+    return pair_moments(pairs, a, b, a - b, gap, (K1, K2, size * (1 - gap)))
 
 
 def pair_moments(
-    act: Activation,
+    pairs: PairSource,
     a: jax.Array,
     b: jax.Array,
     difference: jax.Array,
@@ -96,11 +119,11 @@ def pair_moments(
     a, b, difference, gap = known(jnp.broadcast_arrays(a, b, difference, gap))
     gap = correlated(a, b, gap)
     kernel = kernel or (a * a, b * b, a * b * (1 - gap))
-    m1, m2 = act.moments(kernel[0]), act.moments(kernel[1])
-    if act.pair_form:
-        product, slopes, distance, _ = act.pair_form(kernel, a, b, difference, gap, 2 - gap)
+    m1, m2 = pairs.moments(kernel[0]), pairs.moments(kernel[1])
+    if pairs.forms.pair is not None:
+        product, slopes, distance, _ = pairs.forms.pair(kernel, a, b, difference, gap, 2 - gap)
     else:
-        each = jax.checkpoint(lambda args: _by_quadrature(act, *args))
+        each = jax.checkpoint(lambda args: _by_quadrature(pairs.act, *args))
         args = kernel, m1.dg, m2.dg, a, b, difference, gap
         found = jax.lax.map(each, jax.tree.map(jnp.ravel, args))
         product, slopes, distance = (m.reshape(a.shape) for m in found)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from eft.activations.definition import Activation
 from eft.activations.one_sided import exponent, numpy_of
 from eft.gaussian.accuracy import BEYOND, EDGE, GRID, SAFETY
-from eft.gaussian.half_line import Nodes, Sampled, beside_kinks
+from eft.gaussian.half_line import Nodes, beside_kinks
 
 UNRESOLVED = 2e-14
 """|z−c|/|c| below which floating-point numbers are too coarse for a slope that grows without bound."""
@@ -74,7 +75,7 @@ def share(made: Any, mask: Any, sums: Callable, size: Any) -> Any:
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
-def edge_doubts(act: Sampled, at: Nodes, made: Any, sums: Callable, size: Any) -> list:
+def edge_doubts(act: Activation, at: Nodes, made: Any, sums: Callable, size: Any) -> list:
     """Errors from next to the kinks, where z is too coarse, and from beyond the kinks that are known.
 
     `sums`: (table, K) → expectations; `size`: what their errors are relative to, (…, grid).

@@ -25,8 +25,8 @@ from eft import arguments
 from eft.activations.derivatives import Function, derivative
 from eft.activations.elementwise import checked_function
 from eft.activations.one_sided import aligned, jump_at, sides
+from eft.arguments import warn_user
 from eft.gaussian.accuracy import error_of_six
-from eft.notices import warn_user
 
 WINDOW = (1e-16, 1e16)
 """The range of K that one set of nodes serves. Outside it the nodes are stretched in proportion to √K."""

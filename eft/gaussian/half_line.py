@@ -1,13 +1,12 @@
 """Where an activation is evaluated: at the nodes of the quadrature, and near its kinks."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.derivatives import Function, Sampler
+from eft.activations.definition import Activation
 from eft.activations.one_sided import DISTANCE, Limits, Points, numpy_of, points
 from eft.gaussian.expectation import half_line
 
@@ -21,21 +20,6 @@ FINER = 1e-4
 
 LATE = 0.8
 """Terms beyond this share of the |z| where the integrand ends show whether it has decayed by there."""
-
-
-class Sampled(Protocol):
-    """What a table is computed from."""
-
-    @property
-    def kinks(self) -> tuple[float, ...]: ...
-    @property
-    def resolved(self) -> bool: ...
-    @property
-    def reach(self) -> float: ...
-    @property
-    def fn(self) -> Function: ...
-    def derivatives(self, z: jax.Array, /) -> tuple[jax.Array, ...]: ...
-    def sampler(self) -> Sampler: ...
 
 
 class Nodes(NamedTuple):
@@ -59,7 +43,7 @@ class Nodes(NamedTuple):
         return xp.max(xp.where(xp.isfinite(values), values, 0.0))
 
 
-def nodes(act: Sampled, derivatives: Derivatives, rules: int, traced: bool, resolution: Any) -> Nodes:
+def nodes(act: Activation, derivatives: Derivatives, rules: int, traced: bool, resolution: Any) -> Nodes:
     """σ, σ′, … at the nodes and the kinks; by NumPy, or by JAX if σ closes over traced values.
 
     `resolution`: the precision in which σ treats z.

@@ -84,7 +84,7 @@ def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
     return jnp.where((jnp.abs(z) < short) & jnp.isfinite(series), series, direct)
 
 
-@compiled(0, 2, 3)
+@compiled(2, 3)
 def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Expansion:
     """The expansion up to e_count at each K of a vector, which is not differentiated.
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 import eft
-from eft.activations.definition import as_activation
+from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
 from nets.comparison import layers as comparing
 

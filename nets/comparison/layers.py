@@ -12,7 +12,7 @@ from scipy import special
 
 import eft
 from eft import arguments
-from eft.activations.definition import as_activation
+from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
 from eft.finite_width.expansion import MAX_ORDER
 from nets.initialization import ensemble

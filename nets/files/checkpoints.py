@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 from eft import arguments
-from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.notices import warn_user
+from eft.arguments import ArgumentError, ArgumentTypeError, warn_user
 from nets.files import archive, output
 
 try:

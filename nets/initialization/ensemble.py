@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eft import arguments
-from eft.activations.definition import Activation, as_activation
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian.expectation import Function
 from nets.initialization import drawing, gram_measurement, measurement

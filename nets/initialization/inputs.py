@@ -10,7 +10,8 @@ import numpy as np
 from jax import lax
 
 from eft import arguments
-from eft.activations.definition import Activation, as_activation
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentError
 from eft.gaussian.expectation import Function
 from nets.initialization.drawing import GENERATOR, ensemble_words

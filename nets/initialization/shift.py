@@ -1,10 +1,9 @@
 """The shift of the mean NTK at finite width from that at infinite width, measured with little noise."""
 
-import jax.numpy as jnp
 import numpy as np
 
 import eft
-from eft.activations.definition import as_activation
+from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
 from eft.gaussian.expectation import Function
 from nets.initialization.ensemble import Measurement
@@ -38,7 +37,7 @@ def ntk_shift(
     if measured.n_overflowed.any():
         raise ArgumentError(f"measured must hold no network that overflowed; got {measured.n_overflowed}")
     act, n = as_activation(act), measured.widths
-    at, slope_at = act.moments(flow.K), act.slopes(flow.K)
+    at, slope_at = eft.moments(act, flow.K), eft.slopes(act, flow.K)
     g, s = (np.asarray(a) for a in (at.g, slope_at.s))
     dg, ds = (np.asarray(a) for a in (at.dg, slope_at.ds))
     K, Theta = np.asarray(flow.K), np.asarray(flow.Theta)
@@ -46,7 +45,7 @@ def ntk_shift(
     shifts = [shift_H]
     for i in range(len(K) - 1):
         G, H = measured.G[:, i], measured.H[:, i]
-        found, slope = act.moments(jnp.asarray(G)), act.slopes(jnp.asarray(G))
+        found, slope = eft.moments(act, G), eft.slopes(act, G)
         rest_g = np.asarray(found.g) - g[i] - dg[i] * (G - K[i])
         rest_s = np.asarray(slope.s) * H - s[i] * H - ds[i] * Theta[i] * (G - K[i])
         pairs = 2 * np.asarray(slope.ds) * measured.F_hat[:, i] / n[i]

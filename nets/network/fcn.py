@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from eft import arguments
-from eft.activations.definition import Activation, as_activation
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation
 from eft.gaussian.expectation import Function
 from nets.network.normals import standard_normal
 from nets.network.observables import activate

@@ -16,7 +16,8 @@ from flax import nnx
 from jax import lax
 
 from eft import arguments
-from eft.activations.definition import Activation, as_activation
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentTypeError
 from eft.gaussian.expectation import Function
 from nets.files import checkpoints, digests

@@ -14,7 +14,8 @@ import numpy as np
 import optax
 
 from eft import arguments
-from eft.activations.definition import Activation, as_activation
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.gaussian.expectation import Function
 from nets.files import checkpoints, digests

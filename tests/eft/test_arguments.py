@@ -22,7 +22,7 @@ CALLS = {
     "order": lambda a: eft.expand("relu", a, 3, 2).M,
     "NTK": lambda a: eft.ntk_flow("relu", a, 3).Theta,
     "Y": lambda a: eft.regress("relu", 2.0, 3, a[:, None], a, a[:, None], cb=a[0]).nngp.mean,
-    "moments": lambda a: eft.activation("tanh").moments(a).g,
+    "moments": lambda a: eft.moments(eft.activation("tanh"), a).g,
 }
 
 

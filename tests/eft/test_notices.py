@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft import notices
+from eft import arguments
 
 X = np.array([[0.5, -1.0], [1.0, 0.3]])
 
@@ -48,5 +48,5 @@ def test_the_line_of_the_caller(name):
 
 def test_without_passing_over_the_line_is_not_the_callers(monkeypatch):
     """The control: what is looked at does change."""
-    monkeypatch.setattr(notices, "OURS", ())
-    assert {file for file, _ in places(CALLS["kernel_flows"])} == {notices.__file__}
+    monkeypatch.setattr(arguments, "OURS", ())
+    assert {file for file, _ in places(CALLS["kernel_flows"])} == {arguments.__file__}

@@ -11,7 +11,7 @@ from jax import monitoring
 
 import nets
 from eft import programs
-from eft.activations.definition import as_activation
+from eft.activations.catalogue import as_activation
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
 Y = np.sin(3 * X[:, 0])

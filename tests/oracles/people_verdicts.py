@@ -97,7 +97,7 @@ def verdicts(name: str, declared: bool, dtype) -> list[Verdict]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", QuadratureWarning)
         flow = eft.kernel_flow(act, jnp.ones((), dtype), 2, K1=K)
-    m = analysed(act).moments(K)
+    m = eft.moments(analysed(act), K)
     found = {q: getattr(flow, field)[:, 1 if field in "KV" else 0] for q, field in QUANTITIES.items()}
     errors = {q: relative_errors(name, q, value, dtype) for q, value in (found | {"d2g": m.d2g}).items()}
     held = (exact["g"] >= float(info.tiny)) & (exact["g"] <= float(info.max))

@@ -13,11 +13,13 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import references  # noqa: E402
 
+import eft  # noqa: E402
+
 if __name__ == "__main__":
     dtype = np.dtype(sys.argv[1] if len(sys.argv) > 1 else "float64")
     print(f"{dtype}: largest relative error (d2g: in units of g/K²), and the K where it is")
     for key, (K, _) in references.table().items():
-        moments = references.activation(key).moments(jnp.asarray(K, dtype))
+        moments = eft.moments(references.activation(key), jnp.asarray(K, dtype))
         errors = references.relative_errors(key, moments, dtype)
         cells = (f"{q} {error.max():.0e} at {K[error.argmax()]:.0e}" for q, error in errors.items())
         print(f"{key:14s}", "   ".join(cells))

@@ -35,7 +35,7 @@ def shifts(act, cw, flow, ensemble):
     total = np.zeros(N_NETS)
     for layer in range(DEPTH - 1):
         G, K = ensemble.G[:, layer], flow.K[layer]
-        at, found = act.moments(K), act.moments(jnp.asarray(G)).g
+        at, found = eft.moments(act, K), eft.moments(act, jnp.asarray(G)).g
         handed_on = np.prod(np.asarray(flow.chi_parallel[layer + 1 : DEPTH - 1]))
         total += handed_on * cw * np.asarray(found - at.g - at.dg * (G - K))
     return total.mean(), total.std(ddof=1) / np.sqrt(N_NETS)
@@ -59,7 +59,7 @@ def test_extrapolated_vertex_and_correction(name):
     assert abs(fitted - flow.V[-1]) < 4 * error
     assert error < 0.04 * fitted
     # the control: a vertex that is not handed on from layer to layer
-    fresh = cw**2 * act.moments(flow.K[-2]).var
+    fresh = cw**2 * eft.moments(act, flow.K[-2]).var
     assert abs(fitted - fresh) > 5 * error
 
     n = np.array(WIDTHS)

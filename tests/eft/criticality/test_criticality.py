@@ -148,7 +148,7 @@ def test_stability_is_that_of_the_flow(name, stability):
     found = classify(name)
     assert found.stability == stability
     K = found.K * np.array([0.99, 1.01]) if found.K else np.array([0.02])
-    step = found.cb + found.cw * np.asarray(eft.activation(name).moments(jnp.asarray(K)).g) - K
+    step = found.cb + found.cw * np.asarray(eft.moments(eft.activation(name), jnp.asarray(K)).g) - K
     inward = [bool(i) for i in np.sign(step) == np.sign(found.K - K)]
     expected = {
         "stable": [True],
@@ -192,7 +192,7 @@ def test_expansion_about_a_half_stable_point(name):
     """a₁ and b₁ against differences of K′ and χ⊥ over ±δ."""
     point = classify(name).candidates[0]
     delta = 1e-3 * point.K
-    m = eft.activation(name).moments(point.K + delta * jnp.array([-1.0, 0.0, 1.0]))
+    m = eft.moments(eft.activation(name), point.K + delta * jnp.array([-1.0, 0.0, 1.0]))
     bend = point.cw * (m.g[0] - 2 * m.g[1] + m.g[2]) / (2 * delta**2)
     np.testing.assert_allclose(point.a1, bend, rtol=1e-2)
     np.testing.assert_allclose(point.b1, point.cw * (m.slope2[2] - m.slope2[0]) / (2 * delta), rtol=1e-5)

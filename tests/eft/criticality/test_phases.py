@@ -49,7 +49,7 @@ def test_fixed_points(name, cw, cb, stabilities):
     assert [p.stability for p in points] == stabilities
     act = eft.activation(name)
     for p in points:
-        m = act.moments(jnp.asarray(p.K))
+        m = eft.moments(act, jnp.asarray(p.K))
         np.testing.assert_allclose(cb + cw * m.g, p.K, rtol=EXACT, atol=0)
         if cw:
             np.testing.assert_allclose((p.chi_parallel, p.chi_perp), (cw * m.dg, cw * m.slope2), rtol=EXACT)
@@ -147,7 +147,7 @@ def test_critical_curve(name):
     """On the curve χ⊥ = 1 at a fixed point; it ends at the critical point."""
     curve = critical_curve(name)
     some = slice(None, None, 97)
-    m = eft.activation(name).moments(jnp.asarray(curve.K[some]))
+    m = eft.moments(eft.activation(name), jnp.asarray(curve.K[some]))
     np.testing.assert_allclose(curve.cw[some] * m.slope2, 1, rtol=EXACT)
     np.testing.assert_allclose(curve.cb[some] + curve.cw[some] * m.g, curve.K[some], rtol=1e-9)
     found = classify(name)

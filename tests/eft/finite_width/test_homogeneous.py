@@ -26,7 +26,7 @@ def test_linear_is_chi_squared(n):
 def test_one_neuron(p):
     """Of n = 1, given that it is not dead, log s = p log ξ² − log g₁."""
     act = eft.activation("repu", p=p)
-    g1 = float(act.moments(jnp.ones(())).g)
+    g1 = float(eft.moments(act, jnp.ones(())).g)
     mean, variance = log_mean_of_squares(act, 1)
     assert mean == pytest.approx(p * (digamma(0.5) + math.log(2)) - math.log(g1), rel=1e-12)
     assert variance == pytest.approx(p**2 * math.pi**2 / 2, rel=1e-12)

@@ -12,7 +12,9 @@ import nets
 from eft.finite_width import ntk_gram
 from eft.finite_width.ntk_gram import cross_moments, slope_of
 from eft.finite_width.vertex import layer_moments
+from eft.gaussian.bivariate import pair_source
 from eft.gaussian.multivariate import grid
+from eft.gaussian.sources import slope_source
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [-0.4, 0.1, 0.6], [0.9, 0.4, 0.2]])
 SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 0.3}
@@ -85,7 +87,7 @@ def test_expectations_of_four_inputs():
     I, J = np.triu_indices(4)  # noqa: E741
     apart = jnp.asarray(K[I, I] + K[J, J] - 2 * K[I, J])
     grids = tuple(grid(act, r, float(K.max())) for r in (3, 4))
-    found, error = jax.jit(lambda K, k, d: cross_moments(act, grids, K, k, d))(
+    found, error = jax.jit(lambda K, k, d: cross_moments(act, slope_source(act, K.dtype), grids, K, k, d))(
         jnp.asarray(K[I, J]), jnp.asarray(np.diag(K)), apart
     )
     s = lambda z: np.sin(z / 2)  # noqa: E731
@@ -114,7 +116,11 @@ def test_slopes_of_relu_are_those_of_the_arcsine():
 
     grids = tuple(grid(act, r, 1.1) for r in (3, 4))
     found = layer_moments(
-        act, grids, K, K[jnp.asarray([0, 2])], jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0])
+        pair_source(act, K.dtype),
+        grids,
+        K,
+        K[jnp.asarray([0, 2])],
+        jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]),
     )
     np.testing.assert_allclose(found.g, [0.5, exact(K), 0.5], rtol=1e-9)
     np.testing.assert_allclose(found.J[1], jax.grad(exact)(K), rtol=1e-9)

@@ -216,7 +216,7 @@ def test_erf_at_large_inputs():
     np.testing.assert_allclose(found.K, K, rtol=1e-12)
     # Θ of the plain formula loses 1 − ρ² itself
     np.testing.assert_allclose(found.Theta[:4, :4], Theta[:4, :4], rtol=1e-9)
-    series = dataclasses.replace(eft.activation("erf"), pair_form=None)
+    series = dataclasses.replace(eft.activation("erf"), family=None)
     assert not eft.gram_flow(series, 1.5, 3, large[:4]).valid.all()
 
 

@@ -27,7 +27,7 @@ def erf_in_closed_form(K1, K2, gap):
 def test_erf_everywhere():
     found = eft.pair_expectation("erf", *GRID)
     product, slopes = erf_in_closed_form(*GRID)
-    g = [eft.activation("erf").moments(K).g for K in GRID[:2]]
+    g = [eft.moments(eft.activation("erf"), K).g for K in GRID[:2]]
     assert float(jnp.max(jnp.abs(found.product - product) / jnp.sqrt(g[0] * g[1]))) < 1e-12
     assert float(jnp.max(jnp.abs(found.slopes / slopes - 1))) < 1e-11
 
@@ -39,13 +39,13 @@ def test_correlations_at_which_one_variable_is_left(name):
     found = eft.pair_expectation(act, *GRID)
     assert float(found.error.max()) < 1e-13
     K1, K2, gap = map(np.asarray, GRID)
-    m = act.moments(jnp.asarray(K1))
+    m = eft.moments(act, jnp.asarray(K1))
     one = (gap == 0) & (K1 == K2)
     np.testing.assert_allclose(found.product[one], m.g[one], rtol=1e-13)
     np.testing.assert_allclose(found.slopes[one], m.slope2[one], rtol=1e-12)
     assert (np.asarray(found.distance)[one] <= 1e-28 * np.asarray(m.g)[one]).all()
     mean = jnp.stack([eft.gaussian_expectation(act, K, act.kinks) for K in (K1, K2)])
-    scale = np.sqrt(np.asarray(m.g * act.moments(jnp.asarray(K2)).g))
+    scale = np.sqrt(np.asarray(m.g * eft.moments(act, jnp.asarray(K2)).g))
     zero = gap == 1
     assert (np.abs(found.product - mean[0] * mean[1])[zero] <= 1e-13 * scale[zero]).all()
 
@@ -60,7 +60,7 @@ def test_distance_of_close_inputs(name):
     between = eft.pair_expectation(act, K, K, gap / 4)
     # d = 2K∫⟨σ′σ′⟩ dρ, with a term ∝ θ in ⟨σ′σ′⟩ where σ′ jumps: two gaps give it
     slope = np.asarray(between.slopes * 2 - found.slopes)
-    np.testing.assert_allclose(slope, act.moments(K).slope2, rtol=1e-10)
+    np.testing.assert_allclose(slope, eft.moments(act, K).slope2, rtol=1e-10)
     linear = (found.slopes - slope) * 2 / 3  # ∫₀^θ θ′² dθ′ against θ·θ²/2
     np.testing.assert_allclose(found.distance, 2 * K * gap * (slope + linear), rtol=1e-8)
     assert np.abs(np.asarray(found.distance / (4 * K * gap * slope) - 1)).min() > 0.1
@@ -132,9 +132,9 @@ def test_under_jit_and_vmap():
 def test_erf_in_closed_form_keeps_the_distance():
     """Against quadrature where that is good, and against mpmath at variables that are close."""
     closed = eft.activation("erf")
-    general = dataclasses.replace(closed, pair_form=None)
+    general = dataclasses.replace(closed, family=None)
     found, expected = (eft.pair_expectation(act, *GRID) for act in (closed, general))
-    g = closed.moments(GRID[0]).g + closed.moments(GRID[1]).g
+    g = eft.moments(closed, GRID[0]).g + eft.moments(closed, GRID[1]).g
     for a, b in zip(found[:2], expected[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-15)
     assert (np.abs(found.distance - expected.distance) <= 1e-9 * expected.distance + 1e-15 * g).all()

@@ -17,7 +17,7 @@ K = np.array([1e-3, 0.07, 0.9, 11.0])
 
 
 def moments(fn, K, dtype=np.float64, kinks=()):
-    return analysed(eft.Activation(fn, kinks)).moments(jnp.asarray(K, dtype))
+    return eft.moments(analysed(eft.Activation(fn, kinks)), jnp.asarray(K, dtype))
 
 
 def test_a_constant_is_added_before_the_kinks():

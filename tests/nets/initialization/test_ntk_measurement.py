@@ -106,7 +106,7 @@ def test_theory_is_what_ensembles_extrapolate_to(case):
         for layer in (1, 2, 3):
             found, error = extrapolated([getattr(e, name) for e in ensembles], layer)
             assert abs(found - getattr(flow, name)[layer]) < 4 * error, (name, layer + 1)
-    p = eft.activation(act).slopes(flow.K)
+    p = eft.slopes(eft.activation(act), flow.K)
     fresh = {"B": (cw * flow.Theta) ** 2 * p.s4, "F": cw**2 * flow.Theta * p.cross}
     for name, alone in fresh.items():
         found, error = extrapolated([getattr(e, name) for e in ensembles], 3)
@@ -127,7 +127,7 @@ def test_the_correction_of_the_mean(case):
     if act == "relu":
         assert all(abs(shift.mean).max() < 1e-8 for shift in shifts)
         return
-    part = cw * np.asarray(eft.activation(act).slopes(flow.K).ds * (flow.D + 2 * flow.F))
+    part = cw * np.asarray(eft.slopes(eft.activation(act), flow.K).ds * (flow.D + 2 * flow.F))
     for layer in (2, 3):
         found, error = extrapolated(shifts, layer)
         assert abs(found - flow.Theta1[layer]) < 4 * error

@@ -3,15 +3,24 @@
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
+from eft.activations.definition import Activation
 from eft.activations.derivatives import Sampler, is_traced
+from eft.activations.fingerprints import fingerprint
 from eft.gaussian.accuracy import measured
-from eft.gaussian.half_line import Derivatives, Sampled, nodes
+from eft.gaussian.half_line import Derivatives, nodes
 from eft.gaussian.window import edges
+
+KEPT = 16
+"""Tables that are kept for an activation: one for each kind, precision and state of its parameters."""
+
+_tables: WeakKeyDictionary[Activation, dict[tuple, Any]] = WeakKeyDictionary()
 
 RULES = (6, 24)
 """The numbers of rules that are tried, unless one rule is known to resolve the activation."""
@@ -38,7 +47,7 @@ class Sample(NamedTuple):
         return self._replace(derivatives=lambda z: self.derivatives(z)[order:])
 
 
-def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sampler]) -> Sample:
+def sampled(act: Activation, derivatives: Derivatives, sampler: Callable[[], Sampler]) -> Sample:
     """How an activation with these derivatives is evaluated; `sampler` makes its evaluator by NumPy."""
     if is_traced(act.fn):
         return Sample(derivatives, True, jnp.result_type(float))
@@ -46,7 +55,22 @@ def sampled(act: Sampled, derivatives: Derivatives, sampler: Callable[[], Sample
     return Sample(by_numpy, False, by_numpy.resolution)
 
 
-def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
+def kept(act: Activation, kind: str, dtype, make: Callable[[], Any]) -> Any:
+    """The table that `make` makes, as long as the activation lives and computes the same function."""
+    state = None if act.resolved else act.state or fingerprint(act.fn)
+    key = kind, jnp.dtype(dtype).name, state
+    tables = _tables.setdefault(act, {})
+    if key in tables:
+        return tables[key]
+    made = make()
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
+        if len(tables) >= KEPT:
+            tables.clear()
+        tables[key] = made
+    return made
+
+
+def built(act: Activation, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
     """A table with one rule if that resolves the activation, else with as many as are needed.
 
     It is made in float64, whatever the requested precision, and by NumPy, so that only the activation itself
@@ -57,7 +81,7 @@ def built(act: Sampled, sample: Sample, kind: Kind, dtype, *, every: bool = Fals
     return jax.jit(make)() if sample.traced else make()
 
 
-def _built(act: Sampled, sample: Sample, kind: Kind, dtype, every: bool) -> Any:
+def _built(act: Activation, sample: Sample, kind: Kind, dtype, every: bool) -> Any:
     with np.errstate(all="ignore"):
         # more rules do not help against kinks that are not known
         few = every or sample.traced or act.reach < np.inf

@@ -12,14 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from eft.activations.analysis import sampler_of
+from eft.activations.definition import Activation
 from eft.activations.derivatives import Array, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
-from eft.gaussian.building import Kind, Sample, built, sampled
 from eft.gaussian.doubts import edge_doubts, rounding_errors, slope_mismatch
 from eft.gaussian.expectation import WINDOW
-from eft.gaussian.half_line import Nodes, Sampled, centres, differences, finite_columns
-from eft.gaussian.moments import Moments
+from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
+from eft.gaussian.records import Moments
+from eft.gaussian.tabulation import Kind, Sample, built, kept, sampled
 from eft.gaussian.window import everywhere, in_blocks, lost, product, summed, weights, without_lost
 
 HALF = 0.4999
@@ -60,17 +62,23 @@ class Table(NamedTuple):
         )
 
 
-def table(act: Sampled, dtype) -> Table:
-    """The table of an activation."""
-    return table_of(act, sampled(act, act.derivatives, act.sampler), dtype)
+def table(act: Activation, dtype) -> Table:
+    """The table of an activation, made once per dtype."""
+    return kept(act, "moments", dtype, lambda: table_of(act, _sample(act), dtype))
 
 
-def table_of_every_rule(act: Sampled, dtype) -> Table:
+def table_of_every_rule(act: Activation, dtype) -> Table:
     """The same with all rules, for powers of σ² above the second; with one if that is known to resolve σ."""
-    return table_of(act, sampled(act, act.derivatives, act.sampler), dtype, every=True)
+    if act.resolved:
+        return table(act, dtype)
+    return kept(act, "every rule", dtype, lambda: table_of(act, _sample(act), dtype, every=True))
 
 
-def table_of(act: Sampled, sample: Sample, dtype, *, every: bool = False) -> Table:
+def _sample(act: Activation) -> Sample:
+    return sampled(act, act.derivatives, lambda: sampler_of(act))
+
+
+def table_of(act: Activation, sample: Sample, dtype, *, every: bool = False) -> Table:
     """The table of a sample of σ, σ′, σ″, σ‴, σ⁗."""
     return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype, every=every)
 
@@ -129,7 +137,7 @@ OF_BOTH = 2.0
 """The error of one form of g″ in units of its deviation from another one that may be off by as much."""
 
 
-def _doubts(act: Sampled, at: Nodes, eps: float, made: Table) -> list:
+def _doubts(act: Activation, at: Nodes, eps: float, made: Table) -> list:
     """Errors that the spread of the rules does not show."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
     K = GRID.astype(at.z.dtype)

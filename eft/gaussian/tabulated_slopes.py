@@ -11,31 +11,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.activations.definition import Activation
 from eft.activations.derivatives import Array, Sampler, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, Accuracy, error_at
-from eft.gaussian.building import Kind, built, sampled
 from eft.gaussian.doubts import edge_doubts
-from eft.gaussian.half_line import Nodes, Sampled, centres, differences, finite_columns
-from eft.gaussian.moments import odd_factorial
-from eft.gaussian.table import HALF, Table, table_moments, table_of
+from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
+from eft.gaussian.records import SlopeMoments
+from eft.gaussian.tabulated import HALF, Table, table_moments, table_of
+from eft.gaussian.tabulation import Kind, built, kept, sampled
 from eft.gaussian.window import everywhere, in_blocks, lost, summed, weights, without_lost
-
-
-class SlopeMoments(NamedTuple):
-    """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and S = σ′²:"""
-
-    s: jax.Array  # ⟨S⟩ = χ⊥/C_W
-    s4: jax.Array  # ⟨S²⟩
-    var: jax.Array  # ⟨S²⟩ − ⟨S⟩²
-    ds: jax.Array  # d⟨S⟩/dK
-    d2s: jax.Array  # d²⟨S⟩/dK²
-    cross: jax.Array  # ⟨FS⟩
-    cov: jax.Array  # ⟨FS⟩ − ⟨F⟩⟨S⟩
-    bend: jax.Array  # ⟨σσ′²σ″⟩
-    error: (
-        jax.Array
-    )  # estimated relative error of the worst (in units of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for bend)
 
 
 class CrossTable(NamedTuple):
@@ -76,14 +61,18 @@ class SlopeTable(NamedTuple):
     cross: CrossTable
 
 
-def six_derivatives(act: Sampled, z: jax.Array) -> tuple[jax.Array, ...]:
+def six_derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, ...]:
     """σ, σ′, …, σ⁗, σ⁽⁵⁾ at z."""
     d, more = jax.jvp(act.derivatives, (z,), (jnp.ones_like(z),))
     return *d, more[-1]
 
 
-def slope_table(act: Sampled, dtype) -> SlopeTable:
-    """The table of an activation."""
+def slope_table(act: Activation, dtype) -> SlopeTable:
+    """The table of an activation, made once per dtype."""
+    return kept(act, "slopes", dtype, lambda: _slope_table(act, dtype))
+
+
+def _slope_table(act: Activation, dtype) -> SlopeTable:
     six = functools.partial(six_derivatives, act)
     sample = sampled(act, six, lambda: Sampler(act.fn, six, act.kinks, orders=5))
     slope = table_of(act, sample.from_order(1), dtype)
@@ -120,7 +109,7 @@ def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
     )  # fmt: skip
 
 
-def _doubts(act: Sampled, at: Nodes, eps: float, made: CrossTable) -> list:
+def _doubts(act: Activation, at: Nodes, eps: float, made: CrossTable) -> list:
     """Errors that the spread of the rules does not show; the table of σ checks that σ′ is the slope of σ."""
     K = GRID.astype(made.z.dtype)
     return edge_doubts(act, at, made, _cross_sums, _units(_cross_sums(made, K), K))
@@ -160,58 +149,3 @@ def slope_moments(made: SlopeTable, K: jax.Array) -> SlopeMoments:
     m = table_moments(made.slope, K)
     cross, cov, bend, error = in_blocks(_cross_moments, made.cross, K)
     return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, bend, jnp.maximum(m.error, error))
-
-
-# --- closed forms -------------------------------------------------------------------------------
-
-
-def homogeneous_slopes(K: jax.Array, *, degree: int, plus: float = 1.0, minus: float = 0.0) -> SlopeMoments:
-    """σ = a₊zᵖ for z > 0 and a₋|z|ᵖ for z < 0, p ≥ 1; with A_k = (a₊ᵏ + a₋ᵏ)/2:
-
-    ⟨S⟩ = A₂p²(2p−3)!! Kᵖ⁻¹,  ⟨S²⟩ = A₄p⁴(4p−5)!! K²ᵖ⁻²,  ⟨FS⟩ = A₄p²(4p−3)!! K²ᵖ⁻¹,
-    ⟨σσ′²σ″⟩ = A₄p³(p−1)(4p−5)!! K²ᵖ⁻².
-    """
-    p, A2, A4 = degree, (plus**2 + minus**2) / 2, (plus**4 + minus**4) / 2
-    g, s = A2 * odd_factorial(p), A2 * p**2 * odd_factorial(p - 1)
-    s4, cross = A4 * p**4 * odd_factorial(2 * p - 2), A4 * p**2 * odd_factorial(2 * p - 1)
-
-    def power(c, k):
-        return (
-            functools.reduce(lambda made, _: made * K, range(k), jnp.full_like(K, c))
-            if c
-            else jnp.zeros_like(K)
-        )
-
-    return SlopeMoments(
-        power(s, p - 1),
-        power(s4, 2 * p - 2),
-        power(s4 - s * s, 2 * p - 2),
-        power((p - 1) * s, max(p - 2, 0)),
-        power((p - 1) * (p - 2) * s, max(p - 3, 0)),
-        power(cross, 2 * p - 1),
-        power(cross - g * s, 2 * p - 1),
-        power(s4 * (p - 1) / p, 2 * p - 2),
-        jnp.full_like(K, jnp.finfo(K.dtype).eps),
-    )
-
-
-def sine_slopes(K: jax.Array, *, frequency: float) -> SlopeMoments:
-    """σ = sin ωz, S = ω²(1−F), σσ″ = −ω²F; with q = e^{−2ω²K}:
-
-    ⟨S⟩ = ω²(1+q)/2,  ⟨FS⟩ = ω²(1−q⁴)/8,  Var F = (1−q²)²/8.
-    """
-    w2 = frequency**2
-    a = 2 * w2
-    q, r = jnp.exp(-a * K), -jnp.expm1(-a * K)
-    s, var_F = w2 * (1 + q) / 2, (r * (1 + q)) ** 2 / 8
-    return SlopeMoments(
-        s,
-        w2**2 * (3 + 4 * q + q**4) / 8,
-        w2**2 * var_F,
-        -w2 * a * q / 2,
-        w2 * a**2 * q / 2,
-        w2 * -jnp.expm1(-4 * a * K) / 8,
-        -w2 * var_F,
-        w2**2 * jnp.expm1(-4 * a * K) / 8,
-        jnp.full_like(K, jnp.finfo(K.dtype).eps),
-    )

@@ -1,0 +1,143 @@
+"""The cumulants of σ² as power series in the kernel, which enter the 1/n series at each layer.
+
+With F = σ², z ~ N(0, K(1+x)) and c_r the r-th cumulant of F, c_r/gʳ = Σ_j ĉ_rj xʲ. Where there is no closed
+form the ĉ are computed from the Taylor coefficients of ⟨Fʳ⟩, which need no derivative of σ:
+
+    Kʲ/j! dʲ⟨f⟩_K/dKʲ = ⟨f He_2j(u)⟩/(2ʲ j!) = (−1)ʲ ⟨f L_j^(−1/2)(u²/2)⟩,   u = z/√K,
+
+with L the generalized Laguerre polynomials.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft.activations.definition import Activation
+from eft.gaussian.accuracy import SAFETY
+from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.closed_forms.base import ClosedForms
+from eft.gaussian.closed_forms.homogeneous import ConstantSeries, constant_series
+from eft.gaussian.closed_forms.sine import SineSeries
+from eft.gaussian.expectation import WINDOW, density
+from eft.gaussian.records import Moments
+from eft.gaussian.series import Cumulants, last, needed, times
+from eft.gaussian.tabulated import Table, table_of_every_rule
+from eft.gaussian.window import HIGHEST
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TabulatedSeries:
+    """The series from the table; `first`: the closed forms in which the first cumulant is known, if it is."""
+
+    table: Table
+    first: ClosedForms | None = dataclasses.field(default=None, metadata={"static": True})
+
+    def __call__(self, K: jax.Array, m: Moments, order: int) -> Cumulants:
+        by_table = _from_nodes(self.table, K, order)
+        some, g = jnp.where(K > 0, K, 1.0), jnp.where(m.g > 0, m.g, 1.0)
+        c, error = by_table.c, by_table.error
+        c = c.at[0, 0].set(1.0).at[0, 1].set(some * (m.dg / g)).at[0, 2].set(some * (some * (m.d2g / g)) / 2)
+        c = c.at[1, 0].set(m.var / g / g)
+        if self.first is not None:
+            known = self.first.first_cumulant(K, 2 * order + 1)
+            c, error = c.at[0].set(known), error.at[0].set(16 * jnp.finfo(K.dtype).eps * jnp.abs(known))
+        low, high = WINDOW
+        inside = ((low <= K) | (self.table.centres[0] == 0)) & (high >= K)
+        some = (K > 0)[None, None]
+        return Cumulants(jnp.where(some, c, 0.0), jnp.where(some, error, 0.0), by_table.valid & inside)
+
+
+CumulantSource = ConstantSeries | SineSeries | TabulatedSeries
+
+
+def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
+    """(K, Moments at K, order) → Cumulants of the activation; K is a vector.
+
+    Of the moments, g, var, g′ and g″ are used. One compiled program serves all activations that are
+    homogeneous, one all sines, and one all that have tables.
+    """
+    if act.degree is not None:
+        above, below = (act.fn(jnp.asarray(z, dtype)) ** 2 for z in (1.0, -1.0))
+        return constant_series(act.degree, (above, below), order, dtype)
+    forms = closed_forms(act)
+    if forms.series:
+        return forms.series(order, dtype)
+    return TabulatedSeries(table_of_every_rule(act, dtype), forms if forms.first_cumulant else None)
+
+
+def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
+    """ĉ from each rule of the table; for several rules their mean, with their spread as the error."""
+    per_rule = {name: getattr(table, name) for name in Table.PER_RULE}
+    rules = jax.vmap(lambda rule: _rule(table._replace(**rule), K, order))(per_rule)
+    if len(table.z) == 1:
+        return jax.tree.map(lambda a: a[0], rules)
+    c, error, valid = rules
+    seen = jax.lax.stop_gradient(c)
+    spread = SAFETY * (seen.max(0) - seen.min(0))
+    return Cumulants(c.mean(0), jnp.maximum(error.max(0), spread), valid.all(0))
+
+
+def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
+    """ĉ from the moments of F minus F₀ or F_∞, whichever is clearly nearer to ⟨F⟩.
+
+    If σ is smooth on the scale of √K, K² d²⟨F⟩/dK² = K²⟨F⁗⟩/4 is differentiated in place of ⟨F⟩, so that ĉ_1j
+    keeps its relative accuracy as K → 0.
+    """
+    K = jnp.clip(K, *WINDOW)
+    info = jnp.finfo(K.dtype)
+    limit = float(info.max) ** (0.9 / (order + 1))
+    large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.bounded[1])
+    D = jnp.where(large[:, None, None], 0.0, table.centred)
+    powers = [jnp.sum(D**r, 1) for r in range(1, order + 2)]  # (nodes, centres)
+    quarter = table.columns[:, 8:9]  # ¼F⁗
+    z = jnp.asarray(table.z)[None]
+    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, 800.0)
+    weight, below = table.v[None] * density(z, K[:, None]), jnp.zeros_like(half_u2)
+    moments: list = [[] for _ in powers]
+    bends = []
+    for j in range(2 * order + 1):
+        columns = powers[: order + 1 - (j + 1) // 2] + ([quarter] if j < 2 * order - 1 else [])
+        sums = jnp.matmul(weight, jnp.concatenate(columns, 1), precision=HIGHEST)
+        for r in range(len(columns) - (j < 2 * order - 1)):
+            moments[r].append(sums[:, 2 * r : 2 * r + 2])
+        if j < 2 * order - 1:
+            bends.append(sums[:, -1])
+        # −(j+1) h_{j+1} = (2j + ½ − u²/2) h_j + (j − ½) h_{j−1}, h_j = (−1)ʲ L_j
+        weight, below = -((2 * j + 0.5 - half_u2) * weight + (j - 0.5) * below) / (j + 1), weight
+    means = jnp.abs(moments[0][0])
+    far = means[:, 0] > 2 * means[:, 1]
+    mu = [jnp.stack([jnp.where(far, a[:, 1], a[:, 0]) for a in row]) for row in moments]  # (j, K)
+    g = mu[0][0] + jnp.where(far, table.centres[1], table.centres[0])
+    unit = jnp.where(g > 0, g, 1.0)
+    scaled, power = [], jnp.ones_like(unit)
+    for row in mu:
+        power = power / unit
+        scaled.append(row * power[None])
+    c = [scaled[0].at[0].add(1 - scaled[0][0])]
+    for r in range(2, order + 2):
+        length = last(order, r) + 1
+        lower = [scaled[0], *c[1:]]
+        parts = (
+            math.comb(r - 1, i - 1) * times(lower[i - 1], scaled[r - i - 1][:length]) for i in range(1, r)
+        )
+        c.append(scaled[r - 1] - sum(parts))
+
+    bent = jnp.any(table.jumps != 0, -1)
+    cut = jnp.min(jnp.where(bent, jnp.abs(table.kinks), jnp.inf))
+    smooth = jnp.minimum(table.near[1], cut**2 / 80) > K
+    j = np.arange(2, 2 * order + 1, dtype=K.dtype)[:, None]
+    curved = (K * (K / unit))[None] * jnp.stack(bends) / (j * (j - 1))
+    c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))
+    size = jnp.stack([jnp.abs(row[0]) ** (1 / r) for r, row in enumerate(scaled, 1)]).max(0)
+    error = [16 * info.eps * math.factorial(r - 1) * size**r for r in range(1, order + 2)]
+    growing = np.arange(1, 2 * order + 2, dtype=K.dtype)[None, :, None]
+    error = jnp.stack(error)[:, None] * growing * needed(order, K.dtype)
+    fine = jnp.where(smooth[None], 16 * info.eps * jnp.abs(curved), error[0, 2:])
+    error = error.at[0, 2:].set(fine).at[0, :2].set(16 * info.eps * jnp.abs(c[0][:2]))
+    bounded = jnp.min(jnp.where(large, table.z, jnp.inf))
+    whole = [jnp.pad(row, ((0, 2 * order + 1 - len(row)), (0, 0))) for row in c]
+    return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), bounded > 38 * jnp.sqrt(K))

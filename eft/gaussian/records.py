@@ -1,0 +1,53 @@
+"""Records of the Gaussian expectations that the flows need. They depend on K alone, not on C_W or C_b."""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Moments(NamedTuple):
+    """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and g(K) = ⟨F⟩_K:
+
+    `g`: ⟨σ²⟩. `g4`: ⟨σ⁴⟩. `var`: ⟨σ⁴⟩ − ⟨σ²⟩². `dg`: g′(K) = χ∥/C_W. `slope2`: ⟨σ′²⟩ = χ⊥/C_W; inf where σ
+    jumps. `d2g`: g″(K). `error`: estimated relative error of the worst of them (d2g in units of g/K²).
+    """
+
+    g: jax.Array
+    g4: jax.Array
+    var: jax.Array
+    dg: jax.Array
+    slope2: jax.Array
+    d2g: jax.Array
+    error: jax.Array
+
+
+class SlopeMoments(NamedTuple):
+    """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and S = σ′²:
+
+    `s`: ⟨S⟩ = χ⊥/C_W. `s4`: ⟨S²⟩. `var`: ⟨S²⟩ − ⟨S⟩². `ds`, `d2s`: d⟨S⟩/dK, d²⟨S⟩/dK². `cross`: ⟨FS⟩.
+    `cov`: ⟨FS⟩ − ⟨F⟩⟨S⟩. `bend`: ⟨σσ′²σ″⟩. `error`: estimated relative error of the worst of them (in units
+    of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for bend).
+    """
+
+    s: jax.Array
+    s4: jax.Array
+    var: jax.Array
+    ds: jax.Array
+    d2s: jax.Array
+    cross: jax.Array
+    cov: jax.Array
+    bend: jax.Array
+    error: jax.Array
+
+
+class PairForm(NamedTuple):
+    """Expectations at z₁, z₂ in closed form, each of the broadcast shape of the arguments.
+
+    `product`: ⟨σ₁σ₂⟩. `slopes`: ⟨σ′₁σ′₂⟩. `distance`: ⟨(σ₁−σ₂)²⟩. `lost`: √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant
+    under differentiation.
+    """
+
+    product: jax.Array
+    slopes: jax.Array
+    distance: jax.Array
+    lost: jax.Array

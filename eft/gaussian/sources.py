@@ -1,0 +1,129 @@
+"""The source of an activation's Gaussian expectations at one variable: closed forms, or its table.
+
+A source is a pytree of arrays. A program takes it as an argument and calls it, source(K), so that one
+compiled program serves every activation that has a table.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+
+from eft import arguments
+from eft.activations.catalogue import as_activation
+from eft.activations.definition import Activation, ActivationLike
+from eft.gaussian.accuracy import Accuracy
+from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.closed_forms.base import ClosedForms
+from eft.gaussian.records import Moments, SlopeMoments
+from eft.gaussian.tabulated import Table, table, table_moments
+from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
+from eft.programs import compiled
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Closed:
+    """Moments in closed form; `table`: for those that have none."""
+
+    forms: ClosedForms = dataclasses.field(metadata={"static": True})
+    table: Table | None = None
+
+    def __call__(self, K: jax.Array) -> Moments:
+        return self.forms.moments(K, None if self.table is None else table_moments(self.table, K))
+
+
+class Tabulated(NamedTuple):
+    """Moments from a table."""
+
+    table: Table
+
+    def __call__(self, K: jax.Array) -> Moments:
+        return table_moments(self.table, K)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ClosedSlopes:
+    """Slope moments in closed form."""
+
+    forms: ClosedForms = dataclasses.field(metadata={"static": True})
+
+    def __call__(self, K: jax.Array) -> SlopeMoments:
+        return self.forms.slopes(K)
+
+
+class TabulatedSlopes(NamedTuple):
+    """Slope moments from tables."""
+
+    table: SlopeTable
+
+    def __call__(self, K: jax.Array) -> SlopeMoments:
+        return slope_moments(self.table, K)
+
+
+Source = Closed | Tabulated
+SlopeSource = ClosedSlopes | TabulatedSlopes
+
+
+def source(act: Activation, dtype) -> Source:
+    """K → Moments of the activation, in this precision."""
+    forms = closed_forms(act)
+    if forms.moments is None:
+        return Tabulated(table(act, dtype))
+    return Closed(forms, table(act, dtype) if forms.uses_table else None)
+
+
+def slope_source(act: Activation, dtype) -> SlopeSource:
+    """K → SlopeMoments of the activation, which must be continuous."""
+    forms = closed_forms(act)
+    return TabulatedSlopes(slope_table(act, dtype)) if forms.slopes is None else ClosedSlopes(forms)
+
+
+def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:
+    """The accuracy of the moments and of the slope moments."""
+    slopes = slope_source(act, dtype)
+    both = (
+        (slopes.table.slope.accuracy, slopes.table.cross.accuracy)
+        if isinstance(slopes, TabulatedSlopes)
+        else ()
+    )
+    return table(act, dtype).accuracy, *both
+
+
+@compiled()
+def evaluated(source: Source | SlopeSource, K: jax.Array):
+    """source(K), compiled."""
+    return source(K)
+
+
+def moments(act: ActivationLike, K: object) -> Moments:
+    """⟨σ²⟩, ⟨σ⁴⟩, their variance, g′ = d⟨σ²⟩/dK, ⟨σ′²⟩ and g″ in z ~ N(0, K), for any K ≥ 0.
+
+    `act`: a name, an Activation or a function, all of whose kinks other than 0 are declared. Relative error
+    ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12]; that of g″ in units of g/K². `error`
+    exceeds this where it is not reached. χ∥ = C_W g′ and χ⊥ = C_W⟨σ′²⟩ (PDLT chapter 5).
+
+    Differentiable in K. Raises TypeError or ValueError for a bad argument.
+
+    >>> m = eft.moments("tanh", 1.0)
+    >>> print(m.g.round(4), m.dg.round(4), m.slope2.round(4))
+    0.3943 0.1651 0.4644
+    """
+    K = arguments.real_array("K", K)
+    return evaluated(source(as_activation(act), K.dtype), K)
+
+
+def slopes(act: ActivationLike, K: object) -> SlopeMoments:
+    """The expectations of σ′² in z ~ N(0, K), alone and together with σ²; σ must be continuous.
+
+    With F = σ² and S = σ′²: ⟨S⟩, ⟨S²⟩, Var S, d⟨S⟩/dK, d²⟨S⟩/dK², ⟨FS⟩, Cov(F, S) and ⟨σσ′²σ″⟩, which
+    determine the NTK at finite width (PDLT chapters 8 and 11). `act` and the accuracy as for `moments`.
+
+    Differentiable in K. Raises TypeError or ValueError for a bad argument.
+
+    >>> print(eft.slopes("relu", 2.0).cross)
+    1.0
+    """
+    K = arguments.real_array("K", K)
+    return evaluated(slope_source(as_activation(act), K.dtype), K)
