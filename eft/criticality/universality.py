@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations.analysis import analysed
-from eft.activations.definition import Activation
-from eft.activations.derivatives import Function, Sampler
+from eft.activations.definition import Activation, ActivationLike
+from eft.activations.derivatives import Sampler
 from eft.activations.one_sided import jump_at
 from eft.criticality.candidates import (
     CLEAR,
@@ -49,30 +49,85 @@ class CriticalPoint(NamedTuple):
 
 
 class Universality(NamedTuple):
-    """The universality class of an activation: its preferred critical point, and all others."""
+    """The universality class of an activation: its preferred critical point, and all others.
 
-    name: str  # of the activation
-    kind: str  # one of `eft.candidates.KINDS`
-    K: float  # K*; this and the following numbers are those of `candidates[0]`, nan if there is none
-    cw: float  # C_W
-    cb: float  # C_b
-    a1: float  # δ′ = δ + a₁δ² + …, δ = K − K*
-    b1: float  # χ⊥ = 1 + b₁δ + …
-    c: float  # coefficient of δ^{3/2} in δ′, if half-integer powers occur
-    stable: bool  # no K near K* leaves it
-    stability: str  # "stable", "unstable", "neutral", "from below", "from above"
-    exponent_K: float  # δ ~ l^exponent with depth l
-    exponent_K2: float  # K_[2] ~ l^exponent
-    basin: tuple[float, float]  # the interval of K¹ that flow to K*
-    reason: str  # why it is of this kind, or why there is no critical point
-    advice: str  # which initialization to use
-    candidates: tuple[Candidate, ...]  # all critical points, the preferred one first
-    sure: bool  # True if nothing that could change the kind was left undecided
-    notes: tuple[str, ...]  # further findings, and what remains unknown
+    `name`: of the activation. `best`: the preferred one of `candidates`, all its critical points; a Candidate
+    of kind "none" if there are none. `reason`: why it is of this kind, or why there is no critical point.
+    `advice`: which initialization to use. `decided`: whether nothing that could change the kind was left
+    undecided. `notes`: further findings, and what remains unknown.
+
+    The fields of `best` are attributes of this record too: `kind`, `K` = K*, `cw` = C_W, `cb` = C_b, `a1`,
+    `b1`, `c`, `stability`, `exponent_K`, `exponent_K2`, `basin`.
+    """
+
+    name: str
+    best: Candidate
+    reason: str
+    advice: str
+    candidates: tuple[Candidate, ...]
+    decided: bool
+    notes: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.best.kind
+
+    @property
+    def K(self) -> float:
+        return self.best.K
+
+    @property
+    def cw(self) -> float:
+        return self.best.cw
+
+    @property
+    def cb(self) -> float:
+        return self.best.cb
+
+    @property
+    def a1(self) -> float:
+        return self.best.a1
+
+    @property
+    def b1(self) -> float:
+        return self.best.b1
+
+    @property
+    def c(self) -> float:
+        return self.best.c
+
+    @property
+    def stability(self) -> str:
+        return self.best.stability
+
+    @property
+    def stable(self) -> bool:
+        """Whether no K near K* leaves it."""
+        return self.best.stability in ("stable", "neutral")
+
+    @property
+    def exponent_K(self) -> float:
+        return self.best.exponent_K
+
+    @property
+    def exponent_K2(self) -> float:
+        return self.best.exponent_K2
+
+    @property
+    def basin(self) -> tuple[float, float]:
+        return self.best.basin
+
+    @property
+    def sure(self) -> bool:
+        """The former name of `decided`."""
+        return self.decided
+
+
+NO_CANDIDATE = Candidate(NONE, *3 * (NAN,), NONE, *8 * (NAN,), (NAN, NAN), NAN)
 
 
 @in_float64
-def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
+def critical_point(act: ActivationLike) -> CriticalPoint | None:
     """K*, C_W and C_b of the preferred critical point; None if there is none.
 
     A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
@@ -87,7 +142,7 @@ def critical_point(act: "str | Activation | Function") -> CriticalPoint | None:
 
 
 @in_float64
-def classify(act: "str | Activation | Function") -> Universality:
+def classify(act: ActivationLike) -> Universality:
     """Every critical point of an activation, and the universality class of the preferred one.
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
@@ -95,7 +150,7 @@ def classify(act: "str | Activation | Function") -> Universality:
     C_W and C_b have a relative error of about 1e-13: all is computed in float64, even if that is disabled.
 
     `act`: a name, an Activation or any function; undeclared kinks are searched for. If something remains
-    undecided, `sure` is false and `notes` say what.
+    undecided, `decided` is false and `notes` say what.
 
     Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40.
 
@@ -159,31 +214,10 @@ def _rank(point: Candidate) -> tuple[int, float]:
     return order[point.stability], point.K
 
 
-def _universality(land: Landscape, found, reason, doubts, notes, advice) -> Universality:
-    best = (
-        found[0]
-        if found
-        else Candidate._make((NONE, *(NAN,) * 3, NONE, *(NAN,) * 6, NAN, NAN, (NAN, NAN), NAN))
-    )
-    return Universality._make(
-        (
-            land.act.name,
-            *best[:4],
-            best.a1,
-            best.b1,
-            best.c,
-            best.stability in ("stable", "neutral"),
-            best.stability,
-            best.exponent_K,
-            best.exponent_K2,
-            best.basin,
-            reason,
-            advice,
-            tuple(found),
-            not doubts,
-            (*notes, *doubts),
-        )
-    )
+def _universality(land: Landscape, candidates, reason, doubts, notes, advice) -> Universality:
+    best = candidates[0] if candidates else NO_CANDIDATE
+    every = tuple(candidates)
+    return Universality(land.act.name, best, reason, advice, every, not doubts, (*notes, *doubts))
 
 
 # --- in words -----------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def classify(
     for u in found:
         numbers = (u.K, u.cw, u.cb, u.a1, u.c, u.exponent_K, u.exponent_K2)
         shown = ("–" if math.isnan(a) else f"{a:.6g}" for a in numbers)
-        kind = u.kind if u.sure else f"{u.kind} (not sure)"
+        kind = u.kind if u.decided else f"{u.kind} (not sure)"
         table.add_row(u.name, kind, u.stability if u.candidates else "–", *shown, u.advice)
     console.print(table)
     if act is not None:
@@ -67,5 +67,14 @@ def _print_reasons(console: Console, found: eft.Universality) -> None:
 
 
 def _class_row(found: eft.Universality) -> dict:
-    plain = {k: v for k, v in found._asdict().items() if k not in ("candidates", "basin", "notes")}
-    return {**plain, "K1_from": found.basin[0], "K1_to": found.basin[1], "notes": list(found.notes)}
+    of_best = ("kind", "K", "cw", "cb", "a1", "b1", "c", "stable", "stability", "exponent_K", "exponent_K2")
+    return {
+        "name": found.name,
+        **{field: getattr(found, field) for field in of_best},
+        "reason": found.reason,
+        "advice": found.advice,
+        "sure": found.decided,
+        "K1_from": found.basin[0],
+        "K1_to": found.basin[1],
+        "notes": list(found.notes),
+    }
