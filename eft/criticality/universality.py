@@ -123,7 +123,7 @@ class Universality(NamedTuple):
         return self.decided
 
 
-NO_CANDIDATE = Candidate(NONE, *3 * (NAN,), NONE, *8 * (NAN,), (NAN, NAN), NAN)
+NO_CANDIDATE = Candidate._make((NONE, *3 * (NAN,), NONE, *8 * (NAN,), (NAN, NAN), NAN))
 
 
 @in_float64

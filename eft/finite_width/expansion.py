@@ -18,10 +18,10 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.kernel import MAX_NUMBERS, kernel_flow
+from eft.flows.kernel import MAX_NUMBERS, flow_and_moments
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
+from eft.gaussian.records import Moments
 from eft.gaussian.series import last, times
-from eft.gaussian.sources import Source, source
 from eft.programs import compiled
 
 MAX_ORDER = 5
@@ -137,7 +137,7 @@ def expand(
         raise ArgumentError(
             f"depth × batch must be ≤ {MAX_NUMBERS // numbers:,} at order {order}; got {size:,}"
         )
-    flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
+    flow, m = flow_and_moments(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
     shape, dtype = flow.K.shape, flow.K.dtype
     n = None
     ratios = np.ones(shape[-1])
@@ -145,9 +145,10 @@ def expand(
         n = np.array([widths[0], *widths], float)
         ratios[1:-1] = n[2:] / n[1:-1]
     cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
-    rows = [jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1) for a in (flow.K, flow.log_K)]
-    sources = source(act, dtype), cumulant_source(act, order, dtype)
-    M, error, valid = _series(order, *sources, cw_, cb_, *rows, jnp.asarray(ratios, dtype))
+    kept = flow.K, flow.log_K, m
+    rows = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)
+    cumulants = cumulant_source(act, order, dtype)
+    M, error, valid = _series(order, cumulants, cw_, cb_, *rows, jnp.asarray(ratios, dtype))
     M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
     valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
     valid = valid & flow.valid
@@ -172,31 +173,30 @@ class _Layer(NamedTuple):
 
 
 @compiled(0)
-def _series(order: int, moments: Source, cumulants: CumulantSource, cw, cb, K, log_K, ratios):
-    """M, its error and `valid` at every layer, the batch axis last; K and log_K have shape (depth, N)."""
-    run = functools.partial(_flow, order, moments, cumulants, ratios)
+def _series(order: int, cumulants: CumulantSource, cw, cb, K, log_K, m: Moments, ratios):
+    """M, its error and `valid` at every layer, the batch axis last; K, log_K and m have shape (depth, N)."""
+    run = functools.partial(_flow, order, cumulants, ratios)
     after = jnp.concatenate([log_K[1:], log_K[-1:]])
     N = len(cw)
     if N <= BLOCK:
-        return run((cw, cb, K, after))
+        return run((cw, cb, K, after, m))
 
     def blocks(a):
         whole = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -N % BLOCK)], mode="edge")
         return jnp.moveaxis(whole.reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
 
-    found = jax.lax.map(run, tuple(map(blocks, (cw, cb, K, after))))
+    found = jax.lax.map(run, jax.tree.map(blocks, (cw, cb, K, after, m)))
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], found)
 
 
-def _flow(order: int, moments: Source, cumulants: CumulantSource, ratios, batch):
-    cw, cb, K, after = batch
+def _flow(order: int, cumulants: CumulantSource, ratios, batch):
+    cw, cb, K, after, m = batch
     eps = jnp.finfo(K.dtype).eps
 
     def layer(now: _Layer, at):
-        K, log_next, ratio = at
+        K, log_next, m, ratio = at
         rescaled = powers(ratio, order + 1)[None, :, None]
         M, error = now.M * rescaled, now.error * rescaled
-        m = moments(K)
         found = cumulants(K, m, order)
         share = _share(cw, cb, m.g, log_next)
         scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
@@ -217,7 +217,7 @@ def _flow(order: int, moments: Source, cumulants: CumulantSource, ratios, batch)
     N = K.shape[-1]
     one = jnp.zeros((2 * order + 1, order + 1, N), K.dtype)
     start = _Layer(one.at[0, 0].set(1.0), one, jnp.ones(N, bool))
-    _, flow = jax.lax.scan(layer, start, (K, after, ratios))
+    _, flow = jax.lax.scan(layer, start, (K, after, m, ratios))
     return flow
 
 

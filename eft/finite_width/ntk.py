@@ -13,9 +13,10 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.kernel import KernelFlow, kernel_flow, saturated, warn
+from eft.flows.kernel import KernelFlow, flow_and_moments, saturated, warn
 from eft.gaussian.expectation import tolerance
-from eft.gaussian.sources import SlopeSource, Source, accuracies, slope_source, source
+from eft.gaussian.records import Moments
+from eft.gaussian.sources import SlopeSource, accuracies, slope_source
 from eft.programs import compiled
 
 
@@ -97,11 +98,10 @@ def ntk_flow(
     if K1 is not None:
         given["K1"] = arguments.nonnegative("K1", K1)
     cw_, cb_, lw, lb, x2_, *own = arguments.broadcast(given)
-    flow = kernel_flow(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
+    flow, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
     first = lw * x2_ + (0.0 if own else lb)
     ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
-    sources = source(act, cw_.dtype), slope_source(act, cw_.dtype)
-    found = _flow(*sources, flow, cw_, lw, lb, first, ratios)
+    found = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
     warn(found, act, *accuracies(act, cw_.dtype))
     return found
 
@@ -125,8 +125,8 @@ def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
 
 
 @compiled()
-def _flow(moments: Source, slopes: SlopeSource, flow: KernelFlow, cw, lw, lb, first, ratios) -> NTKFlow:
-    m, p = moments(flow.K), slopes(flow.K)
+def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, ratios) -> NTKFlow:
+    p = slopes(flow.K)
     error = jnp.maximum(m.error, p.error)
     by_layer = (flow.V, flow.G1, flow.chi_parallel, flow.chi_perp, m, p)
     by_layer = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), by_layer)

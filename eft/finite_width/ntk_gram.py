@@ -18,10 +18,11 @@ from eft.arguments import ArgumentError
 from eft.finite_width.ntk import checked_continuous, width_ratios
 from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
 from eft.flows.gram import checked_inputs, checked_number
-from eft.flows.kernel import kernel_flow
+from eft.flows.kernel import flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.multivariate import Grid, grid, slope_products
 from eft.gaussian.planes import plane
+from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
 from eft.programs import compiled
@@ -111,14 +112,14 @@ def ntk_gram_flow(
     ratios = width_ratios(widths, depth)
     x = jnp.asarray(inputs)
     settings = [jnp.asarray(number, x.dtype) for number in numbers]
-    single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
+    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     fine = tuple(grid(act, r, largest) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
     tries = [fine] if len(inputs) < 3 or fine[0].cuts else [quick, fine]
     for grids in tries:
-        found = _flow(grids, *sources, single.K, x, jnp.asarray(ratios, x.dtype), *settings)
+        found = _flow(grids, *sources, single.K, m, x, jnp.asarray(ratios, x.dtype), *settings)
         K, V, Theta, Theta1, A, B, D, F, error = found
         if jnp.max(error) <= QUICK[x.dtype.itemsize]:
             break
@@ -162,6 +163,7 @@ def _flow(
     slope_pairs: PairSource,
     slopes: SlopeSource,
     K_single,
+    m_single: Moments,
     x,
     ratios,
     cw,
@@ -177,11 +179,11 @@ def _flow(
 
     def layer(now, at):
         distance, V, G1, Theta, Theta1, A, B, D, F, error = now
-        K_diagonal, r = at
+        K_diagonal, m_diagonal, slope_diagonal, p_diagonal, r = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        m = layer_moments(pairs, grids, K, K_diagonal, distance)
-        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance)
-        cross, cross_error = cross_moments(pairs.act, slopes, grids, K, K_diagonal, distance)
+        m = layer_moments(pairs, grids, K, K_diagonal, distance, m_diagonal)
+        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance, slope_diagonal)
+        cross, cross_error = cross_moments(pairs.act, p_diagonal, grids, K, K_diagonal, distance)
         s, c = cw * p.g, cw * Theta
         var, cov = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, p.g)
         square = p.fourth - jnp.outer(p.g, p.g)
@@ -220,7 +222,9 @@ def _flow(
     vector, zero = jnp.zeros(P, x.dtype), jnp.zeros((), x.dtype)
     first = lb + lw * jnp.mean(x[I] * x[J], -1)
     start = cw * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
-    return lax.scan(layer, start, (K_single.T, ratios))[1]
+    K = K_single.T
+    by_layer = K, jax.tree.map(jnp.transpose, m_single), slope_pairs.moments(K), slopes(K), ratios
+    return lax.scan(layer, start, by_layer)[1]
 
 
 def _kicks(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
@@ -253,11 +257,13 @@ def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     return np.array([[where[a, b] for b in pairs] for a in pairs]), powers
 
 
-def cross_moments(act: Activation, slopes: SlopeSource, grids: tuple[Grid, Grid], K, K_diagonal, distance):
-    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`."""
+def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K, K_diagonal, distance):
+    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`.
+
+    `p`: the slope moments at K_diagonal.
+    """
     n = len(K_diagonal)
     index = pair_index(n)
-    p = slopes(K_diagonal)
     found, errors = [p.cross], [p.error]
     I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
 

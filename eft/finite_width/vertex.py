@@ -15,10 +15,11 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.gram import checked_inputs, checked_number
-from eft.flows.kernel import kernel_flow
+from eft.flows.kernel import flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.kernel_derivatives import response
 from eft.gaussian.multivariate import Grid, grid, products
+from eft.gaussian.records import Moments
 from eft.programs import compiled
 
 MOST_INPUTS = 8
@@ -94,11 +95,11 @@ def vertex_flow(
 
     x = jnp.asarray(inputs)
     cw_, cb_ = jnp.asarray(cw_, x.dtype), jnp.asarray(cb_, x.dtype)
-    single = kernel_flow(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
+    single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     grids = tuple(grid(act, r, largest) for r in (3, 4))
     K, V, G1, error = _flow(
-        grids, pair_source(act, x.dtype), single.K, x, cw_, cb_, jnp.asarray(ratios, x.dtype)
+        grids, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, jnp.asarray(ratios, x.dtype)
     )
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
@@ -142,7 +143,7 @@ def _fourth_moments(n: int) -> np.ndarray:
 
 
 @compiled(0)
-def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, x, cw, cb, ratios):
+def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw, cb, ratios):
     """K (depth, P), V, G1 (depth, P) and the error of different inputs."""
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
@@ -150,9 +151,9 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, x, cw, cb, rati
 
     def layer(now, at):
         distance, V, G1, error = now
-        K_diagonal, ratio = at
+        K_diagonal, m, ratio = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        found = layer_moments(pairs, grids, K, K_diagonal, distance)
+        found = layer_moments(pairs, grids, K, K_diagonal, distance, m)
         fresh = cw * cw * (found.fourth - jnp.outer(found.g, found.g))
         linear = cw * found.J
         V_next = fresh + ratio * linear @ V @ linear.T
@@ -163,7 +164,7 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, x, cw, cb, rati
     P = len(I)
     zero = jnp.zeros((), x.dtype)
     start = cw * apart, jnp.zeros((P, P), x.dtype), jnp.zeros(P, x.dtype), zero
-    _, flow = lax.scan(layer, start, (K_single.T, ratios))
+    _, flow = lax.scan(layer, start, (*jax.tree.map(jnp.transpose, (K_single, m_single)), ratios))
     return flow
 
 
@@ -178,11 +179,16 @@ class LayerMoments(NamedTuple):
     error: jax.Array
 
 
-def layer_moments(pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, distance) -> LayerMoments:
-    """The expectations from K_αα, (n,), and at pairs K = K_αβ and distance K_αα + K_ββ − 2K_αβ, both (P,)."""
+def layer_moments(
+    pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, distance, m: Moments
+) -> LayerMoments:
+    """The expectations at one layer.
+
+    From K_αα and the moments there, (n,), and from K_αβ and the distance K_αα + K_ββ − 2K_αβ of pairs, (P,).
+    """
     n = len(K_diagonal)
     index = pair_index(n)
-    act, m = pairs.act, pairs.moments(K_diagonal)
+    act = pairs.act
     g = jnp.zeros_like(K).at[np.diag(index)].set(m.g)
     apart = jnp.zeros_like(K)
     J = jnp.zeros((len(K), len(K)), K.dtype).at[np.diag(index), np.diag(index)].set(m.dg)
@@ -195,7 +201,8 @@ def layer_moments(pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, di
         a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[L])
         size = jnp.where(a * b > 0, a * b, 1.0)
         gap = jnp.clip((distance[at[:, 2]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        pair = pair_moments(pairs, a, b, a - b, gap)
+        both = jax.tree.map(lambda x: x[I], m), jax.tree.map(lambda x: x[L], m)
+        pair = pair_moments(pairs, a, b, a - b, gap, moments=both)
         answers = lax.map(lambda each: response(act, *each), (a, b, gap))
         g = g.at[at[:, 2]].set((m.g[I] + m.g[L] - pair.distance) / 2)
         apart = apart.at[at[:, 2]].set(pair.distance)

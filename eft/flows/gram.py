@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,28 +13,28 @@ from jax.core import Tracer
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
-from eft.flows.kernel import kernel_flow
+from eft.flows.kernel import flow_and_moments
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.hermite import Expansion, coefficients
 from eft.gaussian.mehler import RUN, Shape, correlation, pair_series
 from eft.gaussian.records import Moments, PairForm
-from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import known
 from eft.programs import compiled
 
 TILE = 128
 """Inputs per side of a block of pairs; one block at a time goes through all layers."""
 
-MOST = 512
+MAX_COEFFICIENTS = 512
 """The largest number of Hermite coefficients, not counting that of the mean."""
 
-MOST_HALVINGS = 26
+MAX_HALVINGS = 26
 """Halvings of the panels at 0 on which the coefficients are integrated: enough for K up to 4e15."""
 
-ENOUGH = 1e-12
-"""The share of ⟨σ²⟩, and of K⟨σ′²⟩, that a series may leave out, if `MOST` coefficients get that far."""
+NEGLIGIBLE_SHARE = 1e-12
+"""The share of ⟨σ²⟩, and of K⟨σ′²⟩, that a series may leave out if `MAX_COEFFICIENTS` get that far."""
 
 OPPOSITE = 1.9
 """1 − ρ above which 1 + ρ is computed from the sum of the inputs."""
@@ -59,7 +59,7 @@ class _Series(NamedTuple):
 
     expansion: Expansion  # e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form
     left_out: jax.Array  # (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient
-    runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is ≤ ENOUGH
+    runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is negligible
 
 
 class _Layers(NamedTuple):
@@ -137,11 +137,9 @@ def gram_flow(
     settings = [jnp.asarray(number, dtype) for number in numbers]
     x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
     x2 = jnp.mean(x * x, -1)
-    single = kernel_flow(act, settings[0], depth, cb=settings[1], x2=x2)
-    moments = evaluated(source(act, single.K.dtype), single.K)
-    series, shape = _series(act, single.K, moments)
-    Theta = _single_ntk(moments.g, single.chi_perp, x2, *settings)
-    shares = _shares(*known((moments.g, *settings[:2])))
+    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
+    series, shape = _series(act, single.K, m)
+    Theta, shares = _single(m.g, single.chi_perp, x2, *settings)
     side = _Side(x, _Layers(single.K, shares, Theta, series))
     n, m = len(rows), len(columns)
     left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
@@ -181,7 +179,7 @@ def checked_inputs(name: str, value: object) -> jax.Array:
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
     pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
-    inputs = (n + m) * (n0 + depth * (0 if closed_forms(act).pair else 2 * MOST) + 12 * depth)
+    inputs = (n + m) * (n0 + depth * (0 if closed_forms(act).pair else 2 * MAX_COEFFICIENTS) + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
         raise ArgumentError(
@@ -201,70 +199,81 @@ def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
         empty = jnp.zeros(K.shape, K.dtype)
         none = empty[..., None][..., :0]
         return _Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
-    flat, g, slope = known((K.ravel(), m.g.ravel(), (K * m.slope2).ravel()))
-    count, halvings = MOST, MOST_HALVINGS
-    if not isinstance(flat, Tracer):
+    count, halvings = MAX_COEFFICIENTS, MAX_HALVINGS
+    known_K, g, slope2 = known((K, m.g, m.slope2))
+    if not isinstance(known_K, Tracer):
+        flat = np.ravel(known_K)
         halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
         some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
-        few = coefficients(act, flat[some], MOST, halvings)
+        few = _coefficients(act, jnp.asarray(flat[some]), count, halvings)
         if not isinstance(few.e, Tracer):
+            few = jax.tree.map(np.asarray, few)
+            sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
             shape = shape._replace(odd=_is_odd(few))
-            worst = int(_counted(_squares(few, flat[some]), g[some], slope[some], 1)[1].max()) + 2
-            count = min(MOST, math.ceil(worst / (2 * RUN)) * 2 * RUN)
-    found = coefficients(act, flat, count, halvings)
-    step = 1 + shape.odd
-    left_out, runs = _counted(_squares(found, flat), g, slope, step * RUN)
-    found = found._replace(e=found.e[:, ::step])
-    found = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), found)
-    return _Series(found, left_out.reshape(K.shape), runs.reshape(K.shape)), shape
+            worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
+            count = min(count, math.ceil(worst / (2 * RUN)) * 2 * RUN)
+    return _all_series(act, known_K, g, slope2, count, halvings, shape.odd), shape
+
+
+_coefficients = compiled(2, 3)(coefficients)
+
+
+@compiled(4, 5, 6)
+def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> _Series:
+    """The coefficients at every input and layer, for odd σ only those with odd k."""
+    flat = K.ravel()
+    expansion = coefficients(act, flat, count, halvings)
+    squares = lax.stop_gradient(_squares(expansion, flat))
+    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN)
+    expansion = expansion._replace(e=expansion.e[:, :: 1 + odd])
+    expansion = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), expansion)
+    return _Series(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
 
 
 def _is_odd(few: Expansion) -> bool:
     """Whether a_0, a_2, … are 0 up to round-off."""
-    even = jnp.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
-    unit = 64 * jnp.finfo(few.e.dtype).eps
-    return bool(jnp.all(jnp.abs(even) <= unit * jnp.max(jnp.abs(few.e), 1, keepdims=True)))
+    even = np.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
+    unit = 64 * np.finfo(few.e.dtype).eps
+    return bool(np.all(np.abs(even) <= unit * np.max(np.abs(few.e), 1, keepdims=True)))
 
 
-def _squares(found: Expansion, K: jax.Array) -> jax.Array:
+def _squares(expansion: Expansion, K: Any) -> Any:
     """a_0², a_1², …"""
-    squares = jnp.concatenate([found.mean[:, None] ** 2, K[:, None] * found.e**2], 1)
-    return lax.stop_gradient(squares)
+    xp = numpy_of(expansion.e)
+    return xp.concatenate([expansion.mean[:, None] ** 2, K[:, None] * expansion.e**2], 1)
 
 
-@jax.jit
-def _single_ntk(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> jax.Array:
-    """Θ_αα of every input and layer."""
+def _counted(squares, g, slope, run: int) -> tuple[Any, Any]:
+    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until it is negligible."""
+    xp = numpy_of(squares)
+    k = np.arange(squares.shape[-1])
+    left_out, last = xp.zeros_like(g), xp.zeros(g.shape, int)
+    for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
+        beyond = size[:, None] - xp.cumsum(terms, -1)
+        share = xp.abs(beyond) / xp.where(size > 0, size, 1.0)[:, None]
+        share = xp.where(share <= 256 * np.finfo(g.dtype).eps, 0.0, share)
+        share = xp.where(xp.isnan(share), np.inf, share)
+        left_out = xp.maximum(left_out, share[:, -1])
+        last = xp.maximum(last, xp.max(xp.where(share > NEGLIGIBLE_SHARE, k[None], 0), -1) + 1)
+    return left_out, -(-last // run)
+
+
+@compiled()
+def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tuple]:
+    """Θ_αα and `_Layers.shares` of every input and layer.
+
+    The shares are computed once so that a pair and its transpose agree bit for bit.
+    """
 
     def layer(Theta, now):
         g, chi_perp = now
         return lambda_b + lambda_w * g + chi_perp * Theta, Theta
 
     _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
-    return Theta.T
-
-
-@jax.jit
-def _shares(g, cw, cb) -> tuple:
-    """`_Layers.shares` of each input, computed once so that a pair and its transpose agree bit for bit."""
+    g, cw, cb = known((g, cw, cb))
     K = cb + cw * g
     over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
-    return jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
-
-
-@jax.jit
-def _counted(squares, g, slope, run):
-    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until it is ≤ ENOUGH."""
-    k = jnp.arange(squares.shape[-1])
-    left_out, last = jnp.zeros_like(g), jnp.zeros(g.shape, int)
-    for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
-        beyond = size[:, None] - jnp.cumsum(terms, -1)
-        share = jnp.abs(beyond) / jnp.where(size > 0, size, 1.0)[:, None]
-        share = jnp.where(share <= 256 * jnp.finfo(g.dtype).eps, 0.0, share)
-        share = jnp.where(jnp.isnan(share), jnp.inf, share)
-        left_out = jnp.maximum(left_out, share[:, -1])
-        last = jnp.maximum(last, jnp.max(jnp.where(share > ENOUGH, k[None], 0), -1) + 1)
-    return left_out, -(-last // run)
+    return Theta.T, (jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over)
 
 
 def _padded(side: _Side) -> _Side:

@@ -15,6 +15,7 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError, warn_user
 from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
+from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tabulated import table
 from eft.programs import compiled
@@ -86,6 +87,18 @@ def kernel_flow(
     >>> grid.K.shape
     (1000, 50)
     """
+    return _checked_flow(act, cw, depth, cb, x2, K1, widths, moments=False)[0]
+
+
+def flow_and_moments(
+    act: ActivationLike, cw: object, depth: int, *, cb: object = 0.0, x2: object = 1.0, K1: object = None,
+    widths: Sequence[int] | None = None,
+) -> tuple[KernelFlow, Moments]:  # fmt: skip
+    """`kernel_flow`, and the moments at the K of every layer; fields of the shape of K."""
+    return _checked_flow(act, cw, depth, cb, x2, K1, widths, moments=True)
+
+
+def _checked_flow(act, cw, depth, cb, x2, K1, widths, *, moments: bool) -> tuple[KernelFlow, Any]:
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
@@ -104,10 +117,10 @@ def kernel_flow(
         n = np.array(arguments.widths_of(widths, depth), float)
         ratios[1:-1] = n[1:] / n[:-1]
     first = cb_ + cw_ * first if K1 is None else first
-    moments = source(act, cw_.dtype)
-    flow = _flow(act.degree, moments, cw_, cb_, first, jnp.asarray(ratios, cw_.dtype))
+    ratios = jnp.asarray(ratios, cw_.dtype)
+    flow, m = _flow(moments, act.degree, source(act, cw_.dtype), cw_, cb_, first, ratios)
     warn(flow, act)
-    return flow
+    return flow, m
 
 
 def kernel_flows(acts: Sequence[ActivationLike], cw: object, depth: int, **settings) -> KernelFlow:
@@ -133,8 +146,9 @@ class _Layer(NamedTuple):
     valid: jax.Array
 
 
-@compiled(0)
-def _flow(degree: int | None, moments: Source, cw, cb, K1, ratios) -> KernelFlow:
+@compiled(0, 1)
+def _flow(keep: bool, degree: int | None, moments: Source, cw, cb, K1, ratios) -> tuple[KernelFlow, Any]:
+    """The flow; and, if they are to be kept, the moments at every layer."""
     start = _Layer(
         saturated(K1),
         jnp.log(jnp.maximum(saturated(K1), 0.0)),
@@ -142,9 +156,14 @@ def _flow(degree: int | None, moments: Source, cw, cb, K1, ratios) -> KernelFlow
         jnp.zeros_like(K1),
         _in_range(K1) | (K1 == 0),
     )
-    # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
-    one = jnp.ones((), K1.dtype)
-    log_c = jnp.log(cw) + jnp.log(moments(one).g)
+
+    if degree is not None:  # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
+        log_c = jnp.log(cw) + jnp.log(moments(jnp.ones((), K1.dtype)).g)
+
+    def log_next(K_next, log_K):
+        if degree is None:
+            return jnp.log(saturated(K_next))
+        return jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
 
     def layer(now: _Layer, ratio):
         K, log_K, V, G1, valid = now
@@ -156,18 +175,14 @@ def _flow(degree: int | None, moments: Source, cw, cb, K1, ratios) -> KernelFlow
         record = KernelFlow(K, chi_parallel, chi_perp, V, G1, log_K, valid, m.error)
 
         K_next = cb + cw * m.g
-        if degree is None:
-            log_next = jnp.log(saturated(K_next))
-        else:
-            log_next = jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
         after = _Layer(
             saturated(K_next),
-            log_next,
+            log_next(K_next, log_K),
             saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
             saturated(ratio * (chi_parallel * G1 + cw * saturated(m.d2g) * V / 2)),
             valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
         )
-        return after, record
+        return after, (record, m if keep else None)
 
     _, flow = jax.lax.scan(layer, start, ratios)
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)

@@ -11,7 +11,6 @@ from jax.core import Tracer
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
-from eft.activations.one_sided import aligned
 from eft.arguments import ArgumentError
 from eft.flows.kernel import kernel_flow
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
@@ -147,18 +146,19 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 @compiled(0)
 def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
-    moments = pairs.moments
-
-    def change_of_g(K_aa, K_bb, K1, m_a, m_b):
-        """g(K_aa) − g(K_bb); for close K as K_aa − K_bb times the mean of g′, by Gauss–Legendre."""
-        share = jnp.asarray((_NODES + 1) / 2, K_aa.dtype)
-        K_aa, K_bb, K1 = known((K_aa, K_bb, K1))
-        start = K_bb[..., None]
-        K = start + 2 * K1[..., None] * aligned(share, start)
-        w = aligned(jnp.asarray(_WEIGHTS / 2, K.dtype), K)
-        slope = jnp.sum(moments(K).dg * w, -1)
+    def moments(K_aa, K_bb, K1):
+        """Those at K_aa and K_bb, and g(K_aa) − g(K_bb), for close K as ∫g′dK by Gauss–Legendre."""
+        start, change = known((K_bb, K1))
+        share, w = (
+            jnp.asarray(a / 2, K_aa.dtype).reshape(-1, *K_aa.ndim * (1,)) for a in (_NODES + 1, _WEIGHTS)
+        )
+        between = start[None] + 2 * change[None] * share
+        m = pairs.moments(jnp.concatenate([K_aa[None], K_bb[None], between]))
+        m_a, m_b, slopes = (jax.tree.map(lambda a, i=i: a[i], m) for i in (0, 1, slice(2, None)))
         near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
-        return jnp.where(near, 2 * K1 * slope, known(m_a.g) - known(m_b.g))
+        direct = known(m_a.g) - known(m_b.g)
+        difference = jnp.where(near, 2 * known(K1) * known(jnp.sum(slopes.dg * w, 0)), direct)
+        return m_a, m_b, attached(difference, (m_a.dg, -m_b.dg), (K_aa, K_bb))
 
     def layer(now, _):
         K_aa, K_bb, K1, K2, K_ab, valid = now
@@ -173,9 +173,8 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         K2 = jnp.where(close, K2, (M - K_ab) / 2)
         gap = jnp.where(close, (4 * K2 - difference**2) / (2 * size), 1 - K_ab / size)
         gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
-        pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab))
-        m_a, m_b = moments(K_aa), moments(K_bb)
-        change = attached(change_of_g(K_aa, K_bb, K1, m_a, m_b), (m_a.dg, -m_b.dg), (K_aa, K_bb))
+        m_a, m_b, change = moments(K_aa, K_bb, K1)
+        pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab), (m_a, m_b))
         after = (
             cb + cw * m_a.g,
             cb + cw * m_b.g,

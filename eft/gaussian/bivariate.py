@@ -25,6 +25,7 @@ from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms
 from eft.gaussian.kernel_derivatives import at_both, at_kinks
 from eft.gaussian.planes import Plane, correlated, plane
+from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tangents import attached, known, undifferentiated
 from eft.programs import compiled
@@ -111,15 +112,20 @@ def pair_moments(
     difference: jax.Array,
     gap: jax.Array,
     kernel: tuple | None = None,
+    moments: tuple[Moments, Moments] | None = None,
 ) -> PairMoments:
     """The same from √K₁, √K₂ and their difference, which close inputs need more precisely.
 
     `kernel` = (K₁, K₂, K₁₂), with respect to which the result is differentiated; default: a constant.
+    `moments`: those at K₁ and K₂, if they are known.
     """
     a, b, difference, gap = known(jnp.broadcast_arrays(a, b, difference, gap))
     gap = correlated(a, b, gap)
     kernel = kernel or (a * a, b * b, a * b * (1 - gap))
-    m1, m2 = pairs.moments(kernel[0]), pairs.moments(kernel[1])
+    if moments is None:
+        both = pairs.moments(jnp.stack(jnp.broadcast_arrays(*kernel[:2])))
+        moments = jax.tree.map(lambda m: m[0], both), jax.tree.map(lambda m: m[1], both)
+    m1, m2 = moments
     if pairs.forms.pair is not None:
         product, slopes, distance, _ = pairs.forms.pair(kernel, a, b, difference, gap, 2 - gap)
     else:

@@ -21,7 +21,6 @@ from jax import lax
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned, sides
 from eft.gaussian.planes import SPECK
-from eft.programs import compiled
 
 REACH = 12
 """|u| at which the Gaussian is cut off; it is e^{−72} there."""
@@ -84,7 +83,6 @@ def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
     return jnp.where((jnp.abs(z) < short) & jnp.isfinite(series), series, direct)
 
 
-@compiled(2, 3)
 def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Expansion:
     """The expansion up to e_count at each K of a vector, which is not differentiated.
 

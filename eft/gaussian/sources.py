@@ -106,9 +106,9 @@ def moments(act: ActivationLike, K: object) -> Moments:
 
     Differentiable in K. Raises TypeError or ValueError for a bad argument.
 
-    >>> m = eft.moments("tanh", 1.0)
+    >>> m = eft.moments("tanh", jnp.array([0.1, 1.0]))
     >>> print(m.g.round(4), m.dg.round(4), m.slope2.round(4))
-    0.3943 0.1651 0.4644
+    [0.0842 0.3943] [0.716  0.1818] [0.8492 0.4644]
     """
     K = arguments.real_array("K", K)
     return evaluated(source(as_activation(act), K.dtype), K)
