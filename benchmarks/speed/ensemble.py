@@ -53,7 +53,7 @@ import eft  # noqa: E402
 from nets import FCN  # noqa: E402
 from nets.initialization import ensemble  # noqa: E402
 from nets.network.normals import standard_normal  # noqa: E402
-from nets.network.observables import observe  # noqa: E402
+from nets.network.observables import observe_layers  # noqa: E402
 
 DEPTH, WIDTH, NETS = 11, 512, 1000
 LOOPED = 200
@@ -86,11 +86,7 @@ def one_network(key, normal):
     """What an ensemble measures of one network, with nothing vmapped."""
     act, cw, cb = eft.activation("tanh"), jnp.float32(1.0), jnp.float32(0.0)
     net = FCN(2, (WIDTH,) * (DEPTH - 1), act=act, cw=1.0, rngs=key, normal=normal)
-    G, layers = jnp.float32(1.0), []
-    for z in net.preactivations(jnp.ones(2, jnp.float32)):
-        seen, G = observe(act, z, G, jnp.log(G), cw, cb)
-        layers.append(seen)
-    return jax.tree.map(lambda *a: jnp.stack(a), *layers)
+    return observe_layers(act, net.preactivations(jnp.ones(2, jnp.float32)), jnp.float32(1.0), cw, cb)
 
 
 def loop(normal):

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eft import arguments
 from eft.activations.definition import Activation, as_activation
@@ -20,11 +18,13 @@ from eft.gaussian.expectation import Function
 from nets.initialization import drawing, gram_measurement, measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.measurement import Measurement
-from nets.network.fcn import Normal
-from nets.network.normals import standard_normal
+from nets.network.architecture import Architecture, Settings
+from nets.network.normals import Normal, standard_normal
 from nets.network.observables import NTKObservables, Observables
-from nets.runtime import memory, mesh
+from nets.runtime import distribution, keys, memory
+from nets.runtime.progress import progress_bar
 from nets.runtime.settings import (
+    MAX_NETS,
     check_representable,
     checked_hidden,
     checked_number,
@@ -35,8 +35,6 @@ from nets.runtime.settings import (
 )
 
 METHODS = ("networks", "metric")
-
-MAX_NETS = 2**31
 
 MAX_WRITTEN_OUT = 500
 """Largest number of layers (networks), or of runs of consecutive layers of equal width (metric), in a
@@ -146,13 +144,17 @@ def measure(
 
 
 class Job(NamedTuple):
-    """A measurement whose arguments have been checked, and whose program is compiled."""
+    """A measurement whose arguments have been checked, and whose program is compiled.
+
+    `program`, `values`: what is compiled, and its numbers. `plan`: the memory. `seed`: of the ensemble.
+    `first`: exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹.
+    """
 
     program: drawing.Program
-    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
+    values: drawing.Values
     plan: memory.Plan
     seed: int
-    first: tuple[Any, float]  # exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹
+    first: tuple[Any, float]
 
 
 def prepare(
@@ -196,32 +198,26 @@ def prepare(
             raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
         K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
     check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
+    architecture = Architecture(act, (x.shape[-1], *hidden, 1), own_K1, cb > 0, dtype, normal)
     program = drawing.Program(
-        act,
-        (x.shape[-1], *hidden, 1),
+        architecture,
         method,
-        own_K1,
-        cb > 0,
-        method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
-        dtype,
-        normal,
-        n_inputs,
-        ntk,
-        mesh.local_devices()[0].platform != "cpu",
+        log_domain=method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
+        n_inputs=n_inputs,
+        ntk=ntk,
+        accelerator=distribution.local_devices()[0].platform != "cpu",
     )
     seed = checked_seed(seed)
-    plan = _planned(program, n_nets, memory.budget(memory_budget, mesh.local_devices()[0]))
-    values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
-    if n_inputs or ntk:
-        values |= rates
-    values = {name: np.asarray(value, dtype) for name, value in values.items()}
+    plan = _planned(program, n_nets, memory.budget(memory_budget, distribution.local_devices()[0]))
+    values = drawing.Values(x, Settings(cw, cb), K1, *(rates.values() if n_inputs or ntk else ()))
+    values = jax.tree.map(lambda value: np.asarray(value, dtype), values)
     Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
     return Job(program, values, plan, seed, (K1, Theta))
 
 
 def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
     """The plan, with the number of blocks that a device is given at a time; compiles the device's program."""
-    devices = mesh.local_devices()
+    devices = distribution.local_devices()
     results = (
         gram_measurement.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
     )
@@ -242,7 +238,7 @@ def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
 def _result_bytes(program: drawing.Program, n_nets: int) -> int:
     """Bytes of what is stored for every network, of masks, and of the working memory for one layer."""
     fields = len(Observables._fields) + program.log_domain + program.ntk * len(NTKObservables._fields)
-    return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
+    return n_nets * ((8 * fields + 3) * program.architecture.depth + 8 * 8)
 
 
 def _check_budget(program: drawing.Program, needed: int, results: int, budget: int) -> None:
@@ -309,13 +305,15 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     plan, devices = job.plan, jax.device_count()
     size, n_nets, total = plan.block, plan.n_nets, -(-plan.n_nets // plan.block)
     a_call = min(plan.in_flight, max(8, total // (16 * devices)))
-    calls = [drawing.compiled(job.program, plan.in_flight, device)[0] for device in mesh.local_devices()]
-    words, mine, drawn = drawing.ensemble_words(job.seed), jax.process_index() * len(calls), None
+    calls = [
+        drawing.compiled(job.program, plan.in_flight, device)[0] for device in distribution.local_devices()
+    ]
+    words, mine, drawn = keys.words(job.seed), jax.process_index() * len(calls), None
     started = time.perf_counter()
     with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
         if not bar.disable:
             bar.console.print(plan)
-        task = bar.add_task(job.program.act.name, total=n_nets, speed=0.0)
+        task = bar.add_task(job.program.architecture.act.name, total=n_nets, speed=0.0)
 
         def part(call, first: int) -> Any:
             count = np.int32(min(max(total - first, 0), a_call))
@@ -323,7 +321,7 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
         for first in range(0, total, a_call * devices):
             starts = [first + (mine + i) * a_call for i in range(len(calls))]
-            seen = mesh.gathered_parts(list(pool.map(part, calls, starts)))
+            seen = distribution.gathered_parts(list(pool.map(part, calls, starts)))
             for i, each in enumerate(seen):
                 start = min((first + i * a_call) * size, n_nets)
                 stop = min(start + a_call * size, n_nets)
@@ -333,19 +331,3 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
                     kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
             bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
     return drawn, time.perf_counter() - started
-
-
-def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
-    """A progress bar on stderr; tasks have a field `speed`, in the given unit, and those shown by `more`."""
-    console = Console(stderr=True, markup=False, emoji=False)  # brackets in names are shown as they are
-    shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
-        TimeRemainingColumn(),
-        *(TextColumn(text, markup=False) for text in more),
-        console=console,
-        disable=not shown,
-    )

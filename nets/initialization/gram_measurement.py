@@ -46,7 +46,7 @@ def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds:
     whole = np.logical_and.accumulate(whole, axis=1)
     a, b = np.triu_indices(program.n_inputs)
     K, V = [], []
-    for layer, n_in in enumerate(program.sizes[:-1]):
+    for layer, n_in in enumerate(program.architecture.sizes[:-1]):
         pairs = G[whole[:, layer], layer][:, a, b]
         K.append(_symmetric(estimators.mean(pairs), program.n_inputs))
         V.append(estimators.scaled(estimators.covariance_matrix(pairs), n_in))
@@ -58,7 +58,7 @@ def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds:
         Theta=Theta,
         n_nets=whole.sum(axis=0),
         n_overflowed=(~whole).sum(axis=0),
-        widths=np.array(program.sizes),
+        widths=np.array(program.architecture.sizes),
         G=G,
         Theta_hat=None if seen.Theta is None else np.asarray(seen.Theta),
         seconds=seconds,
@@ -67,7 +67,7 @@ def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds:
 
 def result_bytes(program: Program, n_nets: int) -> int:
     """Bytes of what is stored for every network, of the estimates, and of the work on one layer."""
-    depth, n_D = len(program.sizes) - 1, program.n_inputs
+    depth, n_D = program.architecture.depth, program.n_inputs
     P = n_D * (n_D + 1) // 2
     kept = n_nets * (depth + program.ntk) * n_D**2 + 4 * depth * P**2
     return 8 * (kept + n_nets * (n_D**2 + 5 * P) + 4 * P**2)

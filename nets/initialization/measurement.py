@@ -67,7 +67,7 @@ def statistics(
 
     `first`: Ĝ¹ = K¹ and Θ̂¹, which do not fluctuate; they replace the values with the networks' round-off.
     """
-    sizes = np.array(program.sizes)
+    sizes = np.array(program.architecture.sizes)
     seen["G"][:, 0], seen["log_G"][:, 0] = first[0], np.log(first[0]) if first[0] else -np.inf
     if tangent is not None:
         tangent.H[:, 0] = tangent.Theta_hat[:, 0] = first[1]
@@ -77,7 +77,7 @@ def statistics(
     with np.errstate(over="ignore"):
         G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]
     rows = []
-    for layer, (n_in, n) in enumerate(itertools.pairwise(program.sizes)):
+    for layer, (n_in, n) in enumerate(itertools.pairwise(program.architecture.sizes)):
         used = whole[:, layer]
         K = seen["K"][used, layer]
         noise = _noise(K, seen["shape"][used, layer], n)

@@ -14,7 +14,7 @@ import eft
 from nets.comparison.layers import Case, Comparison
 from nets.plots.panels import typeset
 from nets.statistics.estimators import Estimate
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 LABEL = "theory, leading order"
 

@@ -11,7 +11,7 @@ from nets.initialization.ensemble import Measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement
 from nets.statistics.estimators import Estimate
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from eft import arguments
 from eft.arguments import ArgumentError
-from nets.runtime import mesh
+from nets.runtime import distribution
 
 try:
     import resource
@@ -56,7 +56,7 @@ def budget(given: Any, device: Any) -> int:
 
 def check(needed: int, what: str, given: Any = None) -> None:
     """Raises ValueError if `needed` bytes exceed the budget of the first device of this process."""
-    allowed = budget(given, mesh.local_devices()[0])
+    allowed = budget(given, distribution.local_devices()[0])
     if needed > allowed:
         raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {what}; got {allowed:,}"

@@ -15,6 +15,9 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 MAX_WIDTH = 2**53
 """Beyond any memory; JAX cannot represent larger widths."""
 
+MAX_NETS = 2**31
+"""The largest ensemble."""
+
 MAX_SEED = 2**32 - 1
 
 

@@ -20,9 +20,9 @@ from nets import cli
 from nets.cli.show import terminal, with_error
 from nets.comparison import layers as comparing
 from nets.files import output
-from nets.initialization.ensemble import progress_bar
 from nets.plots import figures
 from nets.results import saving
+from nets.runtime.progress import progress_bar
 from nets.statistics.estimators import Estimate
 from nets.training import ensemble
 
