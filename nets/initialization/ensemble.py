@@ -26,12 +26,9 @@ from nets.runtime.progress import progress_bar
 from nets.runtime.settings import (
     MAX_NETS,
     check_representable,
-    checked_hidden,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
-    real_array,
 )
 
 METHODS = ("networks", "metric")
@@ -112,8 +109,8 @@ def measure(
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
     `memory_budget` is too small for one block of networks and the results; all before any network is drawn.
 
-    >>> seen = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
-    >>> print(seen.K.mean.round(3), seen.K.stderr.round(3))
+    >>> measured = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
+    >>> print(measured.K.mean.round(3), measured.K.stderr.round(3))
     [1.    0.391 0.237 0.17 ] [0.    0.004 0.003 0.003]
     """
     progress = checked_progress(progress)
@@ -166,7 +163,7 @@ def prepare(
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
@@ -176,14 +173,14 @@ def prepare(
             f"change more often than that; got {written_out:,}"
         )
     dtype = float_dtype(dtype)
-    cw, cb = checked_number("cw", cw), checked_number("cb", cb)
+    cw, cb = arguments.number("cw", cw), arguments.number("cb", cb)
     given, x = x, _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
     _check_ntk(ntk, method)
     rates = {
-        "lambda_w": checked_number("lambda_w", lambda_w),
-        "lambda_b": checked_number("lambda_b", lambda_b),
+        "lambda_w": arguments.number("lambda_w", lambda_w),
+        "lambda_b": arguments.number("lambda_b", lambda_b),
     }
     if n_inputs:
         if own_K1:
@@ -193,10 +190,10 @@ def prepare(
         with np.errstate(over="ignore", invalid="ignore"):
             K1 = cb + cw * np.inner(x, x) / x.shape[1]
     else:
-        x2 = checked_number("x2", x2) if given is None else float(np.mean(x**2))
+        x2 = arguments.number("x2", x2) if given is None else float(np.mean(x**2))
         if own_K1 and x2 == 0:
             raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
-        K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
+        K1 = arguments.number("K1", K1) if own_K1 else cb + cw * x2
     check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
     architecture = Architecture(act, (x.shape[-1], *hidden, 1), own_K1, cb > 0, dtype, normal)
     program = drawing.Program(
@@ -253,8 +250,8 @@ def _check_budget(program: drawing.Program, needed: int, results: int, budget: i
 
 def _input(x: object, x2: object) -> np.ndarray:
     if x is None:
-        return np.full(2, math.sqrt(checked_number("x2", x2)))
-    array = real_array("x", x)
+        return np.full(2, math.sqrt(arguments.number("x2", x2)))
+    array = arguments.host_array("x", x)
     if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
         raise ArgumentError(
             "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
@@ -269,9 +266,9 @@ def _input(x: object, x2: object) -> np.ndarray:
             raise ArgumentError(f"x2 must be left out where x holds several inputs; got {x2}")
         return array
     with np.errstate(over="ignore"):
-        found = np.mean(array**2)
-    if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
-        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+        given_x2 = np.mean(array**2)
+    if x2 != 1.0 and not np.isclose(arguments.number("x2", x2), given_x2, rtol=1e-6):
+        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {given_x2:g}; got {x2}")
     return array
 
 
@@ -287,14 +284,14 @@ def _check_ntk(ntk: object, method: str) -> None:
 
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
-    (seen, tangent), seconds = _draw(job, progress)
-    return measurement.statistics(job.program, seen._asdict(), tangent, job.first, seconds)
+    (layers, ntk), seconds = _draw(job, progress)
+    return measurement.statistics(job.program, layers, ntk, job.first, seconds)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
     """Draw the networks of a prepared job with several inputs, and measure them."""
-    seen, seconds = _draw(job, progress)
-    return gram_measurement.statistics(job.program, seen, job.first[0], seconds)
+    observables, seconds = _draw(job, progress)
+    return gram_measurement.statistics(job.program, observables, job.first[0], seconds)
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
@@ -321,13 +318,13 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
         for first in range(0, total, a_call * devices):
             starts = [first + (mine + i) * a_call for i in range(len(calls))]
-            seen = distribution.gathered_parts(list(pool.map(part, calls, starts)))
-            for i, each in enumerate(seen):
+            parts = distribution.gathered_parts(list(pool.map(part, calls, starts)))
+            for i, each in enumerate(parts):
                 start = min((first + i * a_call) * size, n_nets)
                 stop = min(start + a_call * size, n_nets)
                 if drawn is None:
                     drawn = jax.tree.map(lambda a: np.empty((n_nets, *a.shape[2:])), each)
-                for kept, found in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
-                    kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
+                for kept, part_of in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
+                    kept[start:stop] = part_of.reshape(-1, *kept.shape[1:])[: stop - start]
             bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
     return drawn, time.perf_counter() - started

@@ -18,10 +18,8 @@ from nets.network.architecture import Architecture, Settings, checked_settings
 from nets.runtime import keys, memory, programs
 from nets.runtime.settings import (
     MAX_NETS,
-    checked_hidden,
     checked_seed,
     float_dtype,
-    real_array,
 )
 
 MAX_PREACTIVATIONS = 2**27
@@ -70,20 +68,16 @@ def measure_inputs(
     Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes; default:
     half of the device's memory) is too small for one network and the results, before any network is drawn.
 
-    >>> seen = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
-    >>> print(seen._fields)
+    >>> measured = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
+    >>> print(measured._fields)
     ('log_K', 'x2', 'widths')
     """
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     dtype = float_dtype(dtype)
-    x = real_array("X", X)
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(x.astype(dtype)).all()
-    if x.ndim != 2 or not x.size or not finite:
-        raise ArgumentError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
+    x = arguments.host_inputs("X", X, dtype)
     sizes = (x.shape[1], *hidden, 1)
     if len(x) * max(sizes) > MAX_PREACTIVATIONS:
         raise ArgumentError(

@@ -10,7 +10,7 @@ import numpy as np
 from eft import arguments
 from eft.activations.definition import Activation
 from nets.network.normals import Normal, standard_normal
-from nets.runtime.settings import check_representable, checked_number
+from nets.runtime.settings import check_representable
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -73,8 +73,11 @@ def checked_settings(cw: Any, cb: Any, K1: Any, x2: Any, dtype: np.dtype) -> Set
 
     Raises TypeError or ValueError for anything but finite numbers ≥ 0, x2 > 0, that `dtype` can represent.
     """
-    numbers = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
+    numbers = {"cw": arguments.number("cw", cw), "cb": arguments.number("cb", cb)}
     if K1 is not None:
-        numbers |= {"K1": checked_number("K1", K1), "x2": checked_number("x2", arguments.positive("x2", x2))}
+        numbers |= {
+            "K1": arguments.number("K1", K1),
+            "x2": arguments.number("x2", arguments.positive("x2", x2)),
+        }
     check_representable(dtype, numbers)
     return Settings(**numbers)

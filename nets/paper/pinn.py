@@ -26,7 +26,6 @@ from nets.paper.residual import PART, Points, draw_points, gradient, jet, losses
 from nets.runtime import keys, memory, programs
 from nets.runtime.settings import (
     check_representable,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
@@ -136,9 +135,9 @@ def train(
     interior = arguments.positive_int("interior", interior, maximum=2**31 - 1)
     boundary = arguments.positive_int("boundary", boundary, maximum=2**31 - 1)
     batch = interior if batch_size is None else arguments.positive_int("batch_size", batch_size, interior)
-    cw = checked_number("cw", arguments.positive("cw", cw))
-    first = cw / 2 if first is None else checked_number("first", first)
-    numbers = _Numbers(cw, first, checked_number("learning_rate", learning_rate))
+    cw = arguments.number("cw", arguments.positive("cw", cw))
+    first = cw / 2 if first is None else arguments.number("first", first)
+    numbers = _Numbers(cw, first, arguments.number("learning_rate", learning_rate))
     marks = schedule.checked_snapshots(snapshots, steps, parts=10)
     seed, dtype, progress = checked_seed(seed), float_dtype(dtype), checked_progress(progress)
     check_representable(dtype, numbers._asdict())
@@ -267,8 +266,8 @@ def _measure(
         np.asarray(a, np.float64) for a in programs.call(_measured, problem, state, points, grid.points)
     )
     error, slope_error = (
-        np.linalg.norm(found - exact.ravel(), axis=1) / np.linalg.norm(exact)
-        for found, exact in ((u, grid.exact.u), (u_x, grid.exact.u_x))
+        np.linalg.norm(computed - exact.ravel(), axis=1) / np.linalg.norm(exact)
+        for computed, exact in ((u, grid.exact.u), (u_x, grid.exact.u_x))
     )
     values = residual, boundary, error, slope_error, np.asarray(state.alive)
     return dict(zip(SNAPSHOT, values, strict=True)), u.reshape(-1, grid.x.size, grid.t.size)

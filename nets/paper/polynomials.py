@@ -275,8 +275,10 @@ def function_network(
         slope = np.asarray(jax.vmap(jax.grad(lambda x: jnp.sum(f(x))))(x))
     except (TypeError, ValueError):
         slope = np.full(len(xi), np.nan)
-    found = chebyshev.chebval(xi, a), chebyshev.chebval(xi, chebyshev.chebder(a)) / half
-    errors = [float(np.abs(t - e).max()) for t, e in zip((np.asarray(f(x)), slope), found, strict=True)]
+    approximations = chebyshev.chebval(xi, a), chebyshev.chebval(xi, chebyshev.chebder(a)) / half
+    errors = [
+        float(np.abs(t - e).max()) for t, e in zip((np.asarray(f(x)), slope), approximations, strict=True)
+    ]
     return Approximation(network, a, *errors)
 
 
@@ -305,8 +307,8 @@ def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float],
         )
     parameters = {"layers": dict(enumerate(layers))}
     widths = tuple(layer["kernel"].shape[1] for layer in layers[:-1])
-    found = _amplification(parameters, block.p, box)
-    return ExactNetwork(parameters, block.p, box, widths, block.condition, found)
+    amplification = _amplification(parameters, block.p, box)
+    return ExactNetwork(parameters, block.p, box, widths, block.condition, amplification)
 
 
 def _amplification(parameters: dict[str, Any], p: int, box: tuple[tuple[float, float], ...]) -> float:

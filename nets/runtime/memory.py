@@ -23,14 +23,19 @@ OVERHEAD = 3 * 2**23
 
 
 class Plan(NamedTuple):
-    """How an ensemble is divided into blocks, and the memory that it needs."""
+    """How an ensemble is divided into blocks, and the memory that it needs.
+
+    `n_nets`: of the ensemble. `block`: networks that are vmapped. `in_flight`: largest number of blocks that
+    a device is given at a time. `devices`: of all processes. `needed`: bytes in this process, for the
+    programs and for what is stored of every network. `budget`: bytes.
+    """
 
     n_nets: int
-    block: int  # networks that are vmapped
-    in_flight: int  # largest number of blocks that a device is given at a time
-    devices: int  # of all processes
-    needed: int  # bytes in this process: for the programs, and for what is stored of every network
-    budget: int  # bytes
+    block: int
+    in_flight: int
+    devices: int
+    needed: int
+    budget: int
 
     def __str__(self) -> str:
         blocks = -(-self.n_nets // self.block)

@@ -23,8 +23,6 @@ from nets.runtime import distribution, memory
 from nets.runtime.settings import (
     MAX_NETS,
     check_representable,
-    checked_hidden,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
@@ -149,12 +147,12 @@ def prepare(
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     steps = schedule.checked_steps(steps)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     dtype = float_dtype(dtype)
     samples = objective.checked_samples(data, n_out, dtype)
     n0, X = samples.X.shape[1], samples.X
-    probe = X[:16] if x_probe is None else objective.checked_inputs("x_probe", x_probe, n0, dtype)
-    test = X if x_test is None else objective.checked_inputs("x_test", x_test, n0, dtype)
+    probe = X[:16] if x_probe is None else arguments.host_inputs("x_probe", x_probe, dtype, n0).astype(dtype)
+    test = X if x_test is None else arguments.host_inputs("x_test", x_test, dtype, n0).astype(dtype)
     if batch_size is not None:
         batch_size = arguments.positive_int("batch_size", batch_size, maximum=len(X))
     optimizer, rate = _optimizer(optimizer, learning_rate)
@@ -196,7 +194,7 @@ def prepare(
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
     """The optax optimizer and, for the default one, the learning rate that multiplies its update."""
     if optimizer is None:
-        return optax.sgd(1.0), {"learning_rate": checked_number("learning_rate", learning_rate)}
+        return optax.sgd(1.0), {"learning_rate": arguments.number("learning_rate", learning_rate)}
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):

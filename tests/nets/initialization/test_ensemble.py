@@ -230,7 +230,7 @@ def test_the_first_layer_is_known_to_all_digits(method):
     np.testing.assert_array_equal(gram.K.mean[0], 0.3 + 1.1 * x @ x.T / 2)
     if method == "networks":
         tangent = measure("tanh", 1.1, cb=0.3, n_nets=5, ntk=True, lambda_b=0.2, lambda_w=0.9, **SMALL)
-        assert tangent.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.Theta.stderr[0] == 0
+        assert tangent.ntk.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.ntk.Theta.stderr[0] == 0
 
 
 def test_an_interval_of_the_vertex():
