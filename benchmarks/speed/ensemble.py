@@ -5,7 +5,7 @@ Claims, asserted:
   * drawing the weights, in blocks of vmapped networks, is at least as fast as an explicit Python loop over
     a jitted network, with the same generator of normals.
 
-Beside them, without a claim: the same loop with jax.random.normal in place of nets.normals, and
+Beside them, without a claim: the same loop with jax.random.normal in place of nets.network.normals, and
 100,000 networks of width 1024 through the sampler, with the memory that took.
 
 Each time is the best of three, the contestants taking turns; compilation is apart.
@@ -101,7 +101,7 @@ def seconds(run) -> float:
 
 
 def normals_per_second() -> float:
-    """Of `nets.normals`, in float32, a weight matrix after another, each read once."""
+    """Of `nets.network.normals`, in float32, a weight matrix after another, each read once."""
 
     @jax.jit
     def draw(key):

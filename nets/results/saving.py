@@ -58,7 +58,7 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
 def load(path: "str | Path") -> Saved:
     """Read a result back.
 
-    Raises nets.archive.ArchiveError if the file is damaged or holds something else.
+    Raises nets.files.ArchiveError if the file is damaged or holds something else.
     """
     arrays, words = (netcdf if Path(path).suffix == ".nc" else archive).load(Path(path))
     name = words.get("kind")

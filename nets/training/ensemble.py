@@ -100,7 +100,7 @@ def train(
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
     `memory_budget` before any work is done, and if `checkpoint` holds another run or no folder can be written
-    there; `nets.files.checkpoints.CheckpointError` if another run is using it or none of its files is intact.
+    there; `nets.files.CheckpointError` if another run is using it or none of its files is intact.
 
     >>> X = jnp.linspace(-1, 1, 8)[:, None]
     >>> run = nets.train("tanh", 1.0, 3, 32, 10, (X, X**2), optimizer=optax.sgd(0.1), steps=50)

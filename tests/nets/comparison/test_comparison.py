@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 import eft
 from nets import measure
@@ -14,7 +13,6 @@ from nets.comparison import cases, rows
 from nets.comparison.cases import Case
 from nets.comparison.comparison import compare
 from nets.files import output
-from nets.statistics.chi_squared import ChiSquared, hotelling
 
 SETTINGS = {"cw": 1.3, "depth": 6, "width": 64, "n_nets": 20_000, "seed": 3, "method": "metric"}
 
@@ -93,26 +91,6 @@ def test_a_batch_of_flows_is_refused(ensemble):
         compare(eft.kernel_flow("tanh", [1.0, 1.3], 6), ensemble)
     with pytest.raises(ValueError, match="flow must be of one network of depth 6"):
         compare(eft.kernel_flow("tanh", 1.3, 5), ensemble)
-
-
-def test_chi_squared_of_correlated_layers_is_distributed_as_told():
-    """500 experiments of 60 networks with strongly correlated layers: p is uniform."""
-    rng = np.random.default_rng(1)
-    factor = np.tril(np.ones((5, 5))) + 0.1 * rng.normal(size=(5, 5))
-    p = []
-    for _ in range(500):
-        x = rng.normal(size=(60, 5)) @ factor.T
-        e = (x - x.mean(0)) / np.sqrt(60 * 59)
-        p.append(hotelling(x.mean(0), e).p)
-    assert stats.kstest(p, "uniform").pvalue > 1e-3
-
-
-def test_chi_squared_leaves_out_what_is_not_independent():
-    x = np.random.default_rng(2).normal(size=(50, 2))
-    x = np.column_stack([x, x[:, 0] - x[:, 1]])
-    found = hotelling(x.mean(0), (x - x.mean(0)) / np.sqrt(50 * 49))
-    assert found.dof == 2 and found.value < 20
-    assert hotelling(np.zeros(0), np.zeros((50, 0)))[:2] == ChiSquared(0.0, 0, 0.0)[:2]
 
 
 def test_preset_cases_are_those_of_the_paper():
