@@ -24,7 +24,7 @@ from nets.plots import figures
 from nets.results import saving
 from nets.runtime.progress import progress_bar
 from nets.statistics.estimators import Estimate
-from nets.training import ensemble
+from nets.training import loop
 
 QUICK = ["--depth", "4", "--width", "16", "--nets", "40", "--method", "metric"]
 
@@ -400,7 +400,7 @@ def test_what_the_disk_refuses_at_the_end_goes_elsewhere(capsys, tmp_path, monke
 def test_a_resumed_run_tells_its_whole_time(capsys, tmp_path, monkeypatch):
     """By a clock that goes a minute further at each look; what follows the last checkpoint is not kept."""
     clock = SimpleNamespace(perf_counter=itertools.count(0.0, 60.0).__next__)
-    monkeypatch.setattr(ensemble, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     given = (*TRAIN, "--checkpoint", str(tmp_path))
     seconds = []
     for _ in range(2):
