@@ -46,6 +46,12 @@ class Architecture:
         """All but σ, for programs that compare activations by what they compute."""
         return self.sizes, self.own_K1, self.biased, self.dtype, self.normal
 
+    @property
+    def unit_settings(self) -> "Settings":
+        """Settings of its kind that are all 1, for tracing."""
+        one = np.ones((), self.dtype)
+        return Settings(one, one, one, one) if self.own_K1 else Settings(one, one)
+
 
 class Settings(NamedTuple):
     """The numbers that a network is drawn with; scalars, or traced.

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from eft import arguments
@@ -131,10 +130,8 @@ def drawn(architecture: Architecture, settings: Settings, key: jax.Array) -> FCN
 
 def split(architecture: Architecture) -> tuple[nnx.GraphDef, nnx.State]:
     """The structure of the network and the shapes of its parameters, as of `nnx.split`."""
-    one = np.ones((), architecture.dtype)
-    settings = Settings(one, one, one, one) if architecture.own_K1 else Settings(one, one)
     key = jax.random.key(0)
-    return nnx.split(nnx.eval_shape(lambda: drawn(architecture, settings, key)))
+    return nnx.split(nnx.eval_shape(lambda: drawn(architecture, architecture.unit_settings, key)))
 
 
 def with_parameters(architecture: Architecture, parameters: dict[str, Any]) -> FCN:

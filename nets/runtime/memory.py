@@ -122,10 +122,10 @@ def _mapped(data: bool) -> int:
     return int(pages[5 if data else 0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def in_flight(of_each: int, fixed: int, most: int, budget: int) -> int:
-    """The number of blocks of `of_each` bytes that fit beside `fixed` bytes: a power of 2, or `most`."""
+def in_flight(of_each: int, fixed: int, limit: int, budget: int) -> int:
+    """The number of blocks of `of_each` bytes that fit beside `fixed` bytes: a power of 2, or `limit`."""
     room = max(1, (budget - fixed) // max(of_each, 1))
-    return min(most, 1 << (room.bit_length() - 1))
+    return min(limit, 1 << (room.bit_length() - 1))
 
 
 def _shown(number: int) -> str:

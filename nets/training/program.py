@@ -7,10 +7,10 @@ import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jax import numpy as jnp
 
 from eft.arguments import ArgumentError
 from nets.network.architecture import Settings

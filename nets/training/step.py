@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
@@ -138,27 +137,21 @@ def measured(learner: Learner, one: State, settings: Settings, data: Data) -> di
 # --- before any work ------------------------------------------------------------------------------
 
 
-def settings_like(architecture: Architecture) -> Settings:
-    """Settings of the right kind, for tracing."""
-    one = np.ones((), architecture.dtype)
-    return Settings(one, one, one, one) if architecture.own_K1 else Settings(one, one)
-
-
 def like(learner: Learner) -> State:
     """The shapes of one network's state."""
-    settings = settings_like(learner.architecture)
+    settings = learner.architecture.unit_settings
     return jax.eval_shape(functools.partial(drawn, learner), settings, jax.random.key(0))
 
 
 def measured_like(learner: Learner, data: Data) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of one network's measurements."""
-    settings = settings_like(learner.architecture)
+    settings = learner.architecture.unit_settings
     return jax.eval_shape(functools.partial(measured, learner), like(learner), settings, data)
 
 
 def traces(learner: Learner, data: Data) -> tuple[Any, ...]:
     """The jaxprs of one network: its initial state, a training step, and its measurement."""
-    one, settings = like(learner), settings_like(learner.architecture)
+    one, settings = like(learner), learner.architecture.unit_settings
     samples = learner.batch_size or len(data["X"])
     X, Y = (jax.ShapeDtypeStruct((samples, *data[name].shape[1:]), data[name].dtype) for name in "XY")
     return (
