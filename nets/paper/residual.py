@@ -26,9 +26,11 @@ class Jet(NamedTuple):
 
 
 def jet(net: FCN, points: jax.Array) -> Jet:
-    """u, u_x, u_t, u_xx of a network with one output at (m, 2) points x and t, in one forward pass.
+    """u, u_x, u_t, u_xx of a network with one output, in one forward pass.
 
-    z → Wσ(z) + b,   z_x → Wσ′z_x,   z_t → Wσ′z_t,   z_xx → W(σ″z_x² + σ′z_xx)
+        z → Wσ(z) + b,   z_x → Wσ′z_x,   z_t → Wσ′z_t,   z_xx → W(σ″z_x² + σ′z_xx)
+
+    `points`: (m, 2), x and t.
     """
     z, z_x, z_t = _first_layer(net, points)
     z_xx = jnp.zeros_like(z)
