@@ -124,9 +124,9 @@ def main(networks: int = 100_000) -> None:
                 act, cw, DEPTH, n, networks, cb=cb, seed=1000 * case + n, ntk=True, progress=False, **RATES
             )
             for name in NAMES[1:]:
-                values[name][i], errors[name][i] = getattr(m, name)
+                values[name][i], errors[name][i] = getattr(m.ntk, name)
             shift, error = ntk_shift(act, cw, RATES["lambda_w"], m, flow)
-            plain = n * (m.Theta.mean - np.asarray(flow.Theta)), n * m.Theta.stderr
+            plain = n * (m.ntk.Theta.mean - np.asarray(flow.Theta)), n * m.ntk.Theta.stderr
             values["Theta1"][i] = np.where(error > 1e-9, shift, plain[0])
             errors["Theta1"][i] = np.where(error > 1e-9, error, plain[1])
             if (abs(values["Theta1"][i] - plain[0]) > 4 * plain[1] + 1e-4 * n).any():

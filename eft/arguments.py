@@ -121,6 +121,33 @@ def positive(name: str, value: object) -> jax.Array:
     return _ranged(name, value, lambda a: a > 0, "finite and > 0")
 
 
+def number(name: str, value: object) -> float:
+    """The value as one finite number ≥ 0, known before tracing, with all its digits."""
+    shape = np.shape(nonnegative(name, value))
+    if shape:
+        raise ArgumentError(f"{name} must be one number; got shape {shape}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def host_array(name: str, value: object) -> np.ndarray:
+    """The value as a real array on the host in float64, also if float64 is switched off in JAX."""
+    real_array(name, value)
+    return np.asarray(value, np.float64)
+
+
+def host_inputs(name: str, value: object, dtype: np.dtype, n0: int | None = None) -> np.ndarray:
+    """The value as inputs of shape (m, n₀) on the host in float64, whose numbers are finite in `dtype`."""
+    X = host_array(name, value)
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(X.astype(dtype)).all()
+    if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not finite:
+        allowed = f"(m, {'n0' if n0 is None else n0})"
+        raise ArgumentError(
+            f"{name} must be of shape {allowed}, m and n0 ≥ 1, and finite in {dtype}; got shape {X.shape}"
+        )
+    return X
+
+
 def widths_of(widths: object, depth: int) -> tuple[int, ...]:
     """The hidden widths (n₁, …, n_{L−1}) as ints ≥ 1; one for each layer but the last."""
     if (
@@ -135,6 +162,20 @@ def widths_of(widths: object, depth: int) -> tuple[int, ...]:
             f"{depth - 1} at depth {depth}; got {len(widths)}: {shown(widths)}"
         )
     return tuple(positive_int(f"widths[{i}]", n, maximum=MAX_WIDTH) for i, n in enumerate(widths))
+
+
+def hidden_widths(width: object, widths: object, depth: int) -> tuple[int, ...]:
+    """(n₁, …, n_{L−1}): `width` for every hidden layer, or `widths` where `width` is None."""
+    if widths is not None:
+        if width is not None:
+            raise ArgumentError(
+                f"width must be None where widths is given; got {shown(width)} and {shown(widths)}"
+            )
+        return widths_of(widths, depth)
+    n = positive_int("width", width)
+    if n > MAX_WIDTH:
+        raise ArgumentError(f"width must be ≤ {MAX_WIDTH:,}; got {n:,}")
+    return (n,) * (depth - 1)
 
 
 def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:

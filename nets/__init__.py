@@ -6,7 +6,7 @@ from nets.initialization.inputs import InputMeasurement, measure_inputs
 from nets.network.fcn import FCN
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 __all__ = [
     "FCN",

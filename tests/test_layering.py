@@ -9,6 +9,25 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+FLOORS = {
+    "eft": (
+        {"arguments", "programs"},
+        {"activations"},
+        {"gaussian"},
+        {"flows"},
+        {"criticality", "finite_width"},
+        {"figures"},
+    ),
+    "nets": (
+        {"statistics", "runtime", "files"},
+        {"network"},
+        {"initialization", "training"},
+        {"comparison", "plots", "results"},
+        {"paper"},
+        {"cli"},
+    ),
+}
+"""The sub-packages of a package from the ground up: each imports from its own floor and from those below."""
 ABOVE = {"nets", "flax", "optax", "rich", "tyro"}
 
 
@@ -18,7 +37,8 @@ def imported(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(node.module or "")
+            module = node.module or ""
+            names |= {f"{module}.{alias.name}" for alias in node.names} if "." not in module else {module}
     return names
 
 
@@ -28,6 +48,65 @@ def imported(path: Path) -> set[str]:
 def test_theory_does_not_reach_up(path):
     reached = {name.split(".")[0] for name in imported(path)} & ABOVE
     assert not reached, f"{path.name} imports {reached}"
+
+
+def sub_package(name: str, package: str) -> str | None:
+    """The sub-package, or module at the top, of `package` that an imported name belongs to."""
+    first, *parts = name.split(".")
+    return parts[0] if first == package and parts else None
+
+
+def imports(package: str, root: Path = ROOT) -> dict[str, set[str]]:
+    """For each sub-package, or module at the top, the others that its files import from."""
+    edges: dict[str, set[str]] = {}
+    for path in (root / package).rglob("*.py"):
+        place = path.relative_to(root / package).parts[0].removesuffix(".py")
+        names = (sub_package(name, package) for name in imported(path))
+        edges.setdefault(place, set()).update(name for name in names if name and name != place)
+    return edges
+
+
+def circles(edges: dict[str, set[str]]) -> set[str]:
+    """What is left when sub-packages that import none of the others are removed, one after another."""
+    left = {name: set(others) for name, others in edges.items()}
+    while free := {name for name, others in left.items() if not others & left.keys()}:
+        left = {name: others for name, others in left.items() if name not in free}
+    return set(left)
+
+
+def upward(edges: dict[str, set[str]], floors: tuple[set[str], ...]) -> set[tuple[str, str]]:
+    """The imports from a lower to a higher floor."""
+    level = {name: i for i, floor in enumerate(floors) for name in floor}
+    return {(name, other) for name in level for other in edges[name] if level[other] > level[name]}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_imports_go_down_the_floors(package):
+    """No import goes up, none in a circle, and every sub-package has its floor."""
+    edges = imports(package)
+    folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders <= set().union(*FLOORS[package]) == edges.keys() - {"__init__"}
+    assert not upward(edges, FLOORS[package])
+    assert not circles({name: others & folders for name, others in edges.items() if name in folders})
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_no_module_has_the_name_of_a_function_that_it_holds(package):
+    for path in (ROOT / package).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert path.stem not in functions, path
+
+
+def test_an_import_that_goes_up_is_seen(tmp_path):
+    """The control: `low` imports from `high`, and the other way round."""
+    for name, other in (("low", "high"), ("high", "low")):
+        (tmp_path / "house" / name).mkdir(parents=True)
+        (tmp_path / "house" / name / "__init__.py").write_text(f"def f():\n    from house import {other}\n")
+    edges = imports("house", tmp_path)
+    assert edges == {"low": {"high"}, "high": {"low"}}
+    assert upward(edges, ({"low"}, {"high"})) == {("low", "high")}
+    assert circles(edges) == {"low", "high"}
 
 
 def test_matplotlib_is_imported_only_by_figures():
@@ -47,8 +126,8 @@ def test_no_private_jax(path):
 
 def test_the_check_itself_sees_an_import(tmp_path):
     bad = tmp_path / "bad.py"
-    bad.write_text("def f():\n    from nets.fcn import FCN\n    import jax._src.core\n")
-    assert imported(bad) == {"nets.fcn", "jax._src.core"}
+    bad.write_text("def f():\n    from nets.network.fcn import FCN\n    import jax._src.core\n")
+    assert imported(bad) == {"nets.network.fcn", "jax._src.core"}
 
 
 def test_what_is_imported_is_declared():

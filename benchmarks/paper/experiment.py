@@ -15,10 +15,10 @@ jax.config.update("jax_enable_x64", True)
 
 from matplotlib.figure import Figure  # noqa: E402
 
-from nets.comparison.layers import ChiSquared  # noqa: E402
 from nets.files import archive, output  # noqa: E402
 from nets.plots import figures  # noqa: E402
 from nets.results import saving  # noqa: E402
+from nets.statistics.chi_squared import ChiSquared  # noqa: E402
 
 STARTED = time.perf_counter()
 

@@ -36,9 +36,8 @@ import numpy as np
 import eft
 import nets
 from eft.finite_width.homogeneous import log_mean_of_squares
-from nets.comparison import layers
 from nets.plots.panels import COLORS, Panel, Series, figure
-from nets.statistics import estimators
+from nets.statistics import chi_squared, estimators
 
 TEN = np.log(10)
 
@@ -56,7 +55,9 @@ def agreement(L, mean, variance):
     """χ² of the means and of the variances over networks, all layers with their covariance."""
     found = estimators.mean(L).mean, estimators.variance(L).mean
     deviations = estimators.mean_deviations(L), estimators.variance_deviations(L)
-    return [layers.chi_squared(f - t, d) for f, t, d in zip(found, (mean, variance), deviations, strict=True)]
+    return [
+        chi_squared.hotelling(f - t, d) for f, t, d in zip(found, (mean, variance), deviations, strict=True)
+    ]
 
 
 def main() -> int:

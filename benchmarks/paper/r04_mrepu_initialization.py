@@ -26,9 +26,9 @@ import numpy as np
 
 import eft
 import nets
-from nets.comparison import layers
+from nets.comparison.cases import parse_activation
 from nets.plots.panels import COLORS, Panel, Series, figure
-from nets.statistics import estimators
+from nets.statistics import chi_squared, estimators
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
     )  # fmt: skip
     if args.quick:
         args.width, args.nets, args.inputs = 128, 400, 200
-    act, depth, layer = layers.parse_activation(args.act), args.hidden + 1, np.arange(1, args.hidden + 2)
+    act, depth, layer = parse_activation(args.act), args.hidden + 1, np.arange(1, args.hidden + 2)
     X = np.random.default_rng(args.seed).uniform(-1, 1, (args.inputs, 2))
     x2 = np.mean(X**2, 1)
     panels, summary, arrays = [[], []], {}, {"X": X}
@@ -63,7 +63,7 @@ def main() -> int:
                 ("V", seen.V.mean / seen.widths[:-1], V.value, estimators.variance_deviations),
             ):
                 difference = (found - np.asarray(expected))[tested]
-                p[name] = layers.chi_squared(difference, deviations(seen.G[:, tested]))
+                p[name] = chi_squared.hotelling(difference, deviations(seen.G[:, tested]))
             found = {
                 "layers where the series converges": int(good.sum()),
                 "p of K": p["K"].p, "p of V": p["V"].p,

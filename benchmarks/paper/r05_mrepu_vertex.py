@@ -31,9 +31,9 @@ import numpy as np
 
 import eft
 import nets
-from nets.comparison import layers
+from nets.comparison.cases import parse_activation
 from nets.plots.panels import COLORS, Panel, Series, figure
-from nets.statistics import estimators
+from nets.statistics import chi_squared, estimators
 
 
 def main() -> int:
@@ -43,7 +43,7 @@ def main() -> int:
     )  # fmt: skip
     if args.quick:
         args.nets, args.sampled, args.widths = 200, 20_000, [32, 64, 128]
-    act, depth, layer = layers.parse_activation(args.act), args.hidden + 1, np.arange(1, args.hidden + 2)
+    act, depth, layer = parse_activation(args.act), args.hidden + 1, np.arange(1, args.hidden + 2)
     K1, widest = args.K1 if args.K1 >= 0 else None, max(args.widths)
     cases = {
         f"width {widest}": [(cw, widest, f"C_W = {cw:g}") for cw in args.cw],
@@ -73,7 +73,7 @@ def main() -> int:
                     used = good & (ensemble.n_overflowed == 0)
                     difference = ensemble.V.mean[used] / ensemble.widths[:-1][used] - expected[used]
                     deviations = estimators.variance_deviations(ensemble.G[:, used])
-                    p[f"{who}, {name}"] = layers.chi_squared(difference, deviations).p
+                    p[f"{who}, {name}"] = chi_squared.hotelling(difference, deviations).p
             away = (many.V.mean[-1] - leading[-1]) / many.V.stderr[-1]
             found = {
                 "layers where the series converges": int(good.sum()),

@@ -36,7 +36,7 @@ import optax
 
 import eft
 import nets
-from nets.comparison import layers
+from nets.comparison.cases import parse_activation
 from nets.paper import targets
 from nets.plots import figures
 from nets.plots.panels import Panel, Series, figure
@@ -49,7 +49,7 @@ def main() -> int:
     )  # fmt: skip
     if args.quick:
         args.width, args.nets, args.samples, args.steps = 64, 30, 200, 200
-    act, K1 = layers.parse_activation(args.act), None if args.K1 < 0 else args.K1
+    act, K1 = parse_activation(args.act), None if args.K1 < 0 else args.K1
     X, y = targets.samples(args.target, args.samples, 2, args.seed)
     X_test, y_test = targets.samples(args.target, 500, 2, args.seed + 1)
     case = {name: value for name, value in vars(args).items() if name != "out"}

@@ -1,7 +1,7 @@
 """R8: polynomials of several variables by Horner's scheme, functions by their Chebyshev interpolants.
 
 Theorem 8 and Corollary 10 of arXiv:2408.02697. The paper gives orders of depth, neurons, width and
-parameters; ours are exact counts (`nets.polynomials.horner_counts`). Ours too: random polynomials of
+parameters; ours are exact counts (`nets.paper.polynomials.horner_counts`). Ours too: random polynomials of
 total degree ≤ 4 on [−2, 2]ⁿ; the functions exp(sin 2x), |x|³ and |x| on [−1, 1]. The corollary is tried in
 one variable.
 

@@ -3,8 +3,8 @@
 The experiment of Table 5 and Figs. 12–14 of arXiv:2408.02697. Stated there: five hidden layers of 32,
 C_b = 0; one function of one variable on 101 points of [−2, 2], two of several on 51 points an axis; 10,000
 epochs; 25 networks; rates 4e-4 for MRePU and 1e-3 else; 1e-3; 2e-3 and 3e-3; C_W = 1 but for MRePU. Ours: the
-functions (`nets.targets.FUNCTIONS`, one more of one variable as a second choice), C_W = 0.55 for MRePU, grids
-on [−1, 1], Adam, the mean square as loss, the first layer as in R9.
+functions (`nets.paper.targets.FUNCTIONS`, one more of one variable as a second choice), C_W = 0.55 for MRePU,
+grids on [−1, 1], Adam, the mean square as loss, the first layer as in R9.
 
 What came out (2026-11-25, two cores that other work shared, 13 min in all; one variable at full size, several
 with --batch 256 --steps-several 1000 --points3 17): of 25 networks the median of the final loss (16 % … 84

@@ -173,13 +173,13 @@ def table(
         constant = [(float(cell["variance"]), "the best constant")]
         lowest = min(cell["loss"].min() for cell in cells.values())
         limits = 0.3 * float(lowest), 1e3 * constant[0][0]
-        series, looks = [], {"fan_out": "line", "fan_in": "dashed", "below": "dotted"}
+        series, styles = [], {"fan_out": "line", "fan_in": "dashed", "below": "dotted"}
         for (label, first), cell in cells.items():
             low, middle, high = np.minimum(
                 quantiles(cell["loss"]), 1e3 * limits[1]
             )  # those above are not seen
             words = label if first == "fan_out" else None
-            series.append(Series(cell["steps"], middle, looks[first], CHOSEN[label], words))
+            series.append(Series(cell["steps"], middle, styles[first], CHOSEN[label], words))
             if first == "fan_out":
                 series.append(Series(cell["steps"], low, "band", CHOSEN[label], None, high))
         curves.append(

@@ -4,8 +4,8 @@ Each case runs on JAX's default device, and again, in a process of its own, on t
 (ensembles with fewer networks there; times are scaled). Claims: K, χ∥, χ⊥, V of the flows agree to 1e-12 in
 float64 and to 1e-5 in float32; K of an ensemble with the same seed to 1e-5 (it computes in float32).
 
-The last lines show what a block of vmapped networks costs on this device, by its size; `nets.blocks` holds
-the sizes in use.
+The last lines show what a block of vmapped networks costs on this device, by its size;
+`nets.runtime.blocks` holds the sizes in use.
 
 What came out (2026-11-26, one NVIDIA H200 and the 16 cores beside it, jax 0.11.2, Python 3.12):
 

@@ -5,7 +5,7 @@ Claims, asserted:
   * drawing the weights, in blocks of vmapped networks, is at least as fast as an explicit Python loop over
     a jitted network, with the same generator of normals.
 
-Beside them, without a claim: the same loop with jax.random.normal in place of nets.normals, and
+Beside them, without a claim: the same loop with jax.random.normal in place of nets.network.normals, and
 100,000 networks of width 1024 through the sampler, with the memory that took.
 
 Each time is the best of three, the contestants taking turns; compilation is apart.
@@ -53,7 +53,7 @@ import eft  # noqa: E402
 from nets import FCN  # noqa: E402
 from nets.initialization import ensemble  # noqa: E402
 from nets.network.normals import standard_normal  # noqa: E402
-from nets.network.observables import observe  # noqa: E402
+from nets.network.observables import observe_layers  # noqa: E402
 
 DEPTH, WIDTH, NETS = 11, 512, 1000
 LOOPED = 200
@@ -86,11 +86,7 @@ def one_network(key, normal):
     """What an ensemble measures of one network, with nothing vmapped."""
     act, cw, cb = eft.activation("tanh"), jnp.float32(1.0), jnp.float32(0.0)
     net = FCN(2, (WIDTH,) * (DEPTH - 1), act=act, cw=1.0, rngs=key, normal=normal)
-    G, layers = jnp.float32(1.0), []
-    for z in net.preactivations(jnp.ones(2, jnp.float32)):
-        seen, G = observe(act, z, G, jnp.log(G), cw, cb)
-        layers.append(seen)
-    return jax.tree.map(lambda *a: jnp.stack(a), *layers)
+    return observe_layers(act, net.preactivations(jnp.ones(2, jnp.float32)), jnp.float32(1.0), cw, cb)
 
 
 def loop(normal):
@@ -105,7 +101,7 @@ def seconds(run) -> float:
 
 
 def normals_per_second() -> float:
-    """Of `nets.normals`, in float32, a weight matrix after another, each read once."""
+    """Of `nets.network.normals`, in float32, a weight matrix after another, each read once."""
 
     @jax.jit
     def draw(key):

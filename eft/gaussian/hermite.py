@@ -52,7 +52,7 @@ def _nodes(kinks: jax.Array, halvings: int) -> tuple[jax.Array, jax.Array]:
     return u, (half * w[None]).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
 
 
-def hermite(u: jax.Array, count: int) -> jax.Array:
+def hermite_polynomials(u: jax.Array, count: int) -> jax.Array:
     """h_0 … h_{count−1} at u, on a new last axis: h_{k+1} = (u h_k − √k h_{k−1})/√(k+1)."""
 
     def step(pair, k):
@@ -114,12 +114,12 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
 
         def row(root):
             u, w = _nodes(kinks / root, halvings)
-            return moments(root, u, w[:, None] * hermite(u, count + 1))
+            return moments(root, u, w[:, None] * hermite_polynomials(u, count + 1))
 
         mean, e = lax.map(row, root)
     else:
         u, w = _nodes(kinks, halvings)
-        h = w[:, None] * hermite(u, count + 1)
+        h = w[:, None] * hermite_polynomials(u, count + 1)
         blocks = jnp.pad(root, (0, -K.size % 256), constant_values=1.0).reshape(-1, 256, 1)
         mean, e = lax.map(lambda b: moments(b, u, h), blocks)
     origin = jnp.mean(at_zero, 0)

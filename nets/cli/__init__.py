@@ -9,11 +9,11 @@ import tyro
 
 from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.cli import processes
-from nets.cli.classify import classify
-from nets.cli.compare import compare
-from nets.cli.flow import flow
-from nets.cli.phase import phase
-from nets.cli.train import train
+from nets.cli.classification import classify
+from nets.cli.comparison import compare
+from nets.cli.flows import flow
+from nets.cli.phases import phase
+from nets.cli.training import train
 from nets.files.archive import ArchiveError
 from nets.files.checkpoints import CheckpointError
 

@@ -11,7 +11,7 @@ import tyro
 import eft
 from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
-from nets.comparison import layers as comparing
+from nets.comparison.cases import parse_activation
 
 SUFFIXES = (".json", ".csv", ".png")
 Out = Annotated[
@@ -36,7 +36,7 @@ def activation_of(text: str) -> eft.Activation:
     """
     place, colon, name = text.rpartition(":")
     if not colon or "=" in name or text.partition(":")[0] in eft.activation_names():
-        return comparing.parse_activation(text)
+        return parse_activation(text)
     folder = str(Path(place).parent) if place.endswith(".py") else ""
     sys.path.insert(0, folder)
     try:

@@ -26,7 +26,7 @@ from nets.files import checkpoints
 PLACE = ("EFT_COORDINATOR", "EFT_PROCESSES", "EFT_PROCESS")
 """Address of the first process, how many there are, and which this one is."""
 LAUNCHERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
-MOST = 1024
+MAX_PROCESSES = 1024
 LAST_WORDS = 1.0
 """Seconds that the first process has to report what went wrong if another one failed earlier."""
 PATIENCE = 60
@@ -40,17 +40,17 @@ def split(args: Sequence[str]) -> tuple[list[str], int]:
 
     Raises ArgumentError if N is not a number from 1 to 1024.
     """
-    left, found = [], "1"
+    left, count = [], "1"
     rest = iter(args)
     for word in rest:
         name, equals, value = word.partition("=")
         if name == "--processes":
-            found = value if equals else next(rest, "")
+            count = value if equals else next(rest, "")
         else:
             left.append(word)
-    if not found.isdecimal():
-        raise ArgumentError(f"processes must be a whole number from 1 to {MOST}; got {found!r}")
-    return left, arguments.positive_int("processes", int(found), maximum=MOST)
+    if not count.isdecimal():
+        raise ArgumentError(f"processes must be a whole number from 1 to {MAX_PROCESSES}; got {count!r}")
+    return left, arguments.positive_int("processes", int(count), maximum=MAX_PROCESSES)
 
 
 class Stopped(BaseException):

@@ -1,1 +1,6 @@
-"""Files that are written completely or not at all, and read only if intact."""
+"""Files that are complete and intact, or refused; checkpoints of long runs."""
+
+from nets.files.archive import Archive, ArchiveError
+from nets.files.checkpoints import Checkpoint, CheckpointError
+
+__all__ = ["Archive", "ArchiveError", "Checkpoint", "CheckpointError"]

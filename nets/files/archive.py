@@ -35,10 +35,13 @@ class ArchiveError(ValueError):
 
 
 class Archive(NamedTuple):
-    """The content of a file."""
+    """The content of a file.
+
+    `arrays`: by name. `attributes`: JSON values: text, numbers, true, null, lists, dictionaries.
+    """
 
     arrays: dict[str, np.ndarray]
-    attributes: dict[str, Any]  # JSON values: text, numbers, true, null, lists, dictionaries
+    attributes: dict[str, Any]
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], attributes: Mapping[str, Any]) -> None:

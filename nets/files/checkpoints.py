@@ -28,12 +28,15 @@ NAME, TEMPORARY = re.compile(r"step-(\d{12,})\.npz"), re.compile(r"\.step-\d{12,
 
 
 class Checkpoint(NamedTuple):
-    """The state of a run after `step` steps."""
+    """The state of a run after `step` steps.
+
+    `arrays`, `attributes`: as they were written. `notes`: why newer checkpoints could not be read.
+    """
 
     step: int
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any]
-    notes: tuple[str, ...]  # why newer checkpoints could not be read
+    notes: tuple[str, ...]
 
 
 class CheckpointError(RuntimeError):
@@ -130,15 +133,15 @@ def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | Non
     Raises ArgumentError if it belongs to another run or to another version of this program, and
     CheckpointError like `latest`.
     """
-    found = None if folder is None else latest(folder)
-    if found is None:
+    newest = None if folder is None else latest(folder)
+    if newest is None:
         return None
-    if found.attributes.get("format") != FORMAT:
+    if newest.attributes.get("format") != FORMAT:
         raise ArgumentError(
             f"checkpoint must be a folder of its own for this run; {folder} holds one of another version of "
-            f"this program: its format is {found.attributes.get('format')}, and this one reads {FORMAT}"
+            f"this program: its format is {newest.attributes.get('format')}, and this one reads {FORMAT}"
         )
-    theirs = found.attributes.get("identity")
+    theirs = newest.attributes.get("identity")
     theirs = theirs if isinstance(theirs, dict) else {}
     other = [name for name, value in identity.items() if theirs.get(name) != value]
     if other:
@@ -146,7 +149,7 @@ def of_run(folder: Path | None, identity: Mapping[str, str]) -> Checkpoint | Non
             f"checkpoint must be a folder of its own for this run; {folder} holds one that differs in "
             f"{', '.join(other)}"
         )
-    return found
+    return newest
 
 
 def newest_step(folder: Path) -> int | None:
@@ -157,5 +160,5 @@ def newest_step(folder: Path) -> int | None:
 def _numbered(folder: Path) -> list[tuple[int, Path]]:
     """Steps and files, newest first. Files with other names are ignored."""
     paths = folder.iterdir() if folder.is_dir() else ()
-    found = [(int(match[1]), path) for path in paths if (match := NAME.fullmatch(path.name))]
-    return sorted(found, reverse=True)
+    numbered = [(int(match[1]), path) for path in paths if (match := NAME.fullmatch(path.name))]
+    return sorted(numbered, reverse=True)

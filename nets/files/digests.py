@@ -28,10 +28,10 @@ def digest(*traces: core.ClosedJaxpr) -> str:
 
     Raises ArgumentError for a trace that calls back to Python, since what happens there is not traced.
     """
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for trace in traces:
-        found.update(_digest(trace, {}))
-    return found.hexdigest()
+        sha256.update(_digest(trace, {}))
+    return sha256.hexdigest()
 
 
 def _digest(value: Any, names: dict[Any, int]) -> bytes:
@@ -83,8 +83,8 @@ def _of_array(value: Any) -> bytes:
 
 def _joined(*parts: str | bytes) -> bytes:
     """The digest of the parts, each with its length, so that no two lists of parts give the same bytes."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        found.update(len(data).to_bytes(8, "little") + data)
-    return found.digest()
+        sha256.update(len(data).to_bytes(8, "little") + data)
+    return sha256.digest()

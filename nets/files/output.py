@@ -61,14 +61,14 @@ def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str,
     if out is None or jax.process_index() > 0:
         return {}
     if out.suffix in suffixes and not out.is_dir():
-        found = {out.suffix: out}
+        paths = {out.suffix: out}
     elif out.suffix and not out.is_dir():
         raise ArgumentError(f"out must end in {', '.join(suffixes)}, or be a directory; got {out}")
     else:
-        found = {suffix: out / f"{stem}{suffix}" for suffix in suffixes}
-    for path in found.values():
+        paths = {suffix: out / f"{stem}{suffix}" for suffix in suffixes}
+    for path in paths.values():
         _check_writable(path)
-    return found
+    return paths
 
 
 def _check_writable(path: Path) -> None:

@@ -10,34 +10,28 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from eft import arguments
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.gaussian.expectation import Function
 from nets.initialization import drawing, gram_measurement, measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.measurement import Measurement
-from nets.network.fcn import Normal
-from nets.network.normals import standard_normal
+from nets.network.architecture import Architecture, Settings
+from nets.network.normals import Normal, standard_normal
 from nets.network.observables import NTKObservables, Observables
-from nets.runtime import memory, mesh
+from nets.runtime import distribution, keys, memory
+from nets.runtime.progress import progress_bar
 from nets.runtime.settings import (
+    MAX_NETS,
     check_representable,
-    checked_hidden,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
-    real_array,
 )
 
 METHODS = ("networks", "metric")
-
-MAX_NETS = 2**31
 
 MAX_WRITTEN_OUT = 500
 """Largest number of layers (networks), or of runs of consecutive layers of equal width (metric), in a
@@ -45,7 +39,7 @@ program: each adds about 0.2 s to its compilation."""
 
 
 def measure(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: float,
     depth: int,
     width: int | None,
@@ -115,8 +109,8 @@ def measure(
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument, and if
     `memory_budget` is too small for one block of networks and the results; all before any network is drawn.
 
-    >>> seen = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
-    >>> print(seen.K.mean.round(3), seen.K.stderr.round(3))
+    >>> measured = nets.measure("tanh", 1.0, depth=4, width=64, n_nets=100)
+    >>> print(measured.K.mean.round(3), measured.K.stderr.round(3))
     [1.    0.391 0.237 0.17 ] [0.    0.004 0.003 0.003]
     """
     progress = checked_progress(progress)
@@ -147,13 +141,17 @@ def measure(
 
 
 class Job(NamedTuple):
-    """A measurement whose arguments have been checked, and whose program is compiled."""
+    """A measurement whose arguments have been checked, and whose program is compiled.
+
+    `program`, `values`: what is compiled, and its numbers. `plan`: the memory. `seed`: of the ensemble.
+    `first`: exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹.
+    """
 
     program: drawing.Program
-    values: dict[str, np.ndarray]  # x, cw, cb, K1; with several inputs or `ntk` lambda_w, lambda_b
+    values: drawing.Values
     plan: memory.Plan
     seed: int
-    first: tuple[Any, float]  # exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹
+    first: tuple[Any, float]
 
 
 def prepare(
@@ -165,7 +163,7 @@ def prepare(
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     if not isinstance(method, str) or method not in METHODS:
         raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
@@ -175,14 +173,14 @@ def prepare(
             f"change more often than that; got {written_out:,}"
         )
     dtype = float_dtype(dtype)
-    cw, cb = checked_number("cw", cw), checked_number("cb", cb)
+    cw, cb = arguments.number("cw", cw), arguments.number("cb", cb)
     given, x = x, _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
     _check_ntk(ntk, method)
     rates = {
-        "lambda_w": checked_number("lambda_w", lambda_w),
-        "lambda_b": checked_number("lambda_b", lambda_b),
+        "lambda_w": arguments.number("lambda_w", lambda_w),
+        "lambda_b": arguments.number("lambda_b", lambda_b),
     }
     if n_inputs:
         if own_K1:
@@ -192,37 +190,31 @@ def prepare(
         with np.errstate(over="ignore", invalid="ignore"):
             K1 = cb + cw * np.inner(x, x) / x.shape[1]
     else:
-        x2 = checked_number("x2", x2) if given is None else float(np.mean(x**2))
+        x2 = arguments.number("x2", x2) if given is None else float(np.mean(x**2))
         if own_K1 and x2 == 0:
             raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
-        K1 = checked_number("K1", K1) if own_K1 else cb + cw * x2
+        K1 = arguments.number("K1", K1) if own_K1 else cb + cw * x2
     check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
+    architecture = Architecture(act, (x.shape[-1], *hidden, 1), own_K1, cb > 0, dtype, normal)
     program = drawing.Program(
-        act,
-        (x.shape[-1], *hidden, 1),
+        architecture,
         method,
-        own_K1,
-        cb > 0,
-        method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
-        dtype,
-        normal,
-        n_inputs,
-        ntk,
-        mesh.local_devices()[0].platform != "cpu",
+        log_domain=method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
+        n_inputs=n_inputs,
+        ntk=ntk,
+        accelerator=distribution.local_devices()[0].platform != "cpu",
     )
     seed = checked_seed(seed)
-    plan = _planned(program, n_nets, memory.budget(memory_budget, mesh.local_devices()[0]))
-    values = {"x": x, "cw": cw, "cb": cb, "K1": K1}
-    if n_inputs or ntk:
-        values |= rates
-    values = {name: np.asarray(value, dtype) for name, value in values.items()}
+    plan = _planned(program, n_nets, memory.budget(memory_budget, distribution.local_devices()[0]))
+    values = drawing.Values(x, Settings(cw, cb), K1, *(rates.values() if n_inputs or ntk else ()))
+    values = jax.tree.map(lambda value: np.asarray(value, dtype), values)
     Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
     return Job(program, values, plan, seed, (K1, Theta))
 
 
 def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
     """The plan, with the number of blocks that a device is given at a time; compiles the device's program."""
-    devices = mesh.local_devices()
+    devices = distribution.local_devices()
     results = (
         gram_measurement.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
     )
@@ -243,7 +235,7 @@ def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
 def _result_bytes(program: drawing.Program, n_nets: int) -> int:
     """Bytes of what is stored for every network, of masks, and of the working memory for one layer."""
     fields = len(Observables._fields) + program.log_domain + program.ntk * len(NTKObservables._fields)
-    return n_nets * ((8 * fields + 3) * (len(program.sizes) - 1) + 8 * 8)
+    return n_nets * ((8 * fields + 3) * program.architecture.depth + 8 * 8)
 
 
 def _check_budget(program: drawing.Program, needed: int, results: int, budget: int) -> None:
@@ -258,8 +250,8 @@ def _check_budget(program: drawing.Program, needed: int, results: int, budget: i
 
 def _input(x: object, x2: object) -> np.ndarray:
     if x is None:
-        return np.full(2, math.sqrt(checked_number("x2", x2)))
-    array = real_array("x", x)
+        return np.full(2, math.sqrt(arguments.number("x2", x2)))
+    array = arguments.host_array("x", x)
     if array.ndim not in (1, 2) or not array.size or not np.isfinite(array).all():
         raise ArgumentError(
             "x must be one input of shape (n0,) or several of shape (n_D, n0), n_D and n0 ≥ 1, all "
@@ -274,9 +266,9 @@ def _input(x: object, x2: object) -> np.ndarray:
             raise ArgumentError(f"x2 must be left out where x holds several inputs; got {x2}")
         return array
     with np.errstate(over="ignore"):
-        found = np.mean(array**2)
-    if x2 != 1.0 and not np.isclose(checked_number("x2", x2), found, rtol=1e-6):
-        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {found:g}; got {x2}")
+        given_x2 = np.mean(array**2)
+    if x2 != 1.0 and not np.isclose(arguments.number("x2", x2), given_x2, rtol=1e-6):
+        raise ArgumentError(f"x2 must be left out where x is given, or be ‖x‖²/n0 = {given_x2:g}; got {x2}")
     return array
 
 
@@ -292,14 +284,14 @@ def _check_ntk(ntk: object, method: str) -> None:
 
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
-    (seen, tangent), seconds = _draw(job, progress)
-    return measurement.statistics(job.program, seen._asdict(), tangent, job.first, seconds)
+    (layers, ntk), seconds = _draw(job, progress)
+    return measurement.statistics(job.program, layers, ntk, job.first, seconds)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
     """Draw the networks of a prepared job with several inputs, and measure them."""
-    seen, seconds = _draw(job, progress)
-    return gram_measurement.statistics(job.program, seen, job.first[0], seconds)
+    observables, seconds = _draw(job, progress)
+    return gram_measurement.statistics(job.program, observables, job.first[0], seconds)
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
@@ -310,13 +302,15 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     plan, devices = job.plan, jax.device_count()
     size, n_nets, total = plan.block, plan.n_nets, -(-plan.n_nets // plan.block)
     a_call = min(plan.in_flight, max(8, total // (16 * devices)))
-    calls = [drawing.compiled(job.program, plan.in_flight, device)[0] for device in mesh.local_devices()]
-    words, mine, drawn = drawing.ensemble_words(job.seed), jax.process_index() * len(calls), None
+    calls = [
+        drawing.compiled(job.program, plan.in_flight, device)[0] for device in distribution.local_devices()
+    ]
+    words, mine, drawn = keys.words(job.seed), jax.process_index() * len(calls), None
     started = time.perf_counter()
     with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
         if not bar.disable:
             bar.console.print(plan)
-        task = bar.add_task(job.program.act.name, total=n_nets, speed=0.0)
+        task = bar.add_task(job.program.architecture.act.name, total=n_nets, speed=0.0)
 
         def part(call, first: int) -> Any:
             count = np.int32(min(max(total - first, 0), a_call))
@@ -324,29 +318,13 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
 
         for first in range(0, total, a_call * devices):
             starts = [first + (mine + i) * a_call for i in range(len(calls))]
-            seen = mesh.gathered_parts(list(pool.map(part, calls, starts)))
-            for i, each in enumerate(seen):
+            parts = distribution.gathered_parts(list(pool.map(part, calls, starts)))
+            for i, each in enumerate(parts):
                 start = min((first + i * a_call) * size, n_nets)
                 stop = min(start + a_call * size, n_nets)
                 if drawn is None:
                     drawn = jax.tree.map(lambda a: np.empty((n_nets, *a.shape[2:])), each)
-                for kept, found in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
-                    kept[start:stop] = found.reshape(-1, *kept.shape[1:])[: stop - start]
+                for kept, part_of in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
+                    kept[start:stop] = part_of.reshape(-1, *kept.shape[1:])[: stop - start]
             bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
     return drawn, time.perf_counter() - started
-
-
-def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
-    """A progress bar on stderr; tasks have a field `speed`, in the given unit, and those shown by `more`."""
-    console = Console(stderr=True, markup=False, emoji=False)  # brackets in names are shown as they are
-    shown = jax.process_index() == 0 and (console.is_terminal if progress is None else progress)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{{task.fields[speed]:.0f}} {unit}"),
-        TimeRemainingColumn(),
-        *(TextColumn(text, markup=False) for text in more),
-        console=console,
-        disable=not shown,
-    )

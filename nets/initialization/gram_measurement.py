@@ -17,20 +17,30 @@ class GramMeasurement(NamedTuple):
     """The measurement of an ensemble at n_D inputs; index 0 of a layer axis is layer 1.
 
     P = n_D(n_D+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n_D)`.
+
+    `K`: (depth, n_D, n_D) E[Ĝ^l_αβ]; Ĝ¹ = K¹ exactly. `V`: (depth, P, P)
+    V_(12)(34) = n_{l−1} Cov(Ĝ^l_12, Ĝ^l_34); 0 ± 0 at layer 1. `Theta`: (n_D, n_D) E[Θ̂_αβ] of the output,
+    with `ntk=True`. `n_nets`: (depth,) networks that the estimates at this layer average over.
+    `n_overflowed`: (depth,) networks excluded: a value was not finite, here or before. `widths`: (depth + 1,)
+    n₀, n₁, …, n_L. `G`: (n_nets, depth, n_D, n_D) Ĝ^l of every network, float64; not finite where it
+    overflowed. `Theta_hat`: (n_nets, n_D, n_D) Θ̂ of every network, with `ntk=True`. `seconds`: wall-clock
+    time of the drawing, without compilation.
     """
 
-    K: Estimate  # (depth, n_D, n_D) E[Ĝ^l_αβ]; Ĝ¹ = K¹ exactly
-    V: Estimate  # (depth, P, P) V_(12)(34) = n_{l−1} Cov(Ĝ^l_12, Ĝ^l_34); 0 ± 0 at layer 1
-    Theta: Estimate | None  # (n_D, n_D) E[Θ̂_αβ] of the output, with `ntk=True`
-    n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
-    n_overflowed: np.ndarray  # (depth,) networks excluded: a value was not finite, here or before
-    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
-    G: np.ndarray  # (n_nets, depth, n_D, n_D) Ĝ^l of every network, float64; not finite where it overflowed
-    Theta_hat: np.ndarray | None  # (n_nets, n_D, n_D) Θ̂ of every network, with `ntk=True`
-    seconds: float  # wall-clock time of the drawing, without compilation
+    K: Estimate
+    V: Estimate
+    Theta: Estimate | None
+    n_nets: np.ndarray
+    n_overflowed: np.ndarray
+    widths: np.ndarray
+    G: np.ndarray
+    Theta_hat: np.ndarray | None
+    seconds: float
 
 
-def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds: float) -> GramMeasurement:
+def statistics(
+    program: Program, observables: GramObservables, K1: np.ndarray, seconds: float
+) -> GramMeasurement:
     """The measurement from the observables of every network: G (n_nets, depth, n_D, n_D), Theta or None.
 
         K_αβ^l = mean of Ĝ_αβ^l,   V_(12)(34)^l = n_{l−1}·(unbiased covariance of Ĝ_12^l and Ĝ_34^l)
@@ -38,36 +48,38 @@ def statistics(program: Program, seen: GramObservables, K1: np.ndarray, seconds:
     A network whose Ĝ^l is not finite is excluded from layer l on, and one whose Θ̂ is not finite from layer L.
     Ĝ¹ = K1 does not fluctuate; K1 replaces the values with the networks' round-off.
     """
-    G = np.asarray(seen.G)
+    G = np.asarray(observables.G)
     G[:, 0] = K1
     whole = np.array(np.isfinite(G).all(axis=(2, 3)))
-    if seen.Theta is not None:
-        whole[:, -1] &= np.isfinite(seen.Theta).all(axis=(1, 2))
+    if observables.Theta is not None:
+        whole[:, -1] &= np.isfinite(observables.Theta).all(axis=(1, 2))
     whole = np.logical_and.accumulate(whole, axis=1)
     a, b = np.triu_indices(program.n_inputs)
     K, V = [], []
-    for layer, n_in in enumerate(program.sizes[:-1]):
+    for layer, n_in in enumerate(program.architecture.sizes[:-1]):
         pairs = G[whole[:, layer], layer][:, a, b]
         K.append(_symmetric(estimators.mean(pairs), program.n_inputs))
         V.append(estimators.scaled(estimators.covariance_matrix(pairs), n_in))
     Theta = None
-    if seen.Theta is not None:
-        Theta = _symmetric(estimators.mean(np.asarray(seen.Theta)[whole[:, -1]][:, a, b]), program.n_inputs)
+    if observables.Theta is not None:
+        Theta = _symmetric(
+            estimators.mean(np.asarray(observables.Theta)[whole[:, -1]][:, a, b]), program.n_inputs
+        )
     return GramMeasurement(
         *(Estimate(*map(np.array, zip(*layers, strict=True))) for layers in (K, V)),
         Theta=Theta,
         n_nets=whole.sum(axis=0),
         n_overflowed=(~whole).sum(axis=0),
-        widths=np.array(program.sizes),
+        widths=np.array(program.architecture.sizes),
         G=G,
-        Theta_hat=None if seen.Theta is None else np.asarray(seen.Theta),
+        Theta_hat=None if observables.Theta is None else np.asarray(observables.Theta),
         seconds=seconds,
     )
 
 
 def result_bytes(program: Program, n_nets: int) -> int:
     """Bytes of what is stored for every network, of the estimates, and of the work on one layer."""
-    depth, n_D = len(program.sizes) - 1, program.n_inputs
+    depth, n_D = program.architecture.depth, program.n_inputs
     P = n_D * (n_D + 1) // 2
     kept = n_nets * (depth + program.ntk) * n_D**2 + 4 * depth * P**2
     return 8 * (kept + n_nets * (n_D**2 + 5 * P) + 4 * P**2)

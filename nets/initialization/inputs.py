@@ -11,37 +11,35 @@ from jax import lax
 
 from eft import arguments
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.gaussian.expectation import Function
-from nets.initialization.drawing import GENERATOR, ensemble_words
-from nets.initialization.ensemble import MAX_NETS
-from nets.network.fcn import FCN
-from nets.network.observables import activate
-from nets.runtime import memory, programs
+from nets.network import fcn
+from nets.network.architecture import Architecture, Settings, checked_settings
+from nets.runtime import keys, memory, programs
 from nets.runtime.settings import (
-    check_representable,
-    checked_hidden,
-    checked_number,
+    MAX_NETS,
     checked_seed,
     float_dtype,
-    real_array,
 )
 
-MOST = 2**27
+MAX_PREACTIVATIONS = 2**27
 """Largest number of pre-activations in one layer, over all inputs."""
 
 
 class InputMeasurement(NamedTuple):
-    """Networks at many inputs. Index 0 of the layer axis is layer 1."""
+    """Networks at many inputs. Index 0 of the layer axis is layer 1.
 
-    log_K: np.ndarray  # (n_nets, depth, n_inputs) log K̂^l(x), K̂^l = (1/n_l) Σ z_i²; −inf where K̂ is 0
-    x2: np.ndarray  # (n_inputs,) ‖x‖²/n₀
-    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
+    `log_K`: (n_nets, depth, n_inputs) log K̂^l(x), K̂^l = (1/n_l) Σ z_i²; −inf where K̂ is 0.
+    `x2`: (n_inputs,) ‖x‖²/n₀. `widths`: (depth + 1,) n₀, n₁, …, n_L.
+    """
+
+    log_K: np.ndarray
+    x2: np.ndarray
+    widths: np.ndarray
 
 
 def measure_inputs(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: float,
     depth: int,
     width: int | None,
@@ -65,39 +63,36 @@ def measure_inputs(
     z = e^s ẑ, W σ(z) = e^{ps} W σ(ẑ), so that log K̂ is correct where K̂ itself leaves the float range.
     Otherwise it is inf or nan from the first layer on at which a value is not finite.
 
-    Compiled once for all C_W, C_b, K¹, x2 and seeds. Raises TypeError or ValueError for a bad argument, and
-    ValueError if `memory_budget` (in bytes; default: half of the device's memory) is too small for one
-    network and the results, before any network is drawn.
+    Compiled once for all C_W, C_b, K¹, x2 and seeds; C_b = 0 with homogeneous σ is a program of its own.
 
-    >>> seen = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
-    >>> print(seen._fields)
+    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes; default:
+    half of the device's memory) is too small for one network and the results, before any network is drawn.
+
+    >>> measured = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
+    >>> print(measured._fields)
     ('log_K', 'x2', 'widths')
     """
     act = as_activation(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     dtype = float_dtype(dtype)
-    x = real_array("X", X)
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(x.astype(dtype)).all()
-    if x.ndim != 2 or not x.size or not finite:
-        raise ArgumentError(f"X must be inputs of shape (m, n0), all finite in {dtype}; got shape {x.shape}")
+    x = arguments.host_inputs("X", X, dtype)
     sizes = (x.shape[1], *hidden, 1)
-    if len(x) * max(sizes) > MOST:
+    if len(x) * max(sizes) > MAX_PREACTIVATIONS:
         raise ArgumentError(
-            f"X must hold at most {MOST // max(sizes):,} inputs at width {max(sizes):,}; got {len(x):,}"
+            f"X must hold at most {MAX_PREACTIVATIONS // max(sizes):,} inputs at width {max(sizes):,}; "
+            f"got {len(x):,}"
         )
-    numbers = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
-    if K1 is not None:
-        numbers |= {"K1": checked_number("K1", K1), "x2": checked_number("x2", arguments.positive("x2", x2))}
-    check_representable(dtype, numbers)
+    settings = checked_settings(cw, cb, K1, x2, dtype)
     seed = checked_seed(seed)
     _check_memory(sizes, n_nets, len(x), dtype.itemsize, memory_budget)
-    program = _Program(act, sizes, bool(act.degree) and numbers["cb"] == 0, dtype)
-    settings = {name: np.asarray(value, dtype) for name, value in numbers.items()}
+    architecture = Architecture(act, sizes, K1 is not None, dtype=dtype)
+    program = _Program(architecture, bool(act.degree) and settings.cb == 0)
     members = np.arange(n_nets, dtype=np.uint32)
-    log_K = programs.call(_measured, program, ensemble_words(seed), settings, members, x.astype(dtype))
+    log_K = programs.call(
+        _measured, program, keys.words(seed), settings.cast(dtype), members, x.astype(dtype)
+    )
     return InputMeasurement(np.asarray(log_K, np.float64), np.mean(x**2, axis=1), np.array(sizes))
 
 
@@ -110,24 +105,24 @@ def _check_memory(sizes: tuple[int, ...], n_nets: int, inputs: int, itemsize: in
 
 
 class _Program(NamedTuple):
-    """What the program is compiled for; hashable."""
+    """What the program is compiled for; hashable.
 
-    act: Activation
-    sizes: tuple[int, ...]
+    `homogeneous`: each layer is normalized before the next one is computed.
+    """
+
+    architecture: Architecture
     homogeneous: bool
-    dtype: np.dtype
 
 
-def _measured(program: _Program, words, settings: Any, members: jax.Array, x: jax.Array) -> jax.Array:
-    act, (n0, *hidden, n_out), homogeneous, dtype = program
-    key, p = jax.random.wrap_key_data(words, impl=GENERATOR), act.degree or 0
+def _measured(program: _Program, words, settings: Settings, members: jax.Array, x: jax.Array) -> jax.Array:
+    architecture, homogeneous = program
+    key, p = keys.of_words(words), architecture.act.degree or 0
 
     def network(member):
-        drawn = {"rngs": jax.random.fold_in(key, member), "dtype": dtype}
-        net = FCN(n0, hidden, n_out, act=act, **settings, **drawn)
-        z, s, log_K = x, jnp.zeros(len(x), dtype), []
-        for i, layer in enumerate(net.layers):
-            z = layer(activate(act, z) if i else z)
+        net = fcn.drawn(architecture, settings, jax.random.fold_in(key, member))
+        z, s, log_K = x, jnp.zeros(len(x), architecture.dtype), []
+        for layer in range(architecture.depth):
+            z = net.propagate(layer, z)
             K = jnp.mean(z * z, -1)
             log_K.append(2 * s + jnp.log(K))
             if homogeneous:

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nets.initialization import ntk_measurement
 from nets.initialization.drawing import Program
-from nets.network import tangent_kernel as ntks
-from nets.network.observables import NTKObservables
+from nets.initialization.ntk_measurement import NTKMeasurement
+from nets.network.observables import NTKObservables, Observables
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 
@@ -16,33 +17,35 @@ from nets.statistics.estimators import Estimate
 class Measurement(NamedTuple):
     """The measurement of an ensemble. Estimates have shape (depth,); index 0 is layer 1.
 
-    Their errors are jackknife errors, meant for 1000 networks or more: then mean ± 1.96 stderr of V covers 91
+    `K`: E[Ĝ^l], from the metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²; Ĝ¹ = K¹ exactly. `V`: n_{l−1} Var(Ĝ^l); 0 ± 0
+    at layer 1. `K_z`: E[z_i²], from the pre-activations. `V_z`: n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j; for
+    one neuron n_{l−1}(E[z⁴]/3 − E[z²]²). `chi_parallel`: E[(C_W/n_l) Σ zσσ′/K̂^l]. `chi_perp`:
+    E[(C_W/n_l) Σ σ′²].
+
+    `n_nets`: (depth,) networks that the estimates at this layer average over. `n_overflowed`: (depth,)
+    networks excluded: a value was not finite, here or before. `widths`: (depth + 1,) n₀, n₁, …, n_L.
+    `G`: (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed. `log_G`:
+    (n_nets, depth) log Ĝ^l; never overflows for "metric" with homogeneous σ, C_b = 0. `seconds`: wall-clock
+    time of the drawing, without compilation. `ntk`: the NTK, with `ntk=True`; else None.
+
+    The errors are jackknife errors, meant for 1000 networks or more: then mean ± 1.96 stderr of V covers 91
     to 94 %. A variance and its error tend to be too small together: with 20 to 100 networks such an interval
     of V covers 58 to 90 %, and `V_interval` should be used.
     """
 
-    K: Estimate  # E[Ĝ^l], from the metric Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ²; Ĝ¹ = K¹ exactly
-    V: Estimate  # n_{l−1} Var(Ĝ^l); 0 ± 0 at layer 1
-    K_z: Estimate  # E[z_i²], from the pre-activations
-    V_z: Estimate  # n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j; for one neuron n_{l−1}(E[z⁴]/3 − E[z²]²)
-    chi_parallel: Estimate  # E[(C_W/n_l) Σ zσσ′/K̂^l]
-    chi_perp: Estimate  # E[(C_W/n_l) Σ σ′²]
-    n_nets: np.ndarray  # (depth,) networks that the estimates at this layer average over
-    n_overflowed: np.ndarray  # (depth,) networks excluded: a value was not finite, here or before
-    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
-    G: np.ndarray  # (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed
-    log_G: np.ndarray  # (n_nets, depth) log Ĝ^l; never overflows for "metric" with homogeneous σ, C_b = 0
-    seconds: float  # wall-clock time of the drawing, without compilation
-    # with `ntk=True`, Θ̂_ij^l between neurons of a layer; else None
-    Theta: Estimate | None = None  # E[Θ̂_ii^l], from the conditional means given the layers before
-    A: Estimate | None = None  # n_{l−1} Cov(Θ̂_ii^l, Θ̂_jj^l), i ≠ j here and below; 0 ± 0 at layer 1
-    B: Estimate | None = None  # n_{l−1} E[(Θ̂_ij^l)²]
-    D: Estimate | None = None  # n_{l−1} Cov(z_i², Θ̂_jj^l)
-    F: Estimate | None = None  # n_{l−1} E[z_i z_j Θ̂_ij^l]
-    H: np.ndarray | None = None  # (n_nets, depth) H^l of every network, float64
-    B_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[(Θ̂_ij^l)² | layer l−1], i ≠ j, likewise
-    F_hat: np.ndarray | None = None  # (n_nets, depth) n_{l−1} E[z_i z_j Θ̂_ij^l | layer l−1], likewise
-    Theta_hat: np.ndarray | None = None  # (n_nets, depth) (1/n_l) Σ_i Θ̂_ii^l, likewise
+    K: Estimate
+    V: Estimate
+    K_z: Estimate
+    V_z: Estimate
+    chi_parallel: Estimate
+    chi_perp: Estimate
+    n_nets: np.ndarray
+    n_overflowed: np.ndarray
+    widths: np.ndarray
+    G: np.ndarray
+    log_G: np.ndarray
+    seconds: float
+    ntk: NTKMeasurement | None = None
 
     def V_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """The ends, arrays (depth,), of an interval that contains V at this width with probability `level`.
@@ -58,8 +61,8 @@ class Measurement(NamedTuple):
 
 def statistics(
     program: Program,
-    seen: dict[str, np.ndarray],
-    tangent: NTKObservables | None,
+    layers: Observables,
+    ntk: NTKObservables | None,
     first: tuple[float, float],
     seconds: float,
 ) -> Measurement:
@@ -67,40 +70,41 @@ def statistics(
 
     `first`: Ĝ¹ = K¹ and Θ̂¹, which do not fluctuate; they replace the values with the networks' round-off.
     """
-    sizes = np.array(program.sizes)
-    seen["G"][:, 0], seen["log_G"][:, 0] = first[0], np.log(first[0]) if first[0] else -np.inf
-    if tangent is not None:
-        tangent.H[:, 0] = tangent.Theta_hat[:, 0] = first[1]
-    numbers = (a for name, a in seen.items() if name != "log_G")
-    whole = functools.reduce(np.logical_and, map(np.isfinite, (*numbers, *(tangent or ()))))
+    sizes = np.array(program.architecture.sizes)
+    G, log_G, K_hat, shape, chi_parallel, chi_perp = (np.asarray(a) for a in layers)
+    G[:, 0], log_G[:, 0] = first[0], np.log(first[0]) if first[0] else -np.inf
+    if ntk is not None:
+        for mean in (np.asarray(ntk.H), np.asarray(ntk.Theta_hat)):
+            mean[:, 0] = first[1]
+    finite = map(np.isfinite, (G, K_hat, shape, chi_parallel, chi_perp, *(ntk or ())))
+    whole = functools.reduce(np.logical_and, finite)
     whole = np.logical_and.accumulate(whole, axis=1)
     with np.errstate(over="ignore"):
-        G = np.exp(seen["log_G"]) if program.log_domain else seen["G"]
+        G = np.exp(log_G) if program.log_domain else G
     rows = []
-    for layer, (n_in, n) in enumerate(itertools.pairwise(program.sizes)):
+    for layer, (n_in, n) in enumerate(itertools.pairwise(program.architecture.sizes)):
         used = whole[:, layer]
-        K = seen["K"][used, layer]
-        noise = _noise(K, seen["shape"][used, layer], n)
+        K = K_hat[used, layer]
+        noise = _noise(K, shape[used, layer], n)
         rows.append(
             (
                 estimators.mean(G[used, layer]),
                 estimators.scaled(estimators.variance(G[used, layer]), n_in),
                 estimators.mean(K),
                 estimators.scaled(estimators.variance(K, noise), n_in),
-                estimators.mean(seen["chi_parallel"][used, layer]),
-                estimators.mean(seen["chi_perp"][used, layer]),
+                estimators.mean(chi_parallel[used, layer]),
+                estimators.mean(chi_perp[used, layer]),
             )
         )
-    estimates = [Estimate(*map(np.array, zip(*column, strict=True))) for column in zip(*rows, strict=True)]
     return Measurement(
-        *estimates,
+        *estimators.stacked(rows),
         n_nets=whole.sum(axis=0),
         n_overflowed=(~whole).sum(axis=0),
         widths=sizes,
         G=G,
-        log_G=seen["log_G"],
+        log_G=log_G,
         seconds=seconds,
-        **({} if tangent is None else ntks.statistics(sizes, G, tangent, whole)),
+        ntk=None if ntk is None else ntk_measurement.statistics(sizes, G, ntk, whole),
     )
 
 

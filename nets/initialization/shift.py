@@ -6,7 +6,7 @@ import eft
 from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
 from eft.gaussian.expectation import Function
-from nets.initialization.ensemble import Measurement
+from nets.initialization.measurement import Measurement
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 
@@ -32,11 +32,11 @@ def ntk_shift(
 
     Raises ValueError if the measurement has no NTK, or networks overflowed.
     """
-    if measured.H is None or measured.F_hat is None:
+    if measured.ntk is None:
         raise ArgumentError("measured must have an NTK: nets.measure(..., ntk=True)")
     if measured.n_overflowed.any():
         raise ArgumentError(f"measured must hold no network that overflowed; got {measured.n_overflowed}")
-    act, n = as_activation(act), measured.widths
+    act, n, ntk = as_activation(act), measured.widths, measured.ntk
     at, slope_at = eft.moments(act, flow.K), eft.slopes(act, flow.K)
     g, s = (np.asarray(a) for a in (at.g, slope_at.s))
     dg, ds = (np.asarray(a) for a in (at.dg, slope_at.ds))
@@ -44,11 +44,11 @@ def ntk_shift(
     shift_G, shift_H = np.zeros((2, len(measured.G)))
     shifts = [shift_H]
     for i in range(len(K) - 1):
-        G, H = measured.G[:, i], measured.H[:, i]
-        found, slope = eft.moments(act, G), eft.slopes(act, G)
-        rest_g = np.asarray(found.g) - g[i] - dg[i] * (G - K[i])
-        rest_s = np.asarray(slope.s) * H - s[i] * H - ds[i] * Theta[i] * (G - K[i])
-        pairs = 2 * np.asarray(slope.ds) * measured.F_hat[:, i] / n[i]
+        G, H = measured.G[:, i], ntk.H[:, i]
+        moments, slopes = eft.moments(act, G), eft.slopes(act, G)
+        rest_g = np.asarray(moments.g) - g[i] - dg[i] * (G - K[i])
+        rest_s = np.asarray(slopes.s) * H - s[i] * H - ds[i] * Theta[i] * (G - K[i])
+        pairs = 2 * np.asarray(slopes.ds) * ntk.F_hat[:, i] / n[i]
         shift_H = (lambda_w * dg[i] + cw * ds[i] * Theta[i]) * shift_G + cw * s[i] * shift_H
         shift_H = shift_H + lambda_w * rest_g + cw * (rest_s + pairs)
         shift_G = cw * dg[i] * shift_G + cw * rest_g

@@ -1,1 +1,21 @@
 """One network: its architecture, its weights, its observables and its tangent kernel."""
+
+from nets.network.architecture import Architecture, Settings
+from nets.network.fcn import FCN, drawn, with_parameters
+from nets.network.normals import standard_normal
+from nets.network.observables import GramObservables, NTKObservables, Observables
+from nets.network.tangent_kernel import empirical_ntk, layer_ntks
+
+__all__ = [
+    "FCN",
+    "Architecture",
+    "GramObservables",
+    "NTKObservables",
+    "Observables",
+    "Settings",
+    "drawn",
+    "empirical_ntk",
+    "layer_ntks",
+    "standard_normal",
+    "with_parameters",
+]

@@ -1,7 +1,8 @@
 """The fully connected network, with the initialization that the theory describes."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,10 @@ from flax import nnx
 
 from eft import arguments
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation
-from eft.gaussian.expectation import Function
-from nets.network.normals import standard_normal
+from eft.activations.definition import ActivationLike
+from nets.network.architecture import Architecture, Settings
+from nets.network.normals import Normal, standard_normal
 from nets.network.observables import activate
-
-Normal = Callable[[jax.Array, Sequence[int]], jax.Array]
-"""(key, shape) → numbers of mean 0 and variance 1."""
 
 
 def _initializer(normal: Normal, variance: jax.Array):
@@ -50,7 +48,7 @@ class FCN(nnx.Module):
         widths: Sequence[int],
         n_out: int = 1,
         *,
-        act: "str | Activation | Function",
+        act: ActivationLike,
         cw: object,
         cb: object = 0.0,
         x2: object = 1.0,
@@ -83,13 +81,61 @@ class FCN(nnx.Module):
             for layer, (n_in, n) in enumerate(itertools.pairwise(sizes))
         )
 
+    def affine(self, layer: int, s: jax.Array) -> jax.Array:
+        """b^{l+1} + W^{l+1}s of shape (…, n_{l+1}), for s of shape (…, n_l); l = `layer`, from 0."""
+        return self.layers[layer](s)
+
+    def linear(self, layer: int, s: jax.Array) -> jax.Array:
+        """W^{l+1}s, the derivative of `affine` in the direction s."""
+        return jnp.matmul(s, self.layers[layer].kernel[...], precision="highest")
+
+    def shifted(self, layer: int, z: jax.Array) -> jax.Array:
+        """z + b^{l+1}, which makes `affine` of `linear`."""
+        bias = self.layers[layer].bias
+        return z if bias is None else z + bias[...].reshape((1,) * (z.ndim - 1) + (-1,))
+
+    def propagate(self, layer: int, z: jax.Array) -> jax.Array:
+        """z^{l+1} from z^l; for l = 0, from the input."""
+        return self.affine(layer, activate(self.act, z) if layer else z)
+
     def preactivations(self, x: jax.Array) -> list[jax.Array]:
         """z¹, …, z^L for inputs x of shape (…, n₀); z^l has shape (…, n_l)."""
-        z = [self.layers[0](x)]
-        for layer in self.layers[1:]:
-            z.append(layer(activate(self.act, z[-1])))
-        return z
+        z = [x]
+        for layer in range(len(self.layers)):
+            z.append(self.propagate(layer, z[-1]))
+        return z[1:]
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The output z^L, of shape (…, n_L)."""
         return self.preactivations(x)[-1]
+
+
+def drawn(architecture: Architecture, settings: Settings, key: jax.Array) -> FCN:
+    """The network of that architecture with weights drawn from the key."""
+    n0, *hidden, n_out = architecture.sizes
+    first = {"K1": settings.K1, "x2": settings.x2} if architecture.own_K1 else {}
+    return FCN(
+        n0,
+        hidden,
+        n_out,
+        act=architecture.act,
+        cw=settings.cw,
+        cb=settings.cb if architecture.biased else 0.0,
+        rngs=key,
+        normal=architecture.normal,
+        dtype=architecture.dtype,
+        **first,
+    )
+
+
+def split(architecture: Architecture) -> tuple[nnx.GraphDef, nnx.State]:
+    """The structure of the network and the shapes of its parameters, as of `nnx.split`."""
+    key = jax.random.key(0)
+    return nnx.split(nnx.eval_shape(lambda: drawn(architecture, architecture.unit_settings, key)))
+
+
+def with_parameters(architecture: Architecture, parameters: dict[str, Any]) -> FCN:
+    """The network with these parameters, {"layers": {0: {"kernel": (n₀, n₁), "bias": …}, …}}."""
+    graph, state = split(architecture)
+    nnx.replace_by_pure_dict(state, jax.tree.map(lambda a: jnp.asarray(a, architecture.dtype), parameters))
+    return nnx.merge(graph, state)

@@ -66,7 +66,7 @@ def sample_gram(
 
 
 def _layers(key: jax.Array, widths: Sequence[int], carry, layer):
-    """(carry, seen) = layer(key_l, n_l, carry), l = 1 … L; `seen` stacked. Equal widths are one loop."""
+    """(carry, observed) = layer(key_l, n_l, carry), l = 1 … L; all `observed`. Equal widths are one loop."""
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(len(widths), dtype=jnp.uint32))
     runs, start = [], 0
     for n, run in itertools.groupby(widths):
@@ -75,15 +75,15 @@ def _layers(key: jax.Array, widths: Sequence[int], carry, layer):
         def step(carry, key, n=n):
             return layer(key, n, carry)
 
-        carry, seen = lax.scan(step, carry, keys[start:stop])
-        runs.append(seen)
+        carry, observed = lax.scan(step, carry, keys[start:stop])
+        runs.append(observed)
         start = stop
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
 
 
 def _step(act: Activation, u, G, cw, cb):
-    seen, G_next = observe(act, jnp.sqrt(G) * u, G, jnp.log(G), cw, cb)
-    return G_next, seen
+    observed, G_next = observe(act, jnp.sqrt(G) * u, G, jnp.log(G), cw, cb)
+    return G_next, observed
 
 
 def _log_step(act: Activation, u, log_G, cw, cb):
@@ -91,7 +91,7 @@ def _log_step(act: Activation, u, log_G, cw, cb):
     G = jnp.exp(log_G)
     unit, s = observe(act, u, G, log_G, cw, cb)
     factor = jnp.exp((p - 1) * log_G) if p > 1 else jnp.ones_like(G)
-    seen = unit._replace(
+    observed = unit._replace(
         K=G * unit.K, chi_parallel=factor * unit.chi_parallel, chi_perp=factor * unit.chi_perp
     )
-    return p * log_G + jnp.log(s), seen
+    return p * log_G + jnp.log(s), observed

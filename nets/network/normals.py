@@ -6,12 +6,15 @@ out, so that the compiler fuses bits and normals into one loop; both words of a 
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+Normal = Callable[[jax.Array, Sequence[int]], jax.Array]
+"""(key, shape) → numbers of mean 0 and variance 1."""
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 PARITY = 0x1BD11BDA

@@ -1,16 +1,11 @@
 """The empirical neural tangent kernel of a network."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from eft.arguments import ArgumentError
 from nets.network.fcn import FCN
 from nets.network.observables import NTKObservables, overlap, value_and_slope
-from nets.statistics import estimators
-from nets.statistics.estimators import Estimate
 
 
 def empirical_ntk(
@@ -56,48 +51,21 @@ def layer_ntks(
     """
     rates = [0 if layer.bias is None else lambda_b for layer in net.layers]
     mean, zero = rates[0] + lambda_w * jnp.mean(x * x), jnp.zeros((), x.dtype)
-    seen = [NTKObservables(mean, mean, zero, zero)]
+    layers = [NTKObservables(mean, mean, zero, zero)]
     z = net.preactivations(x)
     Theta = mean * jnp.eye(z[0].shape[-1], dtype=x.dtype)
     for z_l, layer, rate in zip(z, net.layers[1:], rates[1:], strict=False):
         s, s1 = value_and_slope(net.act, z_l)
         n, W = len(s), layer.kernel[...]
-        sent, fresh = s1[:, None] * Theta * s1[None], rate + lambda_w * jnp.mean(s * s)
-        back = jnp.matmul(W.T, jnp.matmul(sent, W, precision="highest"), precision="highest")
+        inner, fresh = s1[:, None] * Theta * s1[None], rate + lambda_w * jnp.mean(s * s)
+        back = jnp.matmul(W.T, jnp.matmul(inner, W, precision="highest"), precision="highest")
         Theta = fresh * jnp.eye(W.shape[1], dtype=x.dtype) + back
-        seen.append(
+        layers.append(
             NTKObservables(
-                H=fresh + cw * jnp.trace(sent) / n,
+                H=fresh + cw * jnp.trace(inner) / n,
                 Theta_hat=jnp.trace(Theta) / W.shape[1],
-                B=cw * (cw / n * jnp.sum(sent * sent)),
-                F=cw * (cw / n * jnp.sum(s * jnp.matmul(sent, s, precision="highest"))),
+                B=cw * (cw / n * jnp.sum(inner * inner)),
+                F=cw * (cw / n * jnp.sum(s * jnp.matmul(inner, s, precision="highest"))),
             )
         )
-    return jax.tree.map(lambda *a: jnp.stack(a), *seen)
-
-
-def statistics(sizes: np.ndarray, G: np.ndarray, seen: NTKObservables, whole: np.ndarray) -> dict[str, Any]:
-    """The NTK fields of a `Measurement`, from arrays of shape (n_nets, depth).
-
-    `whole`: which networks count at which layer. Two neurons are independent given the layers before, so the
-    covariance of Θ̂_ii and Θ̂_jj is the variance of their common conditional mean H, and the covariance of z_i²
-    and Θ̂_jj is that of Ĝ and H.
-    """
-    kept = {"H": seen.H, "B_hat": seen.B, "F_hat": seen.F, "Theta_hat": seen.Theta_hat}
-    kept = {name: np.asarray(a) for name, a in kept.items()}
-    rows = []
-    for layer, n_in in enumerate(sizes[:-1]):
-        used = whole[:, layer]
-        H, B, F = (kept[name][used, layer] for name in ("H", "B_hat", "F_hat"))
-        rows.append(
-            {
-                "Theta": estimators.mean(H),
-                "A": estimators.scaled(estimators.variance(H), n_in),
-                "B": estimators.mean(B),
-                "D": estimators.scaled(estimators.covariance(G[used, layer], H), n_in),
-                "F": estimators.mean(F),
-            }
-        )
-    fields = {name: zip(*(row[name] for row in rows), strict=True) for name in rows[0]}
-    estimates = {name: Estimate(*map(np.array, both)) for name, both in fields.items()}
-    return {**estimates, **kept}
+    return jax.tree.map(lambda *a: jnp.stack(a), *layers)

@@ -14,14 +14,14 @@ from eft import arguments
 from eft.arguments import ArgumentError
 
 VISCOSITY = 0.01 / np.pi
-REACH, NODES, STEP = 13.0, 801, 0.25
-"""The rule in s, |s| ≤ REACH: the tails weigh less than e^{100 − 169}; NODES nodes per STEP of √(4νt)."""
-LARGEST = 1000.0
+S_MAX, NODES, STEP = 13.0, 801, 0.25
+"""The rule in s, |s| ≤ S_MAX: the tails weigh less than e^{100 − 169}; NODES nodes per STEP of √(4νt)."""
+MAX_NU_T = 1000.0
 """Largest νt; u is 0 to rounding long before that."""
 
 
 class Wave(NamedTuple):
-    """The solution at the points."""
+    """The solution at the points: u and its slope."""
 
     u: np.ndarray
     u_x: np.ndarray
@@ -44,10 +44,10 @@ def solution(x: Any, t: Any, viscosity: float = VISCOSITY) -> Wave:
     if not np.all(np.abs(x) <= 1):
         raise ArgumentError(f"x must lie in [−1, 1]; got {np.abs(x).max()}")
     longest = float(np.max(t, initial=0.0))
-    if not viscosity * longest <= LARGEST:
-        raise ArgumentError(f"viscosity × t must be ≤ {LARGEST:g}; got {viscosity} × {longest}")
+    if not viscosity * longest <= MAX_NU_T:
+        raise ArgumentError(f"viscosity × t must be ≤ {MAX_NU_T:g}; got {viscosity} × {longest}")
     pieces = max(1, math.ceil(math.sqrt(4 * viscosity * longest) / STEP))
-    s = np.linspace(-REACH, REACH, NODES * pieces)
+    s = np.linspace(-S_MAX, S_MAX, NODES * pieces)
     points = max(1, 4096 // pieces)
     u, slope = np.empty(x.size), np.empty(x.size)
     for first in range(0, x.size, points):

@@ -15,12 +15,15 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 
 
 class Block(NamedTuple):
-    """p + 1 units of MRePU_p at z = τu, which combine to the powers uᵏ = Σ_i powers[k−1, i] σ(τ_i u)."""
+    """p + 1 units of MRePU_p at z = τu, which combine to the powers uᵏ = Σ_i powers[k−1, i] σ(τ_i u).
+
+    `tau`: (p + 1,). `powers`: (p, p + 1). `condition`: condition number of the linear system.
+    """
 
     p: int
-    tau: np.ndarray  # (p + 1,)
-    powers: np.ndarray  # (p, p + 1)
-    condition: float  # condition number of the linear system
+    tau: np.ndarray
+    powers: np.ndarray
+    condition: float
 
     @classmethod
     def of(cls, p: int, nodes: Any = None) -> "Block":
@@ -45,12 +48,15 @@ class Block(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """u = A·(values before) + a;  values = q + Σ_b Σ_k Q[:, b, k−1] u_bᵏ."""
+    """u = A·(values before) + a;  values = q + Σ_b Σ_k Q[:, b, k−1] u_bᵏ.
 
-    A: np.ndarray  # (blocks, values before)
-    a: np.ndarray  # (blocks,)
-    Q: np.ndarray  # (values, blocks, p)
-    q: np.ndarray  # (values,)
+    `A`: (blocks, values before). `a`: (blocks,). `Q`: (values, blocks, p). `q`: (values,).
+    """
+
+    A: np.ndarray
+    a: np.ndarray
+    Q: np.ndarray
+    q: np.ndarray
 
 
 def _binomials(p: int) -> np.ndarray:
@@ -208,13 +214,13 @@ def horner(C: np.ndarray, block: Block, sides: tuple[tuple[float, float], ...]) 
 
     # the other variables: acc ← acc·x_v + (the polynomial that multiplies x_vʲ)
     for v in range(1, n):
-        made = [name[1] for name in values if name[0] == "Q"]
+        computed = [name[1] for name in values if name[0] == "Q"]
         for j in reversed(range(degree[v])):
             draft = _Draft(values, p)
             for w in range(v if j > 0 else v + 1, n):
                 if degree[w] > 0:
                     draft.keep(("x", w))
-            for J in dict.fromkeys(J[1:] for J in made):
+            for J in dict.fromkeys(J[1:] for J in computed):
                 acc = ("acc", J) if ("acc", J) in values else ("Q", (j + 1, *J))
                 terms, bound = {}, 0.0
                 if acc in values:
@@ -244,8 +250,8 @@ def clenshaw(a: np.ndarray, block: Block, side: tuple[float, float]) -> list[Sta
 
     def step(k: int, one: np.ndarray, two: np.ndarray) -> np.ndarray:
         """b_k as a polynomial of ξ, from b_{k+1} and b_{k+2}; for k = 0 the sum itself."""
-        found = (1 if k == 0 else 2) * polynomial.polymulx(one)
-        return polynomial.polyadd(polynomial.polysub(found, two), [a[k]])
+        raised = (1 if k == 0 else 2) * polynomial.polymulx(one)
+        return polynomial.polyadd(polynomial.polysub(raised, two), [a[k]])
 
     first = max(0, degree - p)  # b_k of degree ≤ p in ξ, down to this one, come from the first block
     b = {degree + 2: np.zeros(1), degree + 1: np.zeros(1)}

@@ -2,8 +2,6 @@
 
 import functools
 import hashlib
-import itertools
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,174 +15,87 @@ from jax import lax
 
 from eft import arguments
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentTypeError
-from eft.gaussian.expectation import Function
 from nets.files import checkpoints, digests
-from nets.initialization.drawing import GENERATOR, ensemble_words
-from nets.initialization.ensemble import progress_bar
+from nets.network import fcn
+from nets.network.architecture import Architecture, Settings
 from nets.network.fcn import FCN
-from nets.network.observables import activate, value_and_slope
 from nets.paper import burgers
-from nets.runtime import memory, programs
+from nets.paper.residual import PART, Points, draw_points, gradient, jet, losses
+from nets.runtime import keys, memory, programs
 from nets.runtime.settings import (
     check_representable,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
 )
-from nets.training import schedule
-
-PART = 1000
-"""Number of points whose derivatives are computed at a time."""
-
-
-class Jet(NamedTuple):
-    """The output of a network at inputs (x, t) and its derivatives, (m,) each."""
-
-    u: jax.Array
-    u_x: jax.Array
-    u_t: jax.Array
-    u_xx: jax.Array
-
-
-def jet(act: Activation, layers: Sequence[Any], points: jax.Array) -> Jet:
-    """u, u_x, u_t, u_xx of a network with one output, in one forward pass.
-
-        z → Wσ(z) + b,   z_x → Wσ′z_x,   z_t → Wσ′z_t,   z_xx → W(σ″z_x² + σ′z_xx)
-
-    `layers`: kernels and biases, [{"kernel": (n₀, n₁), "bias": (n₁,)}, …]; `points`: (m, 2), x and t.
-    """
-    first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
-    z_x, z_t = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
-    z_xx = jnp.zeros_like(z)
-    for layer in others:
-        s, ds, dds = _derivatives(act, z)
-        passed = jnp.stack([s, ds * z_x, ds * z_t, dds * z_x**2 + ds * z_xx]) @ layer["kernel"]
-        z, z_x, z_t, z_xx = passed[0] + layer["bias"][None], *passed[1:]
-    return Jet(z[:, 0], z_x[:, 0], z_t[:, 0], z_xx[:, 0])
-
-
-def _derivatives(act: Activation, z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """σ, σ′, σ″, by forward-over-forward differentiation."""
-    one = jnp.ones_like(z)
-    (s, ds), (_, dds) = jax.jvp(lambda z: value_and_slope(act, z), (z,), (one,))
-    return s, ds, dds
-
-
-class Points(NamedTuple):
-    """The points where the equation and where the boundary values are imposed."""
-
-    interior: np.ndarray  # (n, 2) x and t
-    boundary: np.ndarray  # (m, 2)
-    values: np.ndarray  # (m,) u there
-
-
-def draw_points(interior: int, boundary: int, seed: int) -> Points:
-    """Uniform: the interior in [−1, 1] × [0, 1]; half of the boundary at t = 0, a quarter each at x = ±1."""
-    rng = np.random.default_rng(seed)
-    inside = rng.uniform((-1, 0), (1, 1), (interior, 2))
-    edge = rng.uniform((-1, 0), (1, 1), (boundary, 2))
-    start = boundary - 2 * (boundary // 4)
-    edge[:start, 1] = 0
-    edge[start:, 0] = np.where(np.arange(boundary - start) % 2, 1.0, -1.0)
-    return Points(inside, edge, np.where(np.arange(boundary) < start, -np.sin(np.pi * edge[:, 0]), 0.0))
-
-
-class PinnRun(NamedTuple):
-    """Networks at S snapshots of their training."""
-
-    steps: np.ndarray  # (S,)
-    residual: np.ndarray  # (S, n_nets) mean square of u_t + uu_x − νu_xx over all interior points
-    boundary: np.ndarray  # (S, n_nets) mean square of u − its value over the boundary points
-    error: np.ndarray  # (S, n_nets) ‖u − exact‖₂/‖exact‖₂ on the grid
-    slope_error: np.ndarray  # (S, n_nets) the same of u_x
-    alive: np.ndarray  # (S, n_nets) bool: everything has been finite so far
-    fields: np.ndarray  # (n_nets, nx, nt) u on the grid at the end
-    x: np.ndarray  # (nx,) the grid
-    t: np.ndarray  # (nt,)
-    parameters: dict[str, Any]  # {"layers": {0: {"kernel": (n_nets, 2, n₁), "bias": …}, …}}
-    seconds: float
-
-
-class _State(NamedTuple):
-    parameters: Any
-    optimizer: Any
-    alive: jax.Array
-
-
-class _Problem(NamedTuple):
-    """What the programs are compiled for; hashable."""
-
-    act: Activation
-    batch_size: int
-    part: int
-
+from nets.training import loop, schedule
+from nets.training.step import State, unless_lost
 
 ADAM = optax.adam(1.0)
 """Its update is multiplied by the learning rate."""
 
 
-def residual(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY) -> jax.Array:
-    """u_t + uu_x − νu_xx at (m, 2) points, in one forward pass.
+class PinnRun(NamedTuple):
+    """Networks at S snapshots of their training.
 
-        z → Wσ(z) + b,   z_x → Wσ′z_x,   w → W(σ′w − νσ″z_x²)   for w = z_t − νz_xx
-
-    The equation is linear in u_t and u_xx, so only their combination w is propagated through the layers.
+    `steps`: (S,). `residual`: (S, n_nets) mean square of u_t + uu_x − νu_xx over all interior points.
+    `boundary`: (S, n_nets) mean square of u − its value over the boundary points. `error`: (S, n_nets)
+    ‖u − exact‖₂/‖exact‖₂ on the grid. `slope_error`: (S, n_nets) the same of u_x. `alive`: (S, n_nets) bool,
+    everything has been finite so far. `fields`: (n_nets, nx, nt) u on the grid at the end. `x`: (nx,) and
+    `t`: (nt,) the grid. `parameters`: {"layers": {0: {"kernel": (n_nets, 2, n₁), "bias": …}, …}}.
+    `seconds`: wall-clock time of the training.
     """
-    first, *others = layers
-    W, z = first["kernel"], points @ first["kernel"] + first["bias"][None]
-    z_x, w = jnp.broadcast_to(W[0], z.shape), jnp.broadcast_to(W[1], z.shape)
-    for layer in others:
-        s, ds, dds = _derivatives(act, z)
-        passed = s, ds * z_x, ds * w - viscosity * dds * z_x**2
-        z, z_x, w = (a @ layer["kernel"] for a in passed)
-        z = z + layer["bias"][None]
-    return (w + z * z_x)[:, 0]
+
+    steps: np.ndarray
+    residual: np.ndarray
+    boundary: np.ndarray
+    error: np.ndarray
+    slope_error: np.ndarray
+    alive: np.ndarray
+    fields: np.ndarray
+    x: np.ndarray
+    t: np.ndarray
+    parameters: dict[str, Any]
+    seconds: float
 
 
-def losses(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY):
-    """(residual, boundary): mean squares of u_t + uu_x − νu_xx, and of u − its value, at `Points`."""
-    edge = _output(act, layers, points.boundary) - points.values
-    return jnp.mean(residual(act, layers, points.interior, viscosity) ** 2), jnp.mean(edge**2)
+SNAPSHOT = {name: jax.ShapeDtypeStruct((), np.float64) for name in PinnRun._fields[1:5]}
+SNAPSHOT |= {"alive": jax.ShapeDtypeStruct((), np.bool_)}
 
 
-def slope(act: Activation, layers: Any, points: Any, viscosity: float = burgers.VISCOSITY, part: int = PART):
-    """The gradient of the sum of both losses with respect to the parameters, part by part of the interior.
+class _Problem(NamedTuple):
+    """What the programs are compiled for; hashable.
 
-    The data of a part stay in the cache of a CPU; those of all points would be read from memory once per
-    layer.
+    `architecture`: of the networks. `batch_size`: interior points per step. `part`: of which the derivatives
+    are computed at a time.
     """
-    interior, whole = jnp.asarray(points.interior), len(points.interior)
-    count = -(-whole // part)
-    size = -(-whole // count)
-    rows = jnp.arange(count * size).reshape(count, size)  # those beyond the last point have weight 0
 
-    def of_part(i, found):
-        inside, weight = interior[rows[i] % whole], jnp.where(rows[i] < whole, 1 / whole, 0.0)
-
-        def loss(layers):
-            return jnp.sum(weight.astype(inside.dtype) * residual(act, layers, inside, viscosity) ** 2)
-
-        return jax.tree.map(jnp.add, found, jax.grad(loss)(layers))
-
-    def edge(layers):
-        return jnp.mean((_output(act, layers, points.boundary) - points.values) ** 2)
-
-    return lax.fori_loop(0, count, of_part, jax.grad(edge)(layers))
+    architecture: Architecture
+    batch_size: int
+    part: int
 
 
-def _output(act: Activation, layers: Any, x: jax.Array) -> jax.Array:
-    z = x @ layers[0]["kernel"] + layers[0]["bias"][None]
-    for layer in layers[1:]:
-        z = activate(act, z) @ layer["kernel"] + layer["bias"][None]
-    return z[:, 0]
+class _Numbers(NamedTuple):
+    """C_W, the variance of the weights of the first layer, and the learning rate."""
+
+    cw: Any
+    first: Any
+    rate: Any
+
+
+class _Grid(NamedTuple):
+    """The points (nx nt, 2) of the grid, and the exact solution there."""
+
+    x: np.ndarray
+    t: np.ndarray
+    points: np.ndarray
+    exact: burgers.Wave
 
 
 def train(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: float,
     n_nets: int,
     *,
@@ -224,61 +135,51 @@ def train(
     interior = arguments.positive_int("interior", interior, maximum=2**31 - 1)
     boundary = arguments.positive_int("boundary", boundary, maximum=2**31 - 1)
     batch = interior if batch_size is None else arguments.positive_int("batch_size", batch_size, interior)
-    cw = checked_number("cw", arguments.positive("cw", cw))
-    rates = {"cw": cw, "rate": checked_number("learning_rate", learning_rate)}
-    rates["first"] = cw / 2 if first is None else checked_number("first", first)
+    cw = arguments.number("cw", arguments.positive("cw", cw))
+    first = cw / 2 if first is None else arguments.number("first", first)
+    numbers = _Numbers(cw, first, arguments.number("learning_rate", learning_rate))
     marks = schedule.checked_snapshots(snapshots, steps, parts=10)
     seed, dtype, progress = checked_seed(seed), float_dtype(dtype), checked_progress(progress)
-    check_representable(dtype, rates)
+    check_representable(dtype, numbers._asdict())
     nx, nt = _checked_grid(grid)
-    sizes = (2, *[width] * hidden, 1)
-    problem = _Problem(as_activation(act), batch, max(100, PART // n_nets))
-    _check_memory(problem, sizes, n_nets, interior + boundary, nx * nt, dtype)
-    points = draw_points(interior, boundary, seed)
-    points = Points(*(a.astype(dtype) for a in points))
-    x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
-    exact = burgers.solution(x[:, None], t)
-    words, given = ensemble_words(seed), {name: np.asarray(value, dtype) for name, value in rates.items()}
-    members = np.arange(n_nets, dtype=np.uint32)
-    state = programs.call(_start, (problem, sizes, dtype), words, members, given)
-    shapes = [str(jax.tree.map(jnp.shape, state)), str(dtype)]
-    about = [*rates.values(), batch, marks, steps, seed, nx, nt, *shapes]
+    architecture = Architecture(as_activation(act), (2, *[width] * hidden, 1), biased=False, dtype=dtype)
+    problem = _Problem(architecture, batch, max(100, PART // n_nets))
+    _check_memory(problem, n_nets, interior + boundary, nx * nt)
+    points = Points(*(a.astype(dtype) for a in draw_points(interior, boundary, seed)))
+    mesh = _grid(nx, nt, dtype)
+    given = jax.tree.map(lambda number: np.asarray(number, dtype), numbers)
+    one = jax.eval_shape(functools.partial(_drawn, problem), given, jax.random.key(0))
+    shapes = [(n_nets, *leaf.shape) for leaf in jax.tree.leaves(one)]
+    about = [*numbers, batch, marks, steps, seed, nx, nt, shapes, str(dtype)]
     identity = {"settings": hashlib.sha256(repr(about).encode()).hexdigest()}
     if checkpoint is not None:
-        step_of = jax.make_jaxpr(functools.partial(_step, problem))(_first(state), given["rate"], points)
-        identity["activation"] = digests.digest(step_of)
-    folder, step, seen, earlier = checkpoints.checked_folder(checkpoint), 0, [], 0.0
-    with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
-        found = checkpoints.of_run(folder, identity)
-        if found is not None:
-            for note in found.notes:
-                bar.console.print(note)
-            leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(state)))]
-            state = jax.tree.unflatten(jax.tree.structure(state), [jnp.asarray(leaf) for leaf in leaves])
-            step, seen, earlier = found.step, list(found.arrays["seen"]), float(found.attributes["seconds"])
-        began, from_step = time.perf_counter(), step
-        task = bar.add_task("training", total=steps, completed=step, speed=0.0, note="")
-        for end in schedule.stops(marks, steps, every):
-            if end < step or (end == step and seen):
-                continue
-            span = np.int32(step), np.int32(end - step)
-            state = programs.call(_advance, problem, state, words, given["rate"], *span, points)
-            step = end
-            if end in marks:
-                seen.append(_look(problem, state, points, x, t, exact)[0])
-            if folder is not None:
-                arrays = {f"state {i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-                attributes = {"identity": identity, "seconds": earlier + time.perf_counter() - began}
-                checkpoints.write(folder, step, {**arrays, "seen": np.array(seen)}, attributes)
-            speed = (step - from_step) / (time.perf_counter() - began)
-            note = f"error {np.median(seen[-1][2]):.3g}" if seen else ""
-            bar.update(task, completed=step, speed=speed, note=note)
-    fields = _look(problem, state, points, x, t, exact)[1]
-    residual, edge, error, slope_error, alive = np.moveaxis(np.array(seen), 1, 0)
-    parameters = {"layers": dict(enumerate(jax.tree.map(np.asarray, state.parameters)))}
-    seconds = earlier + time.perf_counter() - began
+        update = jax.make_jaxpr(functools.partial(_update, problem))(one, given.rate, points)
+        identity["activation"] = digests.digest(update)
+    folder = loop.Folder(checkpoints.checked_folder(checkpoint), identity)
+    words, members = keys.words(seed), np.arange(n_nets, dtype=np.uint32)
+    ensemble = loop.Ensemble(
+        n_nets,
+        start=lambda: programs.call(_start, problem, words, members, given),
+        advance=lambda state, first, count: programs.call(
+            _advance, problem, state, words, given.rate, np.int32(first), np.int32(count), points
+        ),
+        measure=lambda state: _measure(problem, state, points, mesh)[0],
+        on_host=lambda state: jax.tree.map(np.asarray, state),
+        on_devices=lambda state: jax.tree.map(jnp.asarray, state),
+        state_like=one,
+        snapshot_like=SNAPSHOT,
+        note=lambda _, snapshots: f"error {np.median(snapshots[-1]['error']):.3g}" if snapshots else "",
+    )
+    end = loop.run(ensemble, loop.Timetable(steps, marks, every), folder, progress)
+    columns = {name: np.array([snapshot[name] for snapshot in end.snapshots]) for name in SNAPSHOT}
     return PinnRun(
-        np.array(marks), residual, edge, error, slope_error, alive > 0, fields, x, t, parameters, seconds
+        np.array(marks),
+        **columns,
+        fields=_measure(problem, end.state, points, mesh)[1],
+        x=mesh.x,
+        t=mesh.t,
+        parameters=nnx.to_pure_dict(jax.tree.map(np.asarray, end.state.parameters)),
+        seconds=end.seconds,
     )
 
 
@@ -289,40 +190,44 @@ def _checked_grid(grid: Any) -> tuple[int, int]:
     return nx, nt
 
 
-def _check_memory(
-    problem: _Problem, sizes: tuple[int, ...], n_nets: int, points: int, grid: int, dtype: np.dtype
-) -> None:
+def _grid(nx: int, nt: int, dtype: np.dtype) -> _Grid:
+    x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
+    points = np.stack(np.meshgrid(x, t, indexing="ij"), -1).reshape(-1, 2).astype(dtype)
+    return _Grid(x, t, points, burgers.solution(x[:, None], t))
+
+
+def _check_memory(problem: _Problem, n_nets: int, points: int, grid: int) -> None:
     """Check the memory: parameters, Adam's moments, updates, twice; layers of a part and the grid; points."""
-    weights = sum(n_in * n for n_in, n in itertools.pairwise(sizes))
-    steps = n_nets * (10 * weights + 12 * min(points, problem.part) * sum(sizes))
+    architecture = problem.architecture
+    sizes = architecture.sizes
+    steps = n_nets * (10 * architecture.n_weights + 12 * min(points, problem.part) * sum(sizes))
     numbers = steps + grid * (5 * max(sizes) + 4 * n_nets) + 8 * points
-    memory.check(memory.OVERHEAD + numbers * dtype.itemsize, "these networks, points and grid")
+    memory.check(memory.OVERHEAD + numbers * architecture.dtype.itemsize, "these networks, points and grid")
 
 
-def _first(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a[0], tree)
+# --- compiled -------------------------------------------------------------------------------------
 
 
-def _losses_of(problem: _Problem, layers: Any, points: Points):
-    return losses(problem.act, layers, points)
+def _network(problem: _Problem, parameters: Any) -> FCN:
+    return nnx.merge(fcn.split(problem.architecture)[0], parameters)
 
 
-def _start(about, words, members: jax.Array, given: Any) -> _State:
-    problem, (n0, *hidden, n_out), dtype = about
-    key = jax.random.wrap_key_data(words, impl=GENERATOR)
-
-    def one(key):
-        net = FCN(n0, hidden, n_out, act=problem.act, cw=given["cw"], rngs=key, dtype=dtype)
-        layers = nnx.to_pure_dict(nnx.state(net))["layers"]
-        layers = [layers[i] for i in range(len(layers))]
-        layers[0]["kernel"] = layers[0]["kernel"] * jnp.sqrt(given["first"] / (given["cw"] / 2))
-        return _State(layers, ADAM.init(layers), jnp.asarray(True))
-
-    return jax.vmap(one)(jax.vmap(jax.random.fold_in, (None, 0))(key, members))
+def _drawn(problem: _Problem, numbers: _Numbers, key: jax.Array) -> State:
+    net = fcn.drawn(problem.architecture, Settings(numbers.cw, 0.0), key)
+    kernel = net.layers[0].kernel
+    kernel[...] = kernel[...] * jnp.sqrt(numbers.first / (numbers.cw / 2))
+    parameters = nnx.state(net)
+    loss = jnp.zeros((), problem.architecture.dtype)
+    return State(parameters, ADAM.init(parameters), loss, jnp.asarray(True))
 
 
-def _advance(problem: _Problem, state: _State, words, rate, first, count, points: Points) -> _State:
-    key = jax.random.fold_in(jax.random.wrap_key_data(words, impl=GENERATOR), np.uint32(2**32 - 1))
+def _start(problem: _Problem, words, members: jax.Array, numbers: _Numbers) -> State:
+    drawn = functools.partial(_drawn, problem, numbers)
+    return jax.vmap(drawn)(keys.of_members(keys.of_words(words), members))
+
+
+def _advance(problem: _Problem, state: State, words, rate, first, count, points: Points) -> State:
+    key = jax.random.fold_in(keys.of_words(words), np.uint32(2**32 - 1))
     whole = len(points.interior)
 
     def step(i, state):
@@ -330,39 +235,39 @@ def _advance(problem: _Problem, state: _State, words, rate, first, count, points
         if problem.batch_size < whole:
             rows = jax.random.randint(jax.random.fold_in(key, first + i), (problem.batch_size,), 0, whole)
             batch = points._replace(interior=points.interior[rows])
-        return jax.vmap(lambda one: _step(problem, one, rate, batch))(state)
+        return jax.vmap(lambda one: _update(problem, one, rate, batch))(state)
 
     return lax.fori_loop(0, count, step, state)
 
 
-def _step(problem: _Problem, one: _State, rate, points: Points) -> _State:
+def _update(problem: _Problem, one: State, rate, points: Points) -> State:
     """One step of one network, which is frozen as it was if a new parameter is not finite."""
-    gradient = slope(problem.act, one.parameters, points, part=problem.part)
+    slope = nnx.state(gradient(_network(problem, one.parameters), points, part=problem.part))
     with programs.usual_promotion():
-        change, optimizer = ADAM.update(gradient, one.optimizer, one.parameters)
-    after = jax.tree.map(lambda a, b: a + rate * b, one.parameters, change)
-    alive = one.alive & jnp.isfinite(sum(jnp.sum(jnp.abs(a)) for a in jax.tree.leaves(after)))
-    new = _State(after, optimizer, alive)
-    return jax.tree.map(lambda a, b: jnp.where(alive, a.astype(b.dtype), b), new, one._replace(alive=alive))
+        change, optimizer = ADAM.update(slope, one.optimizer, one.parameters)
+    parameters = jax.tree.map(lambda a, b: a + rate * b, one.parameters, change)
+    return unless_lost(one, one._replace(parameters=parameters, optimizer=optimizer))
 
 
-def _shown(problem: _Problem, state: _State, points: Points, grid):
-    def one(layers):
-        found = jet(problem.act, layers, grid)
-        return (*_losses_of(problem, layers, points), found.u, found.u_x)
+def _measured(problem: _Problem, state: State, points: Points, grid):
+    def one(parameters):
+        net = _network(problem, parameters)
+        at_grid = jet(net, grid)
+        return (*losses(net, points), at_grid.u, at_grid.u_x)
 
     return lax.map(one, state.parameters)
 
 
-def _look(problem: _Problem, state: _State, points: Points, x, t, exact) -> tuple[np.ndarray, np.ndarray]:
-    """(residual, boundary, error, slope error, alive) of every network, (5, n_nets), and u on the grid."""
-    grid = np.stack(np.meshgrid(x, t, indexing="ij"), -1).reshape(-1, 2).astype(points.interior.dtype)
-    residual, edge, u, u_x = (
-        np.asarray(a, np.float64) for a in programs.call(_shown, problem, state, points, grid)
+def _measure(
+    problem: _Problem, state: State, points: Points, grid: _Grid
+) -> tuple[loop.Snapshot, np.ndarray]:
+    """A snapshot, and u on the grid, (n_nets, nx, nt)."""
+    residual, boundary, u, u_x = (
+        np.asarray(a, np.float64) for a in programs.call(_measured, problem, state, points, grid.points)
     )
-    errors = [
-        np.linalg.norm(found - true.ravel(), axis=1) / np.linalg.norm(true)
-        for found, true in ((u, exact.u), (u_x, exact.u_x))
-    ]
-    rows = np.array([residual, edge, *errors, np.asarray(state.alive, np.float64)])
-    return rows, u.reshape(-1, x.size, t.size)
+    error, slope_error = (
+        np.linalg.norm(computed - exact.ravel(), axis=1) / np.linalg.norm(exact)
+        for computed, exact in ((u, grid.exact.u), (u_x, grid.exact.u_x))
+    )
+    values = residual, boundary, error, slope_error, np.asarray(state.alive)
+    return dict(zip(SNAPSHOT, values, strict=True)), u.reshape(-1, grid.x.size, grid.t.size)

@@ -18,32 +18,35 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from numpy.polynomial import chebyshev, polynomial
 
 from eft import activation, arguments
 from eft.arguments import ArgumentError
+from nets.network import fcn
+from nets.network.architecture import Architecture
 from nets.network.fcn import FCN
 from nets.paper import circuits
 from nets.paper.circuits import Block, Stage
 
-LARGEST_POWER = 16
-LARGEST_DEGREE = 64
+MAX_POWER = 16
+MAX_DEGREE = 64
 
 
 class ExactNetwork(NamedTuple):
-    """A network that equals a polynomial on a box, with its size and the size of its rounding errors."""
+    """A network that equals a polynomial on a box, with its size and the size of its rounding errors.
 
-    parameters: dict[
-        str, Any
-    ]  # as `nets.train` takes them: {"layers": {0: {"kernel": (n₀, n₁), "bias": …}, …}}
-    p: int  # of MRePU_p
-    box: tuple[tuple[float, float], ...]  # where it holds, an interval for each variable
-    widths: tuple[int, ...]  # (n₁, …, n_{L−1})
-    condition: float  # condition number of the system of one block, in the 2-norm
-    amplification: (
-        float  # Σ|terms of the output|/max|output| on samples of the box: rounding errors grow by this factor
-    )
+    `parameters`: as `nets.train` takes them, {"layers": {0: {"kernel": (n₀, n₁), "bias": …}, …}}. `p`: of
+    MRePU_p. `box`: where it holds, an interval for each variable. `widths`: (n₁, …, n_{L−1}). `condition`:
+    condition number of the system of one block, in the 2-norm. `amplification`: Σ|terms of the
+    output|/max|output| on samples of the box, by which rounding errors grow.
+    """
+
+    parameters: dict[str, Any]
+    p: int
+    box: tuple[tuple[float, float], ...]
+    widths: tuple[int, ...]
+    condition: float
+    amplification: float
 
     @property
     def counts(self) -> "Counts":
@@ -53,11 +56,14 @@ class ExactNetwork(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """The size of a network."""
+    """The size of a network.
 
-    layers: int  # hidden ones
-    neurons: int  # in them
-    width: int  # of the widest
+    `layers`: hidden ones. `neurons`: in them. `width`: of the widest. `parameters`: of all layers.
+    """
+
+    layers: int
+    neurons: int
+    width: int
     parameters: int
 
 
@@ -91,7 +97,7 @@ def polynomial_network(
     Raises ValueError for a degree > p, nodes that are equal, 0 or outside of [−1, 1], shifts that are equal,
     1, or leave a unit inactive somewhere in the interval.
     """
-    p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
+    p = arguments.positive_int("p", p, maximum=MAX_POWER)
     P = _coefficients(coefficients)
     if len(P) - 1 > p:
         raise ArgumentError(
@@ -175,13 +181,13 @@ def multivariate_network(
     Theorem 8 of arXiv:2408.02697. Raises ValueError for p < 2 if some variable has degree ≥ 2 or there are
     several variables, and for a degree above 64.
     """
-    p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
+    p = arguments.positive_int("p", p, maximum=MAX_POWER)
     arguments.real_array("coefficients", coefficients)
     C = np.asarray(coefficients, np.float64)
-    if C.ndim < 1 or not C.size or max(C.shape) > LARGEST_DEGREE + 1 or not np.isfinite(C).all():
+    if C.ndim < 1 or not C.size or max(C.shape) > MAX_DEGREE + 1 or not np.isfinite(C).all():
         raise ArgumentError(
             f"coefficients must be finite, with an axis for each variable, each of length 1 to "
-            f"{LARGEST_DEGREE + 1}; got shape {C.shape}"
+            f"{MAX_DEGREE + 1}; got shape {C.shape}"
         )
     if box is None:
         box = [(-1.0, 1.0)] * C.ndim
@@ -205,7 +211,7 @@ def horner_counts(degrees: Sequence[int], p: int) -> Counts:
     2M₁ + (n − 1) + [not the last]; and the layer that adds the coefficient of x_vʲ, v ≥ 2, has
     (j + 3)M_v + (n − v) + [j > 0].
     """
-    p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
+    p = arguments.positive_int("p", p, maximum=MAX_POWER)
     d, n = [arguments.positive_int("degrees", each) for each in degrees], len(degrees)
     M = [math.prod(each + 1 for each in d[v + 1 :]) for v in range(n)]
     blocks, more = [n], max(0, d[0] - p)
@@ -229,12 +235,16 @@ def _check_products(p: int, needed: bool) -> None:
 
 
 class Approximation(NamedTuple):
-    """A polynomial that approximates a function, and the network that equals this polynomial."""
+    """A polynomial that approximates a function, and the network that equals this polynomial.
+
+    `network`: this network. `chebyshev`: (degree + 1,) coefficients of T_k(ξ). `error`: max |f − P| on 2001
+    points of the interval. `slope_error`: max |f′ − P′| there; nan if f has no derivative in JAX.
+    """
 
     network: ExactNetwork
-    chebyshev: np.ndarray  # (degree + 1,) coefficients of T_k(ξ)
-    error: float  # max |f − P| on 2001 points of the interval
-    slope_error: float  # max |f′ − P′| there; nan if f has no derivative in JAX
+    chebyshev: np.ndarray
+    error: float
+    slope_error: float
 
 
 def function_network(
@@ -251,8 +261,8 @@ def function_network(
 
     Raises ValueError for f that is not finite, for p < 2 if degree > 1, and for a degree above 64.
     """
-    p = arguments.positive_int("p", p, maximum=LARGEST_POWER)
-    degree = arguments.positive_int("degree", degree, maximum=LARGEST_DEGREE)
+    p = arguments.positive_int("p", p, maximum=MAX_POWER)
+    degree = arguments.positive_int("degree", degree, maximum=MAX_DEGREE)
     _check_products(p, degree > 1)
     low, high = side = circuits.checked_interval("interval", interval)
     middle, half = (low + high) / 2, (high - low) / 2
@@ -265,8 +275,10 @@ def function_network(
         slope = np.asarray(jax.vmap(jax.grad(lambda x: jnp.sum(f(x))))(x))
     except (TypeError, ValueError):
         slope = np.full(len(xi), np.nan)
-    found = chebyshev.chebval(xi, a), chebyshev.chebval(xi, chebyshev.chebder(a)) / half
-    errors = [float(np.abs(t - e).max()) for t, e in zip((np.asarray(f(x)), slope), found, strict=True)]
+    approximations = chebyshev.chebval(xi, a), chebyshev.chebval(xi, chebyshev.chebder(a)) / half
+    errors = [
+        float(np.abs(t - e).max()) for t, e in zip((np.asarray(f(x)), slope), approximations, strict=True)
+    ]
     return Approximation(network, a, *errors)
 
 
@@ -282,15 +294,9 @@ def _finite(values: Any) -> np.ndarray:
 
 def module(network: ExactNetwork, dtype: Any = jnp.float64) -> FCN:
     """The network as a Flax module."""
-    made = nnx.eval_shape(
-        lambda: FCN(
-            len(network.box), network.widths, 1, act=activation("mrepu", p=network.p), cw=1.0,
-            rngs=jax.random.key(0), dtype=dtype,
-        )
-    )  # fmt: skip
-    graph, state = nnx.split(made)
-    nnx.replace_by_pure_dict(state, jax.tree.map(lambda a: jnp.asarray(a, dtype), network.parameters))
-    return nnx.merge(graph, state)
+    sizes = (len(network.box), *network.widths, 1)
+    architecture = Architecture(activation("mrepu", p=network.p), sizes, dtype=np.dtype(dtype))
+    return fcn.with_parameters(architecture, network.parameters)
 
 
 def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float], ...]) -> ExactNetwork:
@@ -301,8 +307,8 @@ def _finished(stages: list[Stage], block: Block, box: tuple[tuple[float, float],
         )
     parameters = {"layers": dict(enumerate(layers))}
     widths = tuple(layer["kernel"].shape[1] for layer in layers[:-1])
-    found = _amplification(parameters, block.p, box)
-    return ExactNetwork(parameters, block.p, box, widths, block.condition, found)
+    amplification = _amplification(parameters, block.p, box)
+    return ExactNetwork(parameters, block.p, box, widths, block.condition, amplification)
 
 
 def _amplification(parameters: dict[str, Any], p: int, box: tuple[tuple[float, float], ...]) -> float:

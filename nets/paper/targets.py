@@ -10,7 +10,7 @@ from eft.arguments import ArgumentError
 
 
 class Target(NamedTuple):
-    """A function of inputs (m, n₀) to (m,), and how many components of the input it needs."""
+    """A function to learn. `fn`: (m, n₀) → (m,). `n0`: the components that it needs at least."""
 
     fn: Callable[[np.ndarray], np.ndarray]
     n0: int
@@ -41,13 +41,17 @@ def samples(name: str, count: int, n0: int, seed: int) -> tuple[np.ndarray, np.n
 
 
 class Regression(NamedTuple):
-    """A function to learn on a grid, with its derivatives."""
+    """A function to learn on a grid, with its derivatives.
 
-    fn: Callable[[np.ndarray], np.ndarray]  # (m, n₀) → (m,)
-    gradient: Callable[[np.ndarray], np.ndarray]  # (m, n₀) → (m, n₀)
+    `fn`: (m, n₀) → (m,). `gradient`: (m, n₀) → (m, n₀). `side`: the grid fills [−side, side]^n₀. `points`: of
+    the grid, per axis. `formula`: as text.
+    """
+
+    fn: Callable[[np.ndarray], np.ndarray]
+    gradient: Callable[[np.ndarray], np.ndarray]
     n0: int
-    side: float  # the grid fills [−side, side]^n₀
-    points: int  # of the grid, per axis
+    side: float
+    points: int
     formula: str
 
     def grid(self, points: int | None = None) -> np.ndarray:

@@ -1,1 +1,16 @@
-"""Figures."""
+"""Figures that compare theory with experiment."""
+
+from nets.plots.figures import comparison_figure, flow_figure, png, training_figure, width_figure
+from nets.plots.panels import COLORS, Panel, Series, figure
+
+__all__ = [
+    "COLORS",
+    "Panel",
+    "Series",
+    "comparison_figure",
+    "figure",
+    "flow_figure",
+    "png",
+    "training_figure",
+    "width_figure",
+]

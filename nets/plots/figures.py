@@ -11,19 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import eft
-from nets.comparison.layers import Case, Comparison
-from nets.plots.panels import typeset
+from eft.figures import BLUE, GREEN, GREY, SKY, VERMILLION
+from nets.comparison.cases import Case
+from nets.comparison.comparison import Comparison
+from nets.plots.panels import BLACK, MAX_SHOWN, typeset
 from nets.statistics.estimators import Estimate
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 LABEL = "theory, leading order"
 
-LEADING, FINITE, MEASURED, BLUE, GREY = "#000000", "#56B4E9", "#D55E00", "#0072B2", "#777777"
-GREEN = "#009E73"
-"""Black, sky blue, vermilion, blue and green of Okabe and Ito: distinct for every kind of colour vision."""
-
-LARGEST = 1e290
-"""The largest value that an axis can show with a margin."""
+LEADING, FINITE, MEASURED = BLACK, SKY, VERMILLION
+"""The colours of theory at leading order, of theory at finite width, and of experiment."""
 
 
 def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
@@ -67,8 +65,7 @@ def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
         (1, "mean of the metric, $E[\\hat G]$", "K_measured"),
         (2, "$n$ times its variance", "V_measured"),
     )
-    looks = zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True)
-    styles = list(looks)
+    styles = list(zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True))
     last = series._replace(M=series.M[-1:], error=series.error[-1:], K=series.K[-1:])
     totals = [eft.at_width(last.truncated(order), fine) for order in range(1, case.order + 1)]
     for axis, (r, label, field) in zip(axes, quantities, strict=True):
@@ -183,7 +180,7 @@ def png(figure: Figure) -> bytes:
 
 def _shown(values, valid) -> np.ndarray:
     values = np.asarray(values, np.float64)
-    return np.where(np.asarray(valid) & (np.abs(values) < LARGEST), values, np.nan)
+    return np.where(np.asarray(valid) & (np.abs(values) < MAX_SHOWN), values, np.nan)
 
 
 def _log_if_wide(axis: Axes, values: np.ndarray) -> None:
@@ -211,12 +208,12 @@ def _number(value: float) -> str:
 def _quantity(
     axis: Axes, c: Comparison, lines: dict[str, np.ndarray], measured: Estimate, finite: str
 ) -> None:
-    looks = {
+    styles = {
         LEADING: {"linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 2.5, "label": LABEL},
         FINITE: {"linestyle": "-", "linewidth": 2.8, "label": finite},
     }
     for color, values in lines.items():
-        axis.plot(c.layer, _shown(values, c.valid), color=color, **looks[color])
+        axis.plot(c.layer, _shown(values, c.valid), color=color, **styles[color])
     axis.errorbar(
         c.layer,
         *(_shown(a, np.isfinite(measured.stderr)) for a in measured),
@@ -239,8 +236,8 @@ def _scores(axis: Axes, layer: np.ndarray, z: np.ndarray) -> None:
     axis.axhline(0, color=GREY, linewidth=0.8)
     axis.vlines(layer[shown], 0, z[shown], color=MEASURED, linewidth=1.2)
     axis.plot(layer[shown], z[shown], "o", markersize=3.5, color=MEASURED)
-    most = min(max(3.3, 1.15 * np.abs(z[shown]).max(initial=0)), 12)
-    axis.set_ylim(-most, most)
+    limit = min(max(3.3, 1.15 * np.abs(z[shown]).max(initial=0)), 12)
+    axis.set_ylim(-limit, limit)
     axis.yaxis.set_major_locator(MaxNLocator(4, symmetric=True, integer=True, steps=[1, 2, 5, 10]))
     _tidy(axis)
 

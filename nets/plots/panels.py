@@ -9,10 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""The colours of Okabe and Ito: distinct for every kind of colour vision."""
+from eft.figures import COLOURS, GREY
 
-LOOKS = {
+BLACK = "#000000"
+COLORS = (*COLOURS, BLACK)
+"""The palette of all figures, and black."""
+
+STYLES = {
     "line": {"ls": "-", "lw": 1.6},
     "dashed": {"ls": (0, (4, 2)), "lw": 1.2},
     "dotted": {"ls": ":", "lw": 1.4},
@@ -29,23 +32,31 @@ LOOKS = {
 }
 
 
-LARGEST = 1e290
+MAX_SHOWN = 1e290
 """The largest value that an axis can show with a margin."""
 
 
 class Series(NamedTuple):
-    """One curve of a panel. What is not finite, or larger than LARGEST, is left out."""
+    """One curve of a panel. What is not finite, or larger than MAX_SHOWN, is left out.
+
+    `x`, `y`: the points. `style`: one of STYLES, or "band", from y to `error`. `color`, `label`: as in
+    matplotlib. `error`: half the length of an error bar.
+    """
 
     x: Any
     y: Any
-    look: str  # one of LOOKS, or "band", from y to `error`
+    style: str
     color: str
     label: str | None = None
-    error: Any = None  # half the length of an error bar
+    error: Any = None
 
 
 class Panel(NamedTuple):
-    """Axes and what they show."""
+    """Axes and what they show.
+
+    `xlabel`, `ylabel`, `title`, `xscale`, `yscale`, `ylim`: as in matplotlib. `series`: the curves. `at`:
+    heights of thin horizontal lines, and their labels.
+    """
 
     xlabel: str
     ylabel: str
@@ -54,7 +65,7 @@ class Panel(NamedTuple):
     xscale: str = "linear"
     yscale: str = "linear"
     ylim: tuple[float, float] | None = None
-    at: Sequence[tuple[float, str]] = ()  # heights of thin horizontal lines, and their labels
+    at: Sequence[tuple[float, str]] = ()
 
 
 def figure(
@@ -62,14 +73,14 @@ def figure(
 ) -> Figure:
     """Panels in rows. The legend is "below" the figure, with each label once, or in "each" panel."""
     columns = max(map(len, rows))
-    made = Figure(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
-    axes = made.subplots(len(rows), columns, squeeze=False)
+    drawing = Figure(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
+    axes = drawing.subplots(len(rows), columns, squeeze=False)
     shown: dict[str, Any] = {}
     for row, line in zip(rows, axes, strict=True):
         for axis in line[len(row) :]:
             axis.set_axis_off()
         for panel, axis in zip(row, line, strict=False):
-            _draw(panel, axis)
+            _show(panel, axis)
             own: dict[str, Any] = {}
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
                 own.setdefault(label, handle)
@@ -77,12 +88,12 @@ def figure(
             if legend == "each" and own:
                 axis.legend(list(own.values()), list(own), frameon=False, fontsize=8)
     if legend == "below" and shown:
-        made.legend(
+        drawing.legend(
             list(shown.values()), list(shown), loc="outside lower center", ncols=min(len(shown), columns),
             frameon=False,
         )  # fmt: skip
-    made.suptitle(textwrap.fill(typeset(title), int(12 * made.get_figwidth())))
-    return made
+    drawing.suptitle(textwrap.fill(typeset(title), int(12 * drawing.get_figwidth())))
+    return drawing
 
 
 def typeset(words: str) -> str:
@@ -90,25 +101,25 @@ def typeset(words: str) -> str:
     return words if "$" in words else re.sub(r"C_[Wb]\b", r"$\g<0>$", words)
 
 
-def _draw(panel: Panel, axis) -> None:
+def _show(panel: Panel, axis) -> None:
     for height, words in panel.at:
-        axis.axhline(height, color="#888888", lw=0.9)
+        axis.axhline(height, color=GREY, lw=0.9)
         axis.annotate(
             words, (0.99, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
         )
     for s in panel.series:
         x, y, label = np.asarray(s.x, float), np.asarray(s.y, float), s.label and typeset(s.label)
-        y = np.where(abs(y) < LARGEST, y, np.nan)
-        if s.look == "band":
+        y = np.where(abs(y) < MAX_SHOWN, y, np.nan)
+        if s.style == "band":
             high = np.asarray(s.error, float)
-            high = np.where(abs(high) < LARGEST, high, np.nan)
+            high = np.where(abs(high) < MAX_SHOWN, high, np.nan)
             axis.fill_between(x, y, high, color=s.color, alpha=0.2, lw=0, label=label)
         elif s.error is None:
-            look = {k: v for k, v in LOOKS[s.look].items() if k not in ("capsize", "elinewidth")}
-            axis.plot(x, y, color=s.color, label=label, **look)
+            style = {k: v for k, v in STYLES[s.style].items() if k not in ("capsize", "elinewidth")}
+            axis.plot(x, y, color=s.color, label=label, **style)
         else:
             error = np.where(np.isfinite(s.error), s.error, np.nan)
-            axis.errorbar(x, y, error, color=s.color, label=label, **LOOKS[s.look])
+            axis.errorbar(x, y, error, color=s.color, label=label, **STYLES[s.style])
     axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     axis.set_title(typeset(panel.title), fontsize=10)
     axis.set_xscale(panel.xscale)

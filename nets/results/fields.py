@@ -7,17 +7,25 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from nets.initialization.ensemble import Measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement
+from nets.initialization.measurement import Measurement
+from nets.initialization.ntk_measurement import NTKMeasurement
 from nets.statistics.estimators import Estimate
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
+"""The kinds of results that a file can hold."""
+
+RECORDS = {NTKMeasurement.__name__: NTKMeasurement}
+"""The kinds of records within them."""
 
 
 class Field(NamedTuple):
-    """A field of a result, or both arrays of an estimate."""
+    """A field of a result, or both arrays of an estimate.
+
+    `axes`: their names. `long_name`, `units`: as in NetCDF. `dtype`: of the array; "" for any real one.
+    """
 
     axes: tuple[str, ...]
     long_name: str
@@ -25,7 +33,7 @@ class Field(NamedTuple):
     units: str = "1"
 
 
-LAYER, MEMBERS, SEEN = ("layer",), ("member", "layer"), ("snapshot", "layer", "input")
+LAYER, MEMBERS, SNAPSHOTS = ("layer",), ("member", "layer"), ("snapshot", "layer", "input")
 PAIRS = ("layer", "pair", "pair_2")
 
 _SHARED = {
@@ -46,6 +54,8 @@ FIELDS = {
         "chi_perp": Field(LAYER, "perpendicular susceptibility, from layer l to l+1"),
         "G": Field(MEMBERS, "metric G^l of every network"),
         "log_G": Field(MEMBERS, "logarithm of the metric of every network"),
+    },
+    "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),
         "A": Field(LAYER, "n_(l-1) Cov(Theta_ii^l, Theta_jj^l), i and j distinct"),
         "B": Field(LAYER, "n_(l-1) E[(Theta_ij^l)^2], i and j distinct"),
@@ -74,11 +84,11 @@ FIELDS = {
         "loss": Field(("snapshot", "member"), "loss of every network over all data"),
         "alive": Field(("snapshot", "member"), "whether all its numbers were finite so far", "bool"),
         "n_overflowed": _SHARED["n_overflowed"]._replace(axes=("snapshot",)),
-        "K": Field(SEEN, "kernel (1/n_l) sum of z_i^2"),
-        "G": Field(SEEN, "metric C_b + (C_W/n_(l-1)) sum of sigma(z_i)^2, with the initial C_W and C_b"),
-        "V": Field(SEEN, "four-point vertex n_(l-1) Var(G^l)"),
-        "chi_parallel": Field(SEEN, "parallel susceptibility, from layer l to l+1"),
-        "chi_perp": Field(SEEN, "perpendicular susceptibility, from layer l to l+1"),
+        "K": Field(SNAPSHOTS, "kernel (1/n_l) sum of z_i^2"),
+        "G": Field(SNAPSHOTS, "metric C_b + (C_W/n_(l-1)) sum of sigma(z_i)^2, with the initial C_W and C_b"),
+        "V": Field(SNAPSHOTS, "four-point vertex n_(l-1) Var(G^l)"),
+        "chi_parallel": Field(SNAPSHOTS, "parallel susceptibility, from layer l to l+1"),
+        "chi_perp": Field(SNAPSHOTS, "perpendicular susceptibility, from layer l to l+1"),
         "K_inputs": Field(("snapshot", "layer", "member"), "kernel of every network, mean over inputs"),
         "outputs": Field(("snapshot", "test_input", "output"), "mean output over networks"),
         "outputs_variance": Field(("snapshot", "test_input", "output"), "variance of the output"),
@@ -93,21 +103,28 @@ SAME_SIZE = {"input_2": ("input", 0), "pair_2": ("pair", 0), "place": ("layer", 
 
 @functools.cache
 def hints(kind: str) -> dict[str, tuple[Any, ...]]:
-    """The types that each field of a kind of result may have."""
-    found = get_type_hints(KINDS[kind]).items()
-    unions = {name: get_args(hint) if get_origin(hint) is UnionType else (hint,) for name, hint in found}
+    """The types that each field of a kind of result or record may have."""
+    types = get_type_hints((KINDS | RECORDS)[kind]).items()
+    unions = {name: get_args(hint) if get_origin(hint) is UnionType else (hint,) for name, hint in types}
     return {name: tuple(get_origin(hint) or hint for hint in union) for name, union in unions.items()}
 
 
 def of(kind: str, name: str, ndim: int) -> Field:
     """The field of an array, whose name may have parts, such as "K/mean" or "parameters/layers/0/kernel"."""
     top, *parts = name.split("/")
+    if record := _record(hints(kind).get(top, ())):
+        return of(record, "/".join(parts), ndim)
     if top == "parameters":
         word = f"parameter {' '.join(parts)}, of every network"
         return Field(("member", *(f"{flat(name)}_{i}" for i in range(1, ndim))), word, "")
-    found = FIELDS[kind].get(top, Field(tuple(f"{flat(name)}_{i}" for i in range(ndim)), top, ""))
+    field = FIELDS[kind].get(top, Field(tuple(f"{flat(name)}_{i}" for i in range(ndim)), top, ""))
     part = {"mean": "", "stderr": "standard error of "}.get(parts[0] if parts else "mean", "")
-    return found._replace(long_name=part + found.long_name)
+    return field._replace(long_name=part + field.long_name)
+
+
+def _record(allowed: tuple[Any, ...]) -> str | None:
+    """The kind of record among the types that a field may have."""
+    return next((name for name, kind in RECORDS.items() if kind in allowed), None)
 
 
 def flat(name: str) -> str:
@@ -147,9 +164,29 @@ def _names(kind: str, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
         if dict in allowed:
             parts = {each for each in arrays if each.startswith(f"{name}/")}
         else:
-            parts = {f"{name}/{part}" for part in Estimate._fields} if Estimate in allowed else {name}
+            parts = {f"{name}{part}" for part in _parts(allowed)}
         if not parts or (not parts <= set(arrays) and (type(None) not in allowed or parts & set(arrays))):
             yield f"{name} is missing"
         expected |= parts
     for name in sorted(set(arrays) - expected):
         yield f"{name} is none of its fields"
+
+
+def _parts(allowed: tuple[Any, ...]) -> set[str]:
+    """What the names of the arrays of a field of these types end in."""
+    if Estimate in allowed:
+        return {f"/{part}" for part in Estimate._fields}
+    if record := _record(allowed):
+        return {f"/{name}{part}" for name, types in hints(record).items() for part in _parts(types)}
+    return {""}
+
+
+def value(allowed: tuple[Any, ...], content: Any) -> Any:
+    """The value of a field of these types, from its array or nested dictionary of arrays."""
+    if content is None:
+        return None
+    if Estimate in allowed:
+        return Estimate(**content)
+    if record := _record(allowed):
+        return RECORDS[record](**{name: value(types, content[name]) for name, types in hints(record).items()})
+    return float(content) if float in allowed else content

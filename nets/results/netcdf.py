@@ -55,10 +55,10 @@ def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple
 
 def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:
     """The bytes of the file, ending with the digest of all bytes before it."""
-    found = dataset(kind, arrays, words)
-    found.attrs = {WORDS: json.dumps(words, sort_keys=True, allow_nan=False)}
-    encoding = {name: {"_FillValue": None} for name in found.variables}
-    return archive.sealed(bytes(found.to_netcdf(engine="h5netcdf", encoding=encoding)))
+    data = dataset(kind, arrays, words)
+    data.attrs = {WORDS: json.dumps(words, sort_keys=True, allow_nan=False)}
+    encoding = {name: {"_FillValue": None} for name in data.variables}
+    return archive.sealed(bytes(data.to_netcdf(engine="h5netcdf", encoding=encoding)))
 
 
 def load(path: Path) -> Archive:
@@ -71,12 +71,12 @@ def load(path: Path) -> Archive:
         archive.check_whole(file, path)
         file.seek(0)
         data = file.read()
-    with archive.parsing(path), xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as found:
-        if sum(a.nbytes for a in found.variables.values()) > len(data) or any(map(_packed, found.values())):
+    with archive.parsing(path), xarray.open_dataset(io.BytesIO(data), engine="h5netcdf") as opened:
+        if sum(a.nbytes for a in opened.variables.values()) > len(data) or any(map(_packed, opened.values())):
             raise ArchiveError(f"{path} holds arrays that are {archive.PACKED}")
-        arrays = {str(a.attrs[FIELD]): a.values for a in found.data_vars.values()}
-        words = json.loads(found.attrs[WORDS])
-        if len(arrays) != len(found.data_vars) or not isinstance(words, dict):
+        arrays = {str(a.attrs[FIELD]): a.values for a in opened.data_vars.values()}
+        words = json.loads(opened.attrs[WORDS])
+        if len(arrays) != len(opened.data_vars) or not isinstance(words, dict):
             raise ValueError("no description, or two arrays of one name")
     return Archive(arrays, words)
 

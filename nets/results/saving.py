@@ -15,16 +15,20 @@ from nets.statistics.estimators import Estimate
 
 PACKAGES = ("eft", "jax", "jaxlib", "flax", "optax", "numpy")
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format; a file of another version is refused."""
 
 
 class Saved(NamedTuple):
-    """The content of a file."""
+    """The content of a file.
 
-    result: Any  # a Measurement, GramMeasurement, InputMeasurement or TrainingRun
-    arguments: dict[str, Any]  # as they were given to `save`
-    versions: dict[str, str]  # of the packages that produced it
+    `result`: a Measurement, GramMeasurement, InputMeasurement or TrainingRun. `arguments`: as they were given
+    to `save`. `versions`: of the packages that produced it.
+    """
+
+    result: Any
+    arguments: dict[str, Any]
+    versions: dict[str, str]
 
 
 def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = None) -> None:
@@ -54,7 +58,7 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
 def load(path: "str | Path") -> Saved:
     """Read a result back.
 
-    Raises nets.archive.ArchiveError if the file is damaged or holds something else.
+    Raises nets.files.ArchiveError if the file is damaged or holds something else.
     """
     arrays, words = (netcdf if Path(path).suffix == ".nc" else archive).load(Path(path))
     name = words.get("kind")
@@ -72,12 +76,14 @@ def load(path: "str | Path") -> Saved:
         raise archive.ArchiveError(f"{path} is whole, but holds no {name}: {wrong[0]}")
     with archive.parsing(Path(path)):
         tree = _tree(arrays)
-        found = {field: _value(allowed, tree.get(field)) for field, allowed in fields.hints(name).items()}
-    return Saved(KINDS[name](**found), given, versions)
+        content = {
+            field: fields.value(allowed, tree.get(field)) for field, allowed in fields.hints(name).items()
+        }
+    return Saved(KINDS[name](**content), given, versions)
 
 
 def _put(arrays: dict[str, np.ndarray], name: str, value: Any) -> None:
-    if isinstance(value, Estimate):
+    if isinstance(value, (Estimate, *fields.RECORDS.values())):
         value = value._asdict()
     if isinstance(value, Mapping):
         for key, part in value.items():
@@ -96,12 +102,3 @@ def _tree(arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
             place = place.setdefault(parent, {})
         place[last] = array
     return tree
-
-
-def _value(allowed: tuple[Any, ...], value: Any) -> Any:
-    """The value of a field, from the arrays it is made of."""
-    if value is None:
-        return None
-    if Estimate in allowed:
-        return Estimate(**value)
-    return float(value) if float in allowed else value

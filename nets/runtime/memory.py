@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from eft import arguments
 from eft.arguments import ArgumentError
-from nets.runtime import mesh
+from nets.runtime import distribution
 
 try:
     import resource
@@ -23,14 +23,19 @@ OVERHEAD = 3 * 2**23
 
 
 class Plan(NamedTuple):
-    """How an ensemble is divided into blocks, and the memory that it needs."""
+    """How an ensemble is divided into blocks, and the memory that it needs.
+
+    `n_nets`: of the ensemble. `block`: networks that are vmapped. `in_flight`: largest number of blocks that
+    a device is given at a time. `devices`: of all processes. `needed`: bytes in this process, for the
+    programs and for what is stored of every network. `budget`: bytes.
+    """
 
     n_nets: int
-    block: int  # networks that are vmapped
-    in_flight: int  # largest number of blocks that a device is given at a time
-    devices: int  # of all processes
-    needed: int  # bytes in this process: for the programs, and for what is stored of every network
-    budget: int  # bytes
+    block: int
+    in_flight: int
+    devices: int
+    needed: int
+    budget: int
 
     def __str__(self) -> str:
         blocks = -(-self.n_nets // self.block)
@@ -56,7 +61,7 @@ def budget(given: Any, device: Any) -> int:
 
 def check(needed: int, what: str, given: Any = None) -> None:
     """Raises ValueError if `needed` bytes exceed the budget of the first device of this process."""
-    allowed = budget(given, mesh.local_devices()[0])
+    allowed = budget(given, distribution.local_devices()[0])
     if needed > allowed:
         raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {what}; got {allowed:,}"
@@ -117,10 +122,10 @@ def _mapped(data: bool) -> int:
     return int(pages[5 if data else 0]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def in_flight(of_each: int, fixed: int, most: int, budget: int) -> int:
-    """The number of blocks of `of_each` bytes that fit beside `fixed` bytes: a power of 2, or `most`."""
+def in_flight(of_each: int, fixed: int, limit: int, budget: int) -> int:
+    """The number of blocks of `of_each` bytes that fit beside `fixed` bytes: a power of 2, or `limit`."""
     room = max(1, (budget - fixed) // max(of_each, 1))
-    return min(most, 1 << (room.bit_length() - 1))
+    return min(limit, 1 << (room.bit_length() - 1))
 
 
 def _shown(number: int) -> str:

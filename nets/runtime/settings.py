@@ -1,4 +1,4 @@
-"""Checks of the settings that all ensembles share: sizes, numbers, seed, precision, progress."""
+"""Checks of the settings that all ensembles share: seed, precision, progress."""
 
 import operator
 from numbers import Real
@@ -12,42 +12,10 @@ from jax.core import Tracer
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 
-MAX_WIDTH = 2**53
-"""Beyond any memory; JAX cannot represent larger widths."""
+MAX_NETS = 2**31
+"""The largest ensemble."""
 
 MAX_SEED = 2**32 - 1
-
-
-def checked_hidden(width, widths, depth: int) -> tuple[int, ...]:
-    if widths is None:
-        hidden = {"width": arguments.positive_int("width", width)}
-        count = depth - 1
-    elif width is not None:
-        shown = arguments.shown(widths)
-        raise ArgumentError(
-            f"width must be None where widths is given; got {arguments.shown(width)} and {shown}"
-        )
-    else:
-        hidden = {f"widths[{i}]": n for i, n in enumerate(arguments.widths_of(widths, depth))}
-        count = 1
-    for name, n in hidden.items():
-        if n > MAX_WIDTH:
-            raise ArgumentError(f"{name} must be ≤ {MAX_WIDTH:,}; got {n:,}")
-    return tuple(hidden.values()) * count
-
-
-def real_array(name: str, value: Any) -> np.ndarray:
-    """The value on the host in float64, also if float64 is switched off in JAX."""
-    arguments.real_array(name, value)
-    return np.asarray(value, np.float64)
-
-
-def checked_number(name: str, value: Any) -> float:
-    """A finite number ≥ 0, likewise with all its digits."""
-    shape = np.shape(arguments.nonnegative(name, value))
-    if shape:
-        raise ArgumentError(f"{name} must be one number; got shape {shape}")
-    return float(value)
 
 
 def check_representable(dtype: np.dtype, numbers: dict[str, float]) -> None:
@@ -97,11 +65,11 @@ def checked_progress(progress: Any) -> bool | None:
 
 def float_dtype(dtype: Any) -> np.dtype:
     try:
-        found = np.dtype(dtype)
+        kind = np.dtype(dtype)
     except TypeError:
-        found = np.dtype(object)
-    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        kind = np.dtype(object)
+    if kind not in (np.dtype(np.float32), np.dtype(np.float64)):
         raise ArgumentError(f"dtype must be float32 or float64; got {arguments.shown(dtype)}")
-    if jax.dtypes.canonicalize_dtype(found) != found:
+    if jax.dtypes.canonicalize_dtype(kind) != kind:
         raise ArgumentError('dtype float64 needs jax.config.update("jax_enable_x64", True) first')
-    return found
+    return kind

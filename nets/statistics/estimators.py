@@ -8,6 +8,7 @@ of several estimates, Σ e_i e_iᵀ.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,10 +23,18 @@ MAX_LOG = 300.0
 
 
 class Estimate(NamedTuple):
-    """A measured quantity; both fields have the shape of the quantity."""
+    """A measured quantity; both fields have the shape of the quantity.
 
-    mean: np.ndarray  # unbiased estimate
-    stderr: np.ndarray  # its standard error; inf where the samples are too few to tell
+    `mean`: an unbiased estimate. `stderr`: its standard error; inf where the samples are too few to tell.
+    """
+
+    mean: np.ndarray
+    stderr: np.ndarray
+
+
+def stacked(rows: Sequence[Sequence[Estimate]]) -> list[Estimate]:
+    """Estimates of several quantities with a leading axis, from a row of all quantities for each index."""
+    return [Estimate(*map(np.array, zip(*column, strict=True))) for column in zip(*rows, strict=True)]
 
 
 def mean(samples: np.ndarray) -> Estimate:
@@ -100,8 +109,8 @@ def variance_interval(
     return float(np.exp(log_variance[0] - high * error[0])), float(np.exp(log_variance[0] - low * error[0]))
 
 
-DRAWS, LARGEST_DRAW = 2_000_000, 10_000
-"""Lognormal numbers to draw for the quantiles of t, in 1000 to 4000 ensembles, and the largest ensemble."""
+N_DRAWS, MAX_DRAWN = 2_000_000, 10_000
+"""The number of lognormal numbers for the quantiles of t, in 1000 to 4000 ensembles; the largest ensemble."""
 
 
 def positive_variance_interval(samples: np.ndarray, level: float = 0.95) -> np.ndarray:
@@ -144,8 +153,8 @@ def _spread(x: np.ndarray) -> float:
 
 def _lognormal_t(N: int, spread: np.ndarray, probabilities: list[float]) -> np.ndarray:
     """Quantiles of (log s² − log Var)/σ of N numbers e^{su}, u ~ N(0, 1): (probabilities, spreads)."""
-    rng, size = np.random.default_rng(0), min(N, LARGEST_DRAW)
-    ensembles = int(np.clip(DRAWS // size, 1000, 4000))
+    rng, size = np.random.default_rng(0), min(N, MAX_DRAWN)
+    ensembles = int(np.clip(N_DRAWS // size, 1000, 4000))
     t = np.empty((ensembles, len(spread)))
     for i in range(0, ensembles, 100):
         u = rng.standard_normal((size, len(t[i : i + 100])))

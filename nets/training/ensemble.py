@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,31 +11,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 
 from eft import arguments
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation
+from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.gaussian.expectation import Function
 from nets.files import checkpoints, digests
-from nets.initialization.ensemble import MAX_NETS, progress_bar
-from nets.runtime import memory, mesh
+from nets.network.architecture import Architecture, Settings, checked_settings
+from nets.runtime import distribution, memory
 from nets.runtime.settings import (
+    MAX_NETS,
     check_representable,
-    checked_hidden,
-    checked_number,
     checked_progress,
     checked_seed,
     float_dtype,
 )
-from nets.training import learners, objective, schedule
-from nets.training import snapshots as looks
-from nets.training.learners import Data, Team
-from nets.training.snapshots import TrainingRun
+from nets.training import loop, objective, program, schedule, step
+from nets.training.loop import Folder
+from nets.training.run import TrainingRun, statistics
+from nets.training.step import Data, Learner, Loss, State
+
+MAX_DEPTH = 500
+"""Each layer adds about 0.2 s to the compilation."""
 
 
 def train(
-    act: "str | Activation | Function",
+    act: ActivationLike,
     cw: float,
     depth: int,
     width: int | None,
@@ -48,7 +49,7 @@ def train(
     steps: int = 1000,
     snapshots: Sequence[int] | None = None,
     batch_size: int | None = None,
-    loss: learners.Loss = optax.l2_loss,
+    loss: Loss = optax.l2_loss,
     n_out: int | None = None,
     x_probe: Any = None,
     x_test: Any = None,
@@ -99,94 +100,101 @@ def train(
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
     `memory_budget` before any work is done, and if `checkpoint` holds another run or no folder can be written
-    there; `nets.checkpoints.CheckpointError` if another run is using it or none of its files is intact.
+    there; `nets.files.CheckpointError` if another run is using it or none of its files is intact.
 
     >>> X = jnp.linspace(-1, 1, 8)[:, None]
     >>> run = nets.train("tanh", 1.0, 3, 32, 10, (X, X**2), optimizer=optax.sgd(0.1), steps=50)
     >>> print(run.steps, run.loss.mean(1).round(2))
     [ 0 12 25 37 50] [0.28 0.07 0.07 0.06 0.05]
     """
-    given = dict(locals())
-    shown, every = given.pop("progress"), arguments.positive_int("every", given.pop("every"))
-    shown, job = checked_progress(shown), _prepared(**given)
-    return _run(job, checkpoints.checked_folder(checkpoint), every, shown)
+    shown, every = checked_progress(progress), arguments.positive_int("every", every)
+    job = prepare(
+        act, cw, depth, width, n_nets, data, optimizer=optimizer, learning_rate=learning_rate, steps=steps,
+        snapshots=snapshots, batch_size=batch_size, loss=loss, n_out=n_out, x_probe=x_probe, x_test=x_test,
+        seed=seed, cb=cb, K1=K1, x2=x2, widths=widths, dtype=dtype, initial=initial,
+        keeps=checkpoint is not None, memory_budget=memory_budget,
+    )  # fmt: skip
+    return _run(job, Folder(checkpoints.checked_folder(checkpoint), job.identity), every, shown)
 
 
-class _Job(NamedTuple):
-    """A training run whose arguments have been checked."""
+class Job(NamedTuple):
+    """A training run whose arguments have been checked.
 
-    team: Team
-    settings: learners.Settings
+    `learner`, `settings`, `rate`, `data`: what is compiled, and its numbers. `plan`: the memory. `steps`,
+    `snapshots`: how many steps, and after which to measure. `seed`, `initial`: where the networks start.
+    `first`: Ĝ¹ at the probe inputs, exactly. `identity`: the digest of each argument that determines the
+    result.
+    """
+
+    learner: Learner
+    settings: Settings
+    rate: np.ndarray
     data: Data
     plan: memory.Plan
     steps: int
     snapshots: tuple[int, ...]
     seed: int
     initial: Any
-    first: np.ndarray  # Ĝ¹ at the probe inputs, exactly
-    identity: dict[str, str]  # the digest of each argument that determines the result
+    first: np.ndarray
+    identity: dict[str, str]
 
 
-def _prepared(
-    act, cw, depth, width, n_nets, data, optimizer, learning_rate, steps, snapshots, batch_size, loss,
-    n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, checkpoint, memory_budget,
-) -> _Job:  # fmt: skip
-    depth = arguments.positive_int("depth", depth, maximum=500)
+def prepare(
+    act, cw, depth, width, n_nets, data, *, optimizer, learning_rate, steps, snapshots, batch_size, loss,
+    n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget,
+) -> Job:  # fmt: skip
+    """Check the arguments of `train`; `keeps`: whether checkpoints are kept."""
+    depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     steps = schedule.checked_steps(steps)
-    hidden = checked_hidden(width, widths, depth)
+    hidden = arguments.hidden_widths(width, widths, depth)
     dtype = float_dtype(dtype)
     samples = objective.checked_samples(data, n_out, dtype)
     n0, X = samples.X.shape[1], samples.X
-    probe = X[:16] if x_probe is None else objective.checked_inputs("x_probe", x_probe, n0, dtype)
-    test = X if x_test is None else objective.checked_inputs("x_test", x_test, n0, dtype)
+    probe = X[:16] if x_probe is None else arguments.host_inputs("x_probe", x_probe, dtype, n0).astype(dtype)
+    test = X if x_test is None else arguments.host_inputs("x_test", x_test, dtype, n0).astype(dtype)
     if batch_size is not None:
         batch_size = arguments.positive_int("batch_size", batch_size, maximum=len(X))
     optimizer, rate = _optimizer(optimizer, learning_rate)
     marks = schedule.checked_snapshots(snapshots, steps, parts=4)
-    settings = {"cw": checked_number("cw", cw), "cb": checked_number("cb", cb)}
-    settings |= _first_kernel(K1, x2)
-    check_representable(dtype, settings | rate)
-    budget = memory.budget(memory_budget, mesh.local_devices()[0])
+    settings = checked_settings(cw, cb, K1, x2, dtype)
+    check_representable(dtype, rate)
+    budget = memory.budget(memory_budget, distribution.local_devices()[0])
     seed = checked_seed(seed)
     objective.check_loss(loss, samples)
-    team = Team(
-        as_activation(act), (n0, *hidden, samples.n_out), K1 is not None, optimizer,
-        loss, samples.labels, batch_size, dtype, mesh.mesh(),
-    )  # fmt: skip
+    architecture = Architecture(
+        as_activation(act), (n0, *hidden, samples.n_out), settings.K1 is not None, dtype=dtype
+    )
+    learner = Learner(architecture, optimizer, loss, samples.labels, batch_size, distribution.mesh())
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
-    plan = learners.planned(team, n_nets, len(marks), arrays, checkpoint is not None, budget)
+    plan = program.planned(learner, n_nets, len(marks), arrays, keeps, budget)
     try:
-        digest = digests.digest(*learners.traces(team, arrays))
+        digest = digests.digest(*step.traces(learner, arrays))
     except ArgumentError:
-        if checkpoint is not None:
+        if keeps:
             raise
         digest = str(uuid.uuid4())  # a function that calls back to Python equals no other
-    team = dataclasses.replace(team, digest=digest)
+    learner = dataclasses.replace(learner, digest=digest)
     identity = {
-        **{name: str(value) for name, value in settings.items()},
+        **{name: str(value) for name, value in settings._asdict().items() if value is not None},
         "learning rate of the default optimizer": str(rate),
-        "widths": str(team.sizes), "n_nets": str(n_nets), "steps": str(steps), "snapshots": str(marks),
-        "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
+        "widths": str(architecture.sizes), "n_nets": str(n_nets), "steps": str(steps),
+        "snapshots": str(marks), "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
         **{name: _digest(a) for name, a in (("data", (X, samples.Y)), ("x_probe", probe), ("x_test", test))},
         "initial": _digest(initial),
         "act, optimizer or loss": digest,
     }  # fmt: skip
-    given = {"K1": 1.0, "x2": 1.0, "rate": 1.0} | settings | rate
-    given = {name: np.asarray(value, dtype) for name, value in given.items()}
-    return _Job(team, given, arrays, plan, steps, marks, seed, initial, _first_G(settings, probe), identity)
-
-
-def _first_G(settings: dict[str, float], probe: np.ndarray) -> np.ndarray:
-    """Ĝ¹ = C_b + C_W‖x‖²/n₀ at the probe inputs x, or K1 (‖x‖²/n₀)/x2."""
-    x2 = np.mean(np.asarray(probe, np.float64) ** 2, axis=1)
-    return settings["K1"] / settings["x2"] * x2 if "K1" in settings else settings["cb"] + settings["cw"] * x2
+    first = np.asarray(settings.first_kernel(np.mean(np.asarray(probe, np.float64) ** 2, axis=1)))
+    factor = np.asarray(rate.get("learning_rate", 1.0), dtype)
+    return Job(
+        learner, settings.cast(dtype), factor, arrays, plan, steps, marks, seed, initial, first, identity
+    )
 
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
-    """The optax optimizer and, for the default one, the factor that multiplies its update."""
+    """The optax optimizer and, for the default one, the learning rate that multiplies its update."""
     if optimizer is None:
-        return optax.sgd(1.0), {"rate": checked_number("learning_rate", learning_rate)}
+        return optax.sgd(1.0), {"learning_rate": arguments.number("learning_rate", learning_rate)}
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):
@@ -194,12 +202,6 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float
             f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
         )
     return optimizer, {}
-
-
-def _first_kernel(K1: Any, x2: Any) -> dict[str, float]:
-    if K1 is None:
-        return {}
-    return {"K1": checked_number("K1", K1), "x2": checked_number("x2", arguments.positive("x2", x2))}
 
 
 def _digest(tree: Any) -> str:
@@ -213,77 +215,30 @@ def _digest(tree: Any) -> str:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def _run(job: _Job, folder: Path | None, every: int, progress: bool | None) -> TrainingRun:
-    team, n_nets = job.team, job.plan.n_nets
-    seen: list[dict[str, np.ndarray]] = []
-    step, earlier = 0, 0.0
-    with checkpoints.held(folder), progress_bar(progress, "steps/s", "{task.fields[note]}") as bar:
-        found = checkpoints.of_run(folder, job.identity)
-        if found is not None:
-            for note in found.notes:
-                bar.console.print(note)
-            step, earlier = found.step, float(found.attributes["seconds"])
-            state, seen = _restored(found, job)
-            state = learners.placed(team, state, n_nets)
-        else:
-            state = learners.start(team, job.settings, job.seed, n_nets, job.initial)
-        if not bar.disable:
-            bar.console.print(job.plan)
-        task = bar.add_task("training", total=job.steps, completed=step, speed=0.0, note="")
-        began, first = time.perf_counter(), step
-        for end in schedule.stops(job.snapshots, job.steps, every):
-            if end < step or (end == step and (end or seen)):
-                continue
-            if end > step:
-                state = learners.advance(team, job.settings, state, step, end - step, job.data)
-                step = end
-            if end in job.snapshots:
-                seen.append(learners.look(team, job.settings, state, n_nets, job.data))
-            if folder is not None:
-                host = mesh.gathered(state)
-                if jax.process_index() == 0:
-                    about = {"identity": job.identity, "seconds": earlier + time.perf_counter() - began}
-                    checkpoints.write(folder, step, _flat(learners.members(host, n_nets), seen), about)
-            alive, losses = (a.ravel()[:n_nets] for a in mesh.gathered((state.alive, state.loss)))
-            bar.update(
-                task,
-                completed=step,
-                speed=(step - first) / (time.perf_counter() - began),
-                note=_note(losses, alive),
-            )
-        seconds = earlier + time.perf_counter() - began
-    parameters = learners.parameters(state, n_nets)
-    return looks.statistics(job.snapshots, team.sizes, seen, job.first, parameters, seconds)
+def _run(job: Job, folder: Folder, every: int, progress: bool | None) -> TrainingRun:
+    learner, n_nets, data = job.learner, job.plan.n_nets, job.data
+    ensemble = loop.Ensemble(
+        n_nets,
+        start=lambda: program.start(learner, job.settings, job.seed, n_nets, job.initial),
+        advance=lambda state, first, count: program.advance(learner, job.rate, state, first, count, data),
+        measure=lambda state: program.measure(learner, job.settings, state, n_nets, data),
+        on_host=lambda state: program.on_host(state, n_nets),
+        on_devices=lambda state: program.on_devices(learner, state, n_nets),
+        state_like=step.like(learner),
+        snapshot_like=step.measured_like(learner, data),
+        note=lambda state, _: _note(state, n_nets),
+    )
+    timetable = loop.Timetable(job.steps, job.snapshots, every)
+    end = loop.run(ensemble, timetable, folder, progress, job.plan)
+    parameters = nnx.to_pure_dict(program.on_host(end.state.parameters, n_nets))
+    sizes = learner.architecture.sizes
+    return statistics(job.snapshots, sizes, end.snapshots, job.first, parameters, end.seconds)
 
 
-def _note(losses: np.ndarray, alive: np.ndarray) -> str:
+def _note(state: State, n_nets: int) -> str:
+    alive, losses = program.on_host((state.alive, state.loss), n_nets)
     if not alive.any():
         return "all networks overflowed"
     low, middle, high = np.quantile(losses[alive], [0.16, 0.5, 0.84])
     lost = int((~alive).sum())
     return f"loss {middle:.3g} ({low:.2g} … {high:.2g})" + (f", {lost} overflowed" if lost else "")
-
-
-def _flat(state: Any, seen: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    arrays = {f"state {i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
-    for i, each in enumerate(seen):
-        arrays |= {f"snapshot {i} {name}": array for name, array in each.items()}
-    return arrays
-
-
-def _restored(found: checkpoints.Checkpoint, job: _Job) -> tuple[Any, list[dict[str, np.ndarray]]]:
-    """The state of every network, leaves of shape (n_nets, …), and its measurements at snapshots so far."""
-    like, n_nets = learners.like(job.team), job.plan.n_nets
-    looks = learners.like_look(job.team, job.data)
-    done = range(sum(mark <= found.step for mark in job.snapshots))
-    expected = {f"state {i}": leaf for i, leaf in enumerate(jax.tree.leaves(like))}
-    expected |= {f"snapshot {i} {name}": leaf for i in done for name, leaf in looks.items()}
-    shapes = {name: ((n_nets, *leaf.shape), leaf.dtype) for name, leaf in expected.items()}
-    if shapes != {name: (array.shape, array.dtype) for name, array in found.arrays.items()}:
-        raise checkpoints.CheckpointError(
-            f"the checkpoint of step {found.step} is whole, and holds other arrays than this run's state: "
-            "remove it to start again from the beginning"
-        )
-    leaves = [found.arrays[f"state {i}"] for i in range(len(jax.tree.leaves(like)))]
-    seen = [{name: found.arrays[f"snapshot {i} {name}"] for name in looks} for i in done]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves), seen

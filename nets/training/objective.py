@@ -8,16 +8,19 @@ import numpy as np
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
-from nets.runtime.settings import real_array
 
 
 class Samples(NamedTuple):
-    """The inputs, and the targets to learn."""
+    """The inputs, and the targets to learn.
 
-    X: np.ndarray  # (N, n₀)
-    Y: np.ndarray  # (N, n_L), or labels (N,), int32
-    n_out: int  # n_L
-    labels: bool  # targets are class labels, 0 … n_L − 1
+    `X`: (N, n₀). `Y`: (N, n_L), or labels (N,), int32. `n_out`: n_L. `labels`: targets are class labels,
+    0 … n_L − 1.
+    """
+
+    X: np.ndarray
+    Y: np.ndarray
+    n_out: int
+    labels: bool
 
 
 def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
@@ -29,8 +32,8 @@ def checked_samples(data: Any, n_out: int | None, dtype: np.dtype) -> Samples:
         raise ArgumentTypeError(f"data must be (inputs, targets); got {arguments.shown(data)}")
     if n_out is not None:
         n_out = arguments.positive_int("n_out", n_out)
-    X = checked_inputs("the inputs of data", data[0], None, dtype)
-    Y = real_array("the targets of data", data[1])
+    X = arguments.host_inputs("the inputs of data", data[0], dtype).astype(dtype)
+    Y = arguments.host_array("the targets of data", data[1])
     integers = np.asarray(data[1]).dtype.kind in "iu"
     if n_out is not None and n_out > 1 and integers and Y.ndim == 1 and Y.size:
         return Samples(X, _labels(Y, len(X), n_out), n_out, True)
@@ -60,16 +63,6 @@ def _labels(Y: np.ndarray, count: int, n_out: int) -> np.ndarray:
     return Y.astype(np.int32)
 
 
-def checked_inputs(name: str, value: Any, n0: int | None, dtype: np.dtype) -> np.ndarray:
-    X = real_array(name, value)
-    allowed = f"(m, {'n0' if n0 is None else n0})"
-    with np.errstate(over="ignore"):
-        cast = X.astype(dtype)
-    if X.ndim != 2 or not X.size or (n0 is not None and X.shape[1] != n0) or not np.isfinite(cast).all():
-        raise ArgumentError(f"{name} must be of shape {allowed} and finite in {dtype}; got shape {X.shape}")
-    return cast
-
-
 def check_loss(loss: Any, samples: Samples) -> None:
     """Raises TypeError or ValueError unless loss(outputs, targets) has shape (), (N,) or that of outputs."""
     if not callable(loss):
@@ -84,14 +77,14 @@ def check_loss(loss: Any, samples: Samples) -> None:
         "(N,)" if samples.labels else f"(N, {n})"
     )
     try:
-        found = jax.eval_shape(loss, outputs, targets)
+        losses = jax.eval_shape(loss, outputs, targets)
     except Exception as error:
         raise ArgumentTypeError(
             f"loss must take {given}; it raised {type(error).__name__}: {error}"
             + ("" if samples.labels else ". For labels give integers (N,), and n_out, the number of classes")
         ) from error
-    if not isinstance(found, jax.ShapeDtypeStruct) or not jnp.issubdtype(found.dtype, jnp.floating):
-        raise ArgumentTypeError(f"loss must return an array of real numbers; got {found}")
-    if found.shape not in ((m, n), (m,), ()):
-        shape = str(found.shape).replace(str(m), "N")
+    if not isinstance(losses, jax.ShapeDtypeStruct) or not jnp.issubdtype(losses.dtype, jnp.floating):
+        raise ArgumentTypeError(f"loss must return an array of real numbers; got {losses}")
+    if losses.shape not in ((m, n), (m,), ()):
+        shape = str(losses.shape).replace(str(m), "N")
         raise ArgumentError(f"loss must return shape (N, {n}), (N,) or (), of {given}; got {shape}")

@@ -10,8 +10,8 @@ from scipy.special import digamma, polygamma
 import eft
 import nets
 from eft.finite_width.homogeneous import log_mean_of_squares
-from nets.comparison import layers
 from nets.statistics import estimators
+from nets.statistics.chi_squared import hotelling
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 64, 512, 10**6])
@@ -58,9 +58,7 @@ def test_against_sampled_networks(p, cw, widths):
         (mean, "mean", estimators.mean_deviations(L)),
         (variance, "variance", estimators.variance_deviations(L)),
     ):
-        p_of = [
-            layers.chi_squared(found - np.asarray(getattr(f, name))[1:], deviations).p for f in (flow, other)
-        ]
+        p_of = [hotelling(found - np.asarray(getattr(f, name))[1:], deviations).p for f in (flow, other)]
         assert p_of[0] > 1e-3 and p_of[1] < 1e-6, name
 
 

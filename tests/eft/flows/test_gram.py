@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.gaussian.hermite import coefficients, hermite
+from eft.gaussian.hermite import coefficients
 
 rng = np.random.default_rng(2)
 X = rng.normal(size=(7, 9))

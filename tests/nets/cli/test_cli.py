@@ -18,13 +18,13 @@ import eft
 from eft.arguments import ArgumentError
 from nets import cli
 from nets.cli.show import terminal, with_error
-from nets.comparison import layers as comparing
+from nets.comparison import cases
 from nets.files import output
-from nets.initialization.ensemble import progress_bar
 from nets.plots import figures
 from nets.results import saving
+from nets.runtime.progress import progress_bar
 from nets.statistics.estimators import Estimate
-from nets.training import ensemble
+from nets.training import loop
 
 QUICK = ["--depth", "4", "--width", "16", "--nets", "40", "--method", "metric"]
 
@@ -145,7 +145,7 @@ def test_arguments_that_do_not_parse_exit_2(capsys, args):
 
 
 def test_a_bad_out_is_refused_before_the_work(capsys, monkeypatch):
-    monkeypatch.setattr(comparing, "prepare", lambda *_, **__: pytest.fail("work was begun"))
+    monkeypatch.setattr(cases, "prepare", lambda *_, **__: pytest.fail("work was begun"))
     assert run(capsys, "compare", "--out", "found.xyz")[0] == 2
 
 
@@ -339,14 +339,14 @@ def test_an_error_in_the_middle_is_no_bad_argument(capsys, monkeypatch):
     def fails(*_, **__):
         raise ValueError("array must not contain infs or NaNs")
 
-    monkeypatch.setattr(comparing, "run", fails)
+    monkeypatch.setattr(cases, "run", fails)
     with pytest.raises(ValueError, match="infs or NaNs"):
         run(capsys, "compare", *QUICK)
 
     def refuses(*_, **__):
         raise ArgumentError("cw must be something else")
 
-    monkeypatch.setattr(comparing, "run", refuses)
+    monkeypatch.setattr(cases, "run", refuses)
     status, _, err = run(capsys, "compare", *QUICK)
     assert status == 2 and err == "eft: cw must be something else\n"
 
@@ -354,7 +354,7 @@ def test_an_error_in_the_middle_is_no_bad_argument(capsys, monkeypatch):
 def test_what_cannot_be_written_is_found_out_before_the_work(capsys, tmp_path, monkeypatch):
     """Without the extra "netcdf"."""
     monkeypatch.setitem(sys.modules, "h5netcdf", None)
-    command = sys.modules["nets.cli.train"]
+    command = sys.modules["nets.cli.training"]
     monkeypatch.setattr(command, "train_ensemble", lambda *_, **__: pytest.fail("work was begun"))
     status, _, err = run(capsys, *TRAIN, "--out", str(tmp_path / "run.nc"))
     assert status == 2 and "pip install 'eft[netcdf]'" in err and err.count("\n") == 1
@@ -400,7 +400,7 @@ def test_what_the_disk_refuses_at_the_end_goes_elsewhere(capsys, tmp_path, monke
 def test_a_resumed_run_tells_its_whole_time(capsys, tmp_path, monkeypatch):
     """By a clock that goes a minute further at each look; what follows the last checkpoint is not kept."""
     clock = SimpleNamespace(perf_counter=itertools.count(0.0, 60.0).__next__)
-    monkeypatch.setattr(ensemble, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     given = (*TRAIN, "--checkpoint", str(tmp_path))
     seconds = []
     for _ in range(2):

@@ -11,7 +11,7 @@ import pytest
 
 import nets
 from nets.files import archive, checkpoints
-from nets.training import ensemble
+from nets.training import loop
 
 X = np.random.default_rng(0).uniform(-1, 1, (6, 2))
 FOREIGN = ("step-best.npz", "step-1.npz", "step-.npz", "step-000000000007.npz.bak", ".step-mine", "notes.txt")
@@ -24,7 +24,7 @@ def train(folder, **changes):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    monkeypatch.setattr(ensemble, "_run", lambda *_: pytest.fail("work was begun"))
+    monkeypatch.setattr(loop, "run", lambda *_: pytest.fail("work was begun"))
 
 
 # --- one run at a time -----------------------------------------------------------------------------

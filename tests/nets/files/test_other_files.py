@@ -217,8 +217,10 @@ def test_the_digest_is_that_of_the_bytes(measured, tmp_path):
 
 def test_every_field_has_a_name_and_axes():
     """And no other has: the tables are complete."""
-    for name, kind in fields.KINDS.items():
-        assert set(fields.FIELDS[name]) | {"parameters"} >= set(kind._fields) >= set(fields.FIELDS[name])
+    for name, kind in (fields.KINDS | fields.RECORDS).items():
+        assert (
+            set(fields.FIELDS[name]) | {"parameters", "ntk"} >= set(kind._fields) >= set(fields.FIELDS[name])
+        )
         assert all(field.long_name for field in fields.FIELDS[name].values())
 
 

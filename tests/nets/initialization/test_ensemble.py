@@ -12,7 +12,7 @@ import eft
 from nets import measure
 from nets.initialization import drawing
 from nets.initialization.ensemble import prepare
-from nets.network.normals import standard_normal
+from nets.network.architecture import Architecture
 from nets.runtime import memory
 
 SMALL = {"depth": 4, "width": 16}
@@ -204,21 +204,14 @@ def test_float64_without_x64_is_refused():
 
 
 def test_the_block_depends_on_the_architecture_and_the_kind_of_device_alone():
-    program = drawing.Program(
-        eft.activation("tanh"),
-        (2, 1),
-        "networks",
-        own_K1=False,
-        biased=False,
-        log_domain=False,
-        dtype=np.dtype("float32"),
-        normal=standard_normal,
-    )
-
     def sizes(accelerator):
-        return {
-            width: drawing.block_size(program._replace(sizes=(2, *(width,) * 10, 1), accelerator=accelerator))
+        architectures = {
+            width: Architecture(eft.activation("tanh"), (2, *(width,) * 10, 1))
             for width in (16, 256, 512, 1024)
+        }
+        return {
+            width: drawing.block_size(drawing.Program(architecture, "networks", accelerator=accelerator))
+            for width, architecture in architectures.items()
         }
 
     assert sizes(accelerator=False) == {16: 8, 256: 8, 512: 2, 1024: 1}
@@ -237,7 +230,7 @@ def test_the_first_layer_is_known_to_all_digits(method):
     np.testing.assert_array_equal(gram.K.mean[0], 0.3 + 1.1 * x @ x.T / 2)
     if method == "networks":
         tangent = measure("tanh", 1.1, cb=0.3, n_nets=5, ntk=True, lambda_b=0.2, lambda_w=0.9, **SMALL)
-        assert tangent.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.Theta.stderr[0] == 0
+        assert tangent.ntk.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.ntk.Theta.stderr[0] == 0
 
 
 def test_an_interval_of_the_vertex():

@@ -54,8 +54,8 @@ def test_out_of_the_float_range():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"X": X[0]}, "X must be inputs of shape"),
-        ({"X": X * np.nan}, "X must be inputs of shape"),
+        ({"X": X[0]}, r"X must be of shape \(m, n0\), m and n0 ≥ 1, and finite"),
+        ({"X": X * np.nan}, r"X must be of shape \(m, n0\), m and n0 ≥ 1, and finite"),
         ({"X": np.ones((2**20, 1)), "width": 2**20}, "X must hold at most 128 inputs"),
         ({"n_nets": 0}, "n_nets must be an integer ≥ 1"),
         ({"cw": -1}, "cw must be finite and ≥ 0"),

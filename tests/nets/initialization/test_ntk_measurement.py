@@ -104,12 +104,12 @@ def test_theory_is_what_ensembles_extrapolate_to(case):
     act, cw, flow, ensembles = case
     for name in ("A", "B", "D", "F"):
         for layer in (1, 2, 3):
-            found, error = extrapolated([getattr(e, name) for e in ensembles], layer)
+            found, error = extrapolated([getattr(e.ntk, name) for e in ensembles], layer)
             assert abs(found - getattr(flow, name)[layer]) < 4 * error, (name, layer + 1)
     p = eft.slopes(eft.activation(act), flow.K)
     fresh = {"B": (cw * flow.Theta) ** 2 * p.s4, "F": cw**2 * flow.Theta * p.cross}
     for name, alone in fresh.items():
-        found, error = extrapolated([getattr(e, name) for e in ensembles], 3)
+        found, error = extrapolated([getattr(e.ntk, name) for e in ensembles], 3)
         assert abs(found - alone[2]) > 5 * error, name
 
 
@@ -122,8 +122,8 @@ def test_the_correction_of_the_mean(case):
     act, cw, flow, ensembles = case
     shifts = [ntk_shift(act, cw, RATES["lambda_w"], e, flow) for e in ensembles]
     for e, shift, n in zip(ensembles, shifts, WIDTHS, strict=True):
-        plain = n * (e.Theta.mean - np.asarray(flow.Theta))
-        assert (abs(plain - shift.mean) < 4 * n * e.Theta.stderr + 1e-4 * n).all()
+        plain = n * (e.ntk.Theta.mean - np.asarray(flow.Theta))
+        assert (abs(plain - shift.mean) < 4 * n * e.ntk.Theta.stderr + 1e-4 * n).all()
     if act == "relu":
         assert all(abs(shift.mean).max() < 1e-8 for shift in shifts)
         return
@@ -139,24 +139,24 @@ def test_the_correction_of_the_mean(case):
 def test_same_bits_whatever_the_number_of_networks():
     few, many = (nets.measure("tanh", 1.5, 3, 8, N, ntk=True, **SETTINGS) for N in (20, 600))
     for name in ("H", "B_hat", "F_hat", "Theta_hat"):
-        np.testing.assert_array_equal(getattr(few, name), getattr(many, name)[:20])
+        np.testing.assert_array_equal(getattr(few.ntk, name), getattr(many.ntk, name)[:20])
     plain = nets.measure("tanh", 1.5, 3, 8, 20, cb=0.1)
     np.testing.assert_allclose(few.G, plain.G, rtol=1e-6)
-    assert plain.Theta is None and plain.H is None
+    assert plain.ntk is None
 
 
 def test_layer_one_and_the_output_of_several_inputs():
     m = nets.measure("tanh", 1.5, 3, 8, 30, ntk=True, x=[1.0, 0.5], **SETTINGS)
-    np.testing.assert_allclose(m.Theta.mean[0], 0.3 + 0.7 * 0.625, rtol=1e-6)
-    assert all(getattr(m, name).mean[0] == 0 == getattr(m, name).stderr[0] for name in "ABDF")
+    np.testing.assert_allclose(m.ntk.Theta.mean[0], 0.3 + 0.7 * 0.625, rtol=1e-6)
+    assert all(getattr(m.ntk, name).mean[0] == 0 == getattr(m.ntk, name).stderr[0] for name in "ABDF")
     several = nets.measure("tanh", 1.5, 3, 8, 30, ntk=True, x=[[1.0, 0.5]], **SETTINGS)
-    np.testing.assert_allclose(m.Theta_hat[:, -1], several.Theta_hat[:, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(m.ntk.Theta_hat[:, -1], several.Theta_hat[:, 0, 0], rtol=1e-5)
 
 
 def test_overflow_is_counted_and_left_out():
     m = nets.measure("repu", 2.0, 9, 8, 200, ntk=True)
     assert m.n_overflowed[0] == 0 < m.n_overflowed[-1]
-    assert np.isfinite(m.A.mean[m.n_nets > 2]).all()
+    assert np.isfinite(m.ntk.A.mean[m.n_nets > 2]).all()
     with pytest.raises(ValueError, match="measured must hold no network that overflowed"):
         ntk_shift("repu", 2.0, 1.0, m, eft.ntk_flow("repu", 2.0, 9))
 

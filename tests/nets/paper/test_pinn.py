@@ -10,7 +10,9 @@ from scipy import special
 
 import eft
 from nets.files import checkpoints
-from nets.paper import burgers, pinn
+from nets.network import fcn
+from nets.network.architecture import Architecture
+from nets.paper import burgers, pinn, residual
 from nets.paper.burgers import VISCOSITY
 
 SMALL = {"hidden": 1, "width": 8, "interior": 50, "boundary": 12, "steps": 6, "grid": (9, 5), "seed": 3}
@@ -84,11 +86,20 @@ def test_exact_solution_at_the_edges():
         burgers.solution(0.5, 0.1, 1e-4)
 
 
+def network(act, layers):
+    sizes = (2, *(layer["kernel"].shape[1] for layer in layers))
+    architecture = Architecture(act, sizes, dtype=np.dtype(np.float64))
+    return fcn.with_parameters(architecture, {"layers": dict(enumerate(layers))})
+
+
 def nested(act, layers, points):
-    """The same derivatives by reverse mode over reverse mode, a point at a time."""
+    """The same derivatives by reverse mode over reverse mode, a point at a time, of a pass written out."""
 
     def u(x, t):
-        return pinn._output(act, layers, jnp.stack([x, t])[None])[0]
+        z = jnp.stack([x, t]) @ layers[0]["kernel"] + layers[0]["bias"]
+        for layer in layers[1:]:
+            z = act(z) @ layer["kernel"] + layer["bias"]
+        return z[0]
 
     u_x = jax.grad(u)
     found = [u, u_x, jax.grad(u, 1), jax.grad(u_x)]
@@ -107,13 +118,14 @@ def test_derivatives(name, p):
         for a, b in itertools.pairwise(sizes)
     ]
     points = rng.uniform(-1, 1, (40, 2))
-    found = pinn.jet(act, layers, points)
+    net = network(act, layers)
+    found = residual.jet(net, points)
     for one, other in zip(found, nested(act, layers, points), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
     if name == "relu":
         np.testing.assert_array_equal(found.u_xx, 0)  # what such a network cannot see
     for nu in (0.1, burgers.VISCOSITY):
-        together = pinn.residual(act, layers, points, nu)
+        together = residual.residuals(net, points, nu)
         expected = found.u_t + found.u * found.u_x - nu * found.u_xx
         np.testing.assert_allclose(together, expected, rtol=1e-11, atol=1e-12)
 
@@ -124,27 +136,27 @@ def test_residual_by_hand():
         {"kernel": np.array([[1.0], [0.0]]), "bias": np.array([1.0])},
         {"kernel": np.array([[0.5]]), "bias": np.array([0.0])},
     ]
-    points = pinn.draw_points(30, 8, 0)
-    found = pinn.jet(eft.activation("linear"), layers, points.interior)
+    points, net = residual.draw_points(30, 8, 0), network(eft.activation("linear"), layers)
+    found = residual.jet(net, points.interior)
     np.testing.assert_allclose(found.u, (points.interior[:, 0] + 1) / 2)
-    residual, _ = pinn.losses(eft.activation("linear"), layers, points)
-    assert float(residual) == pytest.approx(float(jnp.mean((found.u / 2) ** 2)), rel=1e-12)
+    inside, _ = residual.losses(net, points)
+    assert float(inside) == pytest.approx(float(jnp.mean((found.u / 2) ** 2)), rel=1e-12)
 
 
-def test_slope_by_parts():
+def test_gradient_by_parts():
     """Parts that do not divide the points, against the gradient of the losses themselves."""
-    rng, points = np.random.default_rng(1), pinn.draw_points(23, 8, 0)
+    rng, points = np.random.default_rng(1), residual.draw_points(23, 8, 0)
     layers = [{"kernel": rng.normal(size=s), "bias": rng.normal(size=s[1])} for s in ((2, 5), (5, 1))]
-    tanh = eft.activation("tanh")
-    expected = jax.grad(lambda layers: sum(pinn.losses(tanh, layers, points)))(layers)
+    net = network(eft.activation("tanh"), layers)
+    expected = jax.grad(lambda net: sum(residual.losses(net, points)))(net)
     for part in (1, 10, 23, 100):
-        found = pinn.slope(tanh, layers, points, part=part)
+        found = residual.gradient(net, points, part=part)
         for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
 
 
 def test_points():
-    points = pinn.draw_points(1000, 100, 1)
+    points = residual.draw_points(1000, 100, 1)
     start, sides = points.boundary[:50], points.boundary[50:]
     assert (start[:, 1] == 0).all()
     assert set(sides[:, 0]) == {-1.0, 1.0}

@@ -10,9 +10,12 @@ import pytest
 from flax import nnx
 from same_bits import finished, in_two_processes, launch
 
+import eft
 import nets
 from nets.files import archive, checkpoints
-from nets.training import learners
+from nets.network.architecture import Architecture
+from nets.training import program
+from nets.training.step import Learner
 
 JOB = "training_job.py"
 RNG = np.random.default_rng(0)
@@ -159,10 +162,9 @@ def test_initial_parameters():
 
 def test_mini_batches_go_through_all_samples():
     """Each pass has every sample once; a batch of all is gradient descent on all."""
-    team = learners.Team(
-        "tanh", (2, 8, 1), False, optax.sgd(0.1), optax.l2_loss, False, 5, np.dtype(np.float32), None
-    )
-    rows = np.array([learners._rows(team, 20, np.int32(t)) for t in range(8)])
+    architecture = Architecture(eft.activation("tanh"), (2, 8, 1))
+    learner = Learner(architecture, optax.sgd(0.1), optax.l2_loss, False, 5, None)
+    rows = np.array([program._rows(learner, 20, np.int32(t)) for t in range(8)])
     for one_pass in (rows[:4], rows[4:]):
         assert sorted(one_pass.ravel()) == list(range(20))
     assert (rows[:4] != rows[4:]).any()

@@ -10,7 +10,7 @@ import eft
 from eft import arguments
 from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, activation_of
 from nets.cli.show import few, number, terminal, write_files
-from nets.comparison.layers import Case
+from nets.comparison.cases import Case
 from nets.files import output
 from nets.plots import figures
 
@@ -30,8 +30,8 @@ def flow(
     files = output.targets(out, "flow", SUFFIXES)
     case = Case(activation_of(act), cw, depth, cb=cb, x2=x2, K1=k1)
     n = None if width is None else arguments.positive_int("width", width)
-    found = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
-    rows = _flow_rows(found, case, n)
+    kernel = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
+    rows = _flow_rows(kernel, case, n)
     table = Table(title=case.title, title_style="bold", title_justify="left")
     shown = ["K", *(["K + G1/n"] if n else []), "chi_parallel", "chi_perp", "V", "G1", "log_K"]
     for name in ("layer", *shown):
@@ -53,14 +53,17 @@ def flow(
         {
             ".json": lambda path: output.write(path, output.json_text({"title": case.title, "layers": rows})),
             ".csv": lambda path: output.write(path, output.csv_text(rows)),
-            ".png": lambda path: output.write(path, figures.png(figures.flow_figure(case.title, found))),
+            ".png": lambda path: output.write(path, figures.png(figures.flow_figure(case.title, kernel))),
         },
     )
 
 
-def _flow_rows(found: eft.KernelFlow, case: Case, n: int | None) -> list[dict]:
+def _flow_rows(kernel: eft.KernelFlow, case: Case, n: int | None) -> list[dict]:
     layers = range(1, case.depth + 1)
-    columns = {"layer": layers, **{name: np.asarray(getattr(found, name)).tolist() for name in found._fields}}
+    columns = {
+        "layer": layers,
+        **{name: np.asarray(getattr(kernel, name)).tolist() for name in kernel._fields},
+    }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     if n is not None:
         for row in rows:

@@ -31,18 +31,18 @@ def phase(
     console = terminal()
     files = output.targets(out, "phase", (".png",))
     points = arguments.positive_int("points", points, maximum=2000)
-    found = activation_of(act)
+    activation = activation_of(act)
     with console.status("computing"):
-        critical = eft.critical_point(found)
+        critical = eft.critical_point(activation)
         about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
         axes = [
-            np.linspace(*(given or (0.0, most)), points)
-            for given, most in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
+            np.linspace(*(given or (0.0, limit)), points)
+            for given, limit in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
         ]
-        diagram = eft.phase_diagram(found, axes[0], axes[1], x2=x2, K1=k1)
-        curve = eft.critical_curve(found)
+        diagram = eft.phase_diagram(activation, axes[0], axes[1], x2=x2, K1=k1)
+        curve = eft.critical_curve(activation)
     start = f"$x^2/n_0 = {x2:g}$" if k1 is None else f"$K^1 = {k1:g}$"
-    picture = phase_figure(diagram, curve, critical, f"{found.name}, from {start}")
+    picture = phase_figure(diagram, curve, critical, f"{activation.name}, from {start}")
     for number, name in enumerate(PHASES):
         share = float((diagram.phase == number).mean())
         if share:

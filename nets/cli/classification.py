@@ -30,20 +30,20 @@ def classify(
     files = output.targets(out, "classify", SUFFIXES[:2])
     acts = [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
     with console.status("classifying"):
-        found = [eft.classify(each) for each in acts]
+        classes = [eft.classify(each) for each in acts]
     table = Table(title="universality classes", title_style="bold", title_justify="left")
     for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
         table.add_column(name, no_wrap=True)
     table.add_column("initialize with")
-    for u in found:
+    for u in classes:
         numbers = (u.K, u.cw, u.cb, u.a1, u.c, u.exponent_K, u.exponent_K2)
         shown = ("–" if math.isnan(a) else f"{a:.6g}" for a in numbers)
         kind = u.kind if u.decided else f"{u.kind} (not sure)"
         table.add_row(u.name, kind, u.stability if u.candidates else "–", *shown, u.advice)
     console.print(table)
     if act is not None:
-        _print_reasons(console, found[0])
-    rows = [_class_row(u) for u in found]
+        _print_reasons(console, classes[0])
+    rows = [_class_row(u) for u in classes]
     flat = [{**row, "notes": "; ".join(row["notes"])} for row in rows]
     return write_files(
         console,
@@ -55,26 +55,26 @@ def classify(
     )
 
 
-def _print_reasons(console: Console, found: eft.Universality) -> None:
-    console.print(f"{found.name}: {found.reason}")
-    for other in found.candidates[1:]:
+def _print_reasons(console: Console, universality: eft.Universality) -> None:
+    console.print(f"{universality.name}: {universality.reason}")
+    for other in universality.candidates[1:]:
         console.print(
             f"also critical: {other.kind}, {other.stability}, K* = {other.K:.6g}, C_W = {other.cw:.6g}, "
             f"C_b = {other.cb:.6g}"
         )
-    for note in found.notes:
+    for note in universality.notes:
         console.print(f"note: {note}")
 
 
-def _class_row(found: eft.Universality) -> dict:
+def _class_row(universality: eft.Universality) -> dict:
     of_best = ("kind", "K", "cw", "cb", "a1", "b1", "c", "stable", "stability", "exponent_K", "exponent_K2")
     return {
-        "name": found.name,
-        **{field: getattr(found, field) for field in of_best},
-        "reason": found.reason,
-        "advice": found.advice,
-        "sure": found.decided,
-        "K1_from": found.basin[0],
-        "K1_to": found.basin[1],
-        "notes": list(found.notes),
+        "name": universality.name,
+        **{field: getattr(universality, field) for field in of_best},
+        "reason": universality.reason,
+        "advice": universality.advice,
+        "sure": universality.decided,
+        "K1_from": universality.basin[0],
+        "K1_to": universality.basin[1],
+        "notes": list(universality.notes),
     }

@@ -13,29 +13,41 @@ class TrainingRun(NamedTuple):
 
     Averages are over networks, at each of the m probe inputs; Ĝ, χ̂∥, χ̂⊥ are defined with the initial C_W and
     C_b. Networks that have overflowed are excluded.
+
+    `steps`: (S,) steps done before each snapshot. `loss`: (S, n_nets) over all data, of every network.
+    `alive`: (S, n_nets) bool: all values have been finite so far. `n_overflowed`: (S,) networks excluded.
+
+    Estimates of shape (S, depth, m): `K`: K̂^l = (1/n_l) Σ z_i². `G`: Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ(z_i)²; Ĝ¹
+    is the initial one. `V`: n_{l−1} Var(Ĝ^l) over networks. `chi_parallel`: (C_W/n_l) Σ zσσ′/K̂^l.
+    `chi_perp`: (C_W/n_l) Σ σ′².
+
+    `K_inputs`: (S, depth, n_nets) K̂^l of one network, averaged over the probe inputs.
+    `outputs`, `outputs_variance`: (S, m_test, n_L) mean and variance of z^L over networks.
+    `widths`: (depth + 1,) n₀, n₁, …, n_L. `parameters`: at the end,
+    {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}. `seconds`: wall-clock time of the training.
     """
 
-    steps: np.ndarray  # (S,) steps done before each snapshot
-    loss: np.ndarray  # (S, n_nets) over all data, of every network
-    alive: np.ndarray  # (S, n_nets) bool: all values have been finite so far
-    n_overflowed: np.ndarray  # (S,) networks excluded
-    K: Estimate  # (S, depth, m) K̂^l = (1/n_l) Σ z_i²
-    G: Estimate  # (S, depth, m) Ĝ^{l+1} = C_b + (C_W/n_l) Σ σ(z_i)²; Ĝ¹ is the initial one
-    V: Estimate  # (S, depth, m) n_{l−1} Var(Ĝ^l) over networks
-    chi_parallel: Estimate  # (S, depth, m) (C_W/n_l) Σ zσσ′/K̂^l
-    chi_perp: Estimate  # (S, depth, m) (C_W/n_l) Σ σ′²
-    K_inputs: np.ndarray  # (S, depth, n_nets) K̂^l of one network, averaged over the probe inputs
-    outputs: Estimate  # (S, m_test, n_L) mean of z^L over networks
-    outputs_variance: Estimate  # (S, m_test, n_L) variance of z^L over networks
-    widths: np.ndarray  # (depth + 1,) n₀, n₁, …, n_L
-    parameters: dict[str, Any]  # at the end: {"layers": {0: {"kernel": (n_nets, n₀, n₁), "bias": …}, …}}
-    seconds: float  # wall-clock time of the training
+    steps: np.ndarray
+    loss: np.ndarray
+    alive: np.ndarray
+    n_overflowed: np.ndarray
+    K: Estimate
+    G: Estimate
+    V: Estimate
+    chi_parallel: Estimate
+    chi_perp: Estimate
+    K_inputs: np.ndarray
+    outputs: Estimate
+    outputs_variance: Estimate
+    widths: np.ndarray
+    parameters: dict[str, Any]
+    seconds: float
 
 
 def statistics(
     marks: tuple[int, ...],
     sizes: tuple[int, ...],
-    seen: list[dict[str, np.ndarray]],
+    snapshots: list[dict[str, np.ndarray]],
     first: np.ndarray,
     parameters: Any,
     seconds: float,
@@ -45,20 +57,21 @@ def statistics(
     `first`: Ĝ¹ at the probe inputs, which does not fluctuate; it replaces the values with the networks'
     round-off.
     """
-    alive = np.array([_whole(each) for each in seen])
+    alive = np.array([_whole(each) for each in snapshots])
     n_in = np.array(sizes[:-1])[:, None]
+    snapshots = [{**each, "G": _with_first(each["G"], first)} for each in snapshots]
 
     def stacked(estimate, name):
-        found = [
-            estimate(np.asarray(each[name], np.float64)[kept]) for each, kept in zip(seen, alive, strict=True)
+        estimates = [
+            estimate(np.asarray(each[name], np.float64)[kept])
+            for each, kept in zip(snapshots, alive, strict=True)
         ]
-        return Estimate(*map(np.array, zip(*found, strict=True)))
+        return Estimate(*map(np.array, zip(*estimates, strict=True)))
 
-    seen = [{**each, "G": _put_first(each["G"], first)} for each in seen]
     V = stacked(estimators.variance, "G")
     return TrainingRun(
         steps=np.array(marks),
-        loss=np.array([each["loss"] for each in seen], np.float64),
+        loss=np.array([each["loss"] for each in snapshots], np.float64),
         alive=alive,
         n_overflowed=(~alive).sum(axis=1),
         K=stacked(estimators.mean, "K"),
@@ -66,7 +79,7 @@ def statistics(
         V=estimators.scaled(V, n_in),
         chi_parallel=stacked(estimators.mean, "chi_parallel"),
         chi_perp=stacked(estimators.mean, "chi_perp"),
-        K_inputs=np.array([np.moveaxis(each["K"].astype(np.float64).mean(-1), 0, -1) for each in seen]),
+        K_inputs=np.array([np.moveaxis(each["K"].astype(np.float64).mean(-1), 0, -1) for each in snapshots]),
         outputs=stacked(estimators.mean, "outputs"),
         outputs_variance=stacked(estimators.variance, "outputs"),
         widths=np.array(sizes),
@@ -75,7 +88,7 @@ def statistics(
     )
 
 
-def _put_first(G: np.ndarray, first: np.ndarray) -> np.ndarray:
+def _with_first(G: np.ndarray, first: np.ndarray) -> np.ndarray:
     G = np.array(G, np.float64)
     G[:, 0] = first
     return G

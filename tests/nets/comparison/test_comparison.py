@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from scipy import stats
 
 import eft
 from nets import measure
-from nets.comparison import layers as comparing
-from nets.comparison.layers import Case, ChiSquared, chi_squared, compare
+from nets.comparison import cases, rows
+from nets.comparison.cases import Case
+from nets.comparison.comparison import compare
 from nets.files import output
 
 SETTINGS = {"cw": 1.3, "depth": 6, "width": 64, "n_nets": 20_000, "seed": 3, "method": "metric"}
@@ -49,11 +49,11 @@ def test_negative_control_another_C_W_is_told_apart(ensemble):
 def test_the_next_orders_are_what_narrow_networks_need():
     """n = 16: the leading variance is rejected, that of order 3 is not; nor with real networks."""
     case = Case("tanh", 1.3, depth=6, width=16, n_nets=200_000, seed=5, method="metric", order=3)
-    prepared = comparing.prepare(case)
-    c = comparing.run(prepared)
+    prepared = cases.prepare(case)
+    c = cases.run(prepared)
     assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and c.chi2_V.p > 1e-3
     assert c.converges.all() and (abs(c.V_last) < 0.02 * c.V_finite.max()).all()
-    leading = comparing.run(prepared._replace(series=None))
+    leading = cases.run(prepared._replace(series=None))
     assert abs(leading.z_V).max() > 5 and leading.chi2_V.p < 1e-9
     np.testing.assert_array_equal(leading.V_finite, leading.V)
 
@@ -93,28 +93,8 @@ def test_a_batch_of_flows_is_refused(ensemble):
         compare(eft.kernel_flow("tanh", 1.3, 5), ensemble)
 
 
-def test_chi_squared_of_correlated_layers_is_distributed_as_told():
-    """500 experiments of 60 networks with strongly correlated layers: p is uniform."""
-    rng = np.random.default_rng(1)
-    factor = np.tril(np.ones((5, 5))) + 0.1 * rng.normal(size=(5, 5))
-    p = []
-    for _ in range(500):
-        x = rng.normal(size=(60, 5)) @ factor.T
-        e = (x - x.mean(0)) / np.sqrt(60 * 59)
-        p.append(chi_squared(x.mean(0), e).p)
-    assert stats.kstest(p, "uniform").pvalue > 1e-3
-
-
-def test_chi_squared_leaves_out_what_is_not_independent():
-    x = np.random.default_rng(2).normal(size=(50, 2))
-    x = np.column_stack([x, x[:, 0] - x[:, 1]])
-    found = chi_squared(x.mean(0), (x - x.mean(0)) / np.sqrt(50 * 49))
-    assert found.dof == 2 and found.value < 20
-    assert chi_squared(np.zeros(0), np.zeros((50, 0)))[:2] == ChiSquared(0.0, 0, 0.0)[:2]
-
-
 def test_preset_cases_are_those_of_the_paper():
-    tanh, relu, mrepu = comparing.PRESETS["paper"]
+    tanh, relu, mrepu = cases.PRESETS["paper"]
     assert (tanh.cw, relu.cw, mrepu.cw) == (1.0, 2.0, 1.0)
     assert (tanh.K1, relu.K1, mrepu.K1) == (None, None, 1e-3)
     assert {(c.depth, c.width, c.n_nets, c.cb, c.x2) for c in (tanh, relu, mrepu)} == {
@@ -129,7 +109,7 @@ def test_preset_cases_are_those_of_the_paper():
     [("tanh", "tanh"), ("mrepu:p=3", "mrepu(p=3)"), ("sin: frequency = 0.5", "sin(frequency=0.5)")],
 )
 def test_activations_as_text(text, name):
-    assert comparing.parse_activation(text).name == name
+    assert cases.parse_activation(text).name == name
 
 
 @pytest.mark.parametrize(
@@ -137,21 +117,21 @@ def test_activations_as_text(text, name):
 )
 def test_bad_text(text):
     with pytest.raises((ValueError, TypeError)):
-        comparing.parse_activation(text)
+        cases.parse_activation(text)
 
 
 def test_rows_json_and_csv_hold_the_same_numbers():
     case = Case("mrepu:p=2", 1.0, depth=4, width=16, n_nets=30, K1=1e-3, method="metric")
-    c = comparing.run(comparing.prepare(case))
-    rows = comparing.rows(c)
-    assert list(rows[0]) == list(comparing.COLUMNS) and len(rows) == 4
-    assert rows[2]["V_measured"] == c.V_measured.mean[2] and rows[2]["V_z_stderr"] == c.V_z.stderr[2]
-    read = json.loads(output.json_text(comparing.json_value([(case, c)])))["cases"][0]
-    assert read["layers"] == rows
+    c = cases.run(cases.prepare(case))
+    table = rows.layer_rows(c)
+    assert list(table[0]) == list(rows.COLUMNS) and len(table) == 4
+    assert table[2]["V_measured"] == c.V_measured.mean[2] and table[2]["V_z_stderr"] == c.V_z.stderr[2]
+    read = json.loads(output.json_text(rows.json_value([(case, c)])))["cases"][0]
+    assert read["layers"] == table
     assert read["settings"]["act"] == "mrepu(p=2)" and read["settings"]["K1"] == 1e-3
-    lines = list(csv.DictReader(io.StringIO(output.csv_text(comparing.csv_rows([(case, c)] * 2)))))
+    lines = list(csv.DictReader(io.StringIO(output.csv_text(rows.csv_rows([(case, c)] * 2)))))
     assert len(lines) == 8 and lines[0]["act"] == "mrepu(p=2)"
-    assert [float(line["K_measured"]) for line in lines[:4]] == [row["K_measured"] for row in rows]
+    assert [float(line["K_measured"]) for line in lines[:4]] == [row["K_measured"] for row in table]
 
 
 def test_json_has_no_numbers_that_json_does_not_know():

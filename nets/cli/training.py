@@ -18,7 +18,7 @@ from nets.plots import figures
 from nets.results import netcdf, saving
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train as train_ensemble
-from nets.training.snapshots import TrainingRun
+from nets.training.run import TrainingRun
 
 SUFFIXES = (".json", ".csv", ".png", ".npz")
 MORE = (".nc",)

@@ -10,8 +10,9 @@ from rich.table import Table
 from eft.arguments import ArgumentError
 from nets.cli.options import K1, SUFFIXES, Depth, Out, activation_of
 from nets.cli.show import few, number, score, terminal, with_error, write_files
-from nets.comparison import layers as comparing
-from nets.comparison.layers import Case, Comparison
+from nets.comparison import cases, rows
+from nets.comparison.cases import Case
+from nets.comparison.comparison import Comparison
 from nets.files import output
 from nets.plots import figures
 from nets.statistics.estimators import Estimate
@@ -51,24 +52,22 @@ def compare(
     given = {name: value for name, value in given.items() if value is not None}
     files = output.targets(out, "compare", SUFFIXES)
     if preset is None:
-        cases = (Case(**{"cw": 1.0, **given, "act": activation_of(act or "tanh")}),)
+        chosen = (Case(**{"cw": 1.0, **given, "act": activation_of(act or "tanh")}),)
     elif given:
         raise ArgumentError(f"{', '.join(given)} must be left out where preset is given; got {given}")
     else:
-        cases = comparing.PRESETS[preset]
+        chosen = cases.PRESETS[preset]
     if widths and preset is not None:
         raise ArgumentError("widths must be left out where preset is given")
-    cases = [case._replace(width=n) for case in cases for n in widths or (width,)]
+    chosen = [case._replace(width=n) for case in chosen for n in widths or (width,)]
     with console.status("compiling"):
         prepared = [
-            comparing.prepare(
-                case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order)
-            )
-            for i, case in enumerate(cases)
+            cases.prepare(case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order))
+            for i, case in enumerate(chosen)
         ]
     compared = []
     for each in prepared:
-        compared.append((each.case, comparing.run(each)))
+        compared.append((each.case, cases.run(each)))
         if not widths:
             _print_comparison(console, *compared[-1])
     if widths:
@@ -78,8 +77,8 @@ def compare(
         console,
         files,
         {
-            ".json": lambda path: output.write(path, output.json_text(comparing.json_value(compared))),
-            ".csv": lambda path: output.write(path, output.csv_text(comparing.csv_rows(compared))),
+            ".json": lambda path: output.write(path, output.json_text(rows.json_value(compared))),
+            ".csv": lambda path: output.write(path, output.csv_text(rows.csv_rows(compared))),
             ".png": lambda path: output.write(path, figures.png(figure(compared))),
         },
     )

@@ -1,0 +1,56 @@
+"""The measured NTK of every layer of an ensemble at one input."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nets.network.observables import NTKObservables
+from nets.statistics import estimators
+from nets.statistics.estimators import Estimate
+
+
+class NTKMeasurement(NamedTuple):
+    """The NTK Θ̂_ij^l between neurons i, j of a layer; index 0 of a layer axis is layer 1.
+
+    Estimates of shape (depth,), with i ≠ j: `Theta`: E[Θ̂_ii^l], from the conditional means given the layers
+    before. `A`: n_{l−1} Cov(Θ̂_ii^l, Θ̂_jj^l); 0 ± 0 at layer 1. `B`: n_{l−1} E[(Θ̂_ij^l)²].
+    `D`: n_{l−1} Cov(z_i², Θ̂_jj^l). `F`: n_{l−1} E[z_i z_j Θ̂_ij^l].
+
+    Of every network, float64 arrays of shape (n_nets, depth): `H`: E[Θ̂_ii^l | layer l−1].
+    `B_hat`: n_{l−1} E[(Θ̂_ij^l)² | layer l−1]. `F_hat`: n_{l−1} E[z_i z_j Θ̂_ij^l | layer l−1].
+    `Theta_hat`: (1/n_l) Σ_i Θ̂_ii^l.
+    """
+
+    Theta: Estimate
+    A: Estimate
+    B: Estimate
+    D: Estimate
+    F: Estimate
+    H: np.ndarray
+    B_hat: np.ndarray
+    F_hat: np.ndarray
+    Theta_hat: np.ndarray
+
+
+def statistics(sizes: np.ndarray, G: np.ndarray, ntk: NTKObservables, whole: np.ndarray) -> NTKMeasurement:
+    """The measurement from arrays of shape (n_nets, depth).
+
+    `whole`: which networks count at which layer. Two neurons are independent given the layers before, so the
+    covariance of Θ̂_ii and Θ̂_jj is the variance of their common conditional mean H, and the covariance of z_i²
+    and Θ̂_jj is that of Ĝ and H.
+    """
+    H, B, F, Theta_hat = (np.asarray(a) for a in (ntk.H, ntk.B, ntk.F, ntk.Theta_hat))
+    rows = []
+    for layer, n in enumerate(sizes[:-1]):
+        used = whole[:, layer]
+        G_l, H_l = G[used, layer], H[used, layer]
+        rows.append(
+            (
+                estimators.mean(H_l),
+                estimators.scaled(estimators.variance(H_l), n),
+                estimators.mean(B[used, layer]),
+                estimators.scaled(estimators.covariance(G_l, H_l), n),
+                estimators.mean(F[used, layer]),
+            )
+        )
+    return NTKMeasurement(*estimators.stacked(rows), H=H, B_hat=B, F_hat=F, Theta_hat=Theta_hat)

@@ -1,0 +1,35 @@
+"""The size of a block is a power of 2 within its limits, and networks go into blocks and out again."""
+
+import numpy as np
+import pytest
+
+from nets.runtime import blocks
+
+
+@pytest.mark.parametrize(
+    "limits", [*blocks.DRAWN.values(), *blocks.SAMPLED.values(), *blocks.TRAINED.values()]
+)
+def test_a_power_of_two_within_the_limits(limits):
+    """Twice as many networks would exceed a limit, unless there is one only."""
+    for numbers in (1, 2, 3, 5, 64, 100, 12_345, 2**40):
+        size = blocks.size(limits, numbers)
+        assert size & (size - 1) == 0
+        assert size == 1 or (size <= limits.networks and size * numbers <= limits.numbers)
+        assert 2 * size > limits.networks or 2 * size * numbers > limits.numbers
+
+
+def test_sampled_inputs_share_a_block():
+    """128 networks at one input, half as many for each doubling of the inputs."""
+    for inputs in range(1, 65):
+        assert blocks.size(blocks.SAMPLED[False], inputs) == 128 >> (inputs - 1).bit_length()
+
+
+@pytest.mark.parametrize(("n_nets", "devices", "count"), [(1, 1, 1), (8, 1, 2), (9, 2, 4), (17, 4, 8)])
+def test_into_blocks_and_out_again(n_nets, devices, count):
+    """Blocks are as many on each device; the last network fills what is left."""
+    each = {"a": np.arange(n_nets), "b": np.arange(2.0 * n_nets).reshape(n_nets, 2)}
+    assert blocks.count(n_nets, 4, devices) == count
+    arranged = blocks.arranged(each, 4, count)
+    assert arranged["b"].shape == (count, 4, 2) and arranged["a"].ravel()[-1] == n_nets - 1
+    for name, array in blocks.flat(arranged, n_nets).items():
+        np.testing.assert_array_equal(array, each[name])
