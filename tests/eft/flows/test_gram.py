@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.gaussian.hermite import coefficients
+from eft.gaussian.hermite import coefficients, hermite_polynomials
 
 rng = np.random.default_rng(2)
 X = rng.normal(size=(7, 9))
@@ -104,7 +104,7 @@ def test_hermite_coefficients():
     expected[:, 1], expected[:, 3] = 3 * K**1.5, np.sqrt(6) * K**1.5
     np.testing.assert_allclose(a, expected, atol=1e-11 * float(K[-1] ** 1.5))
     u, w = np.polynomial.hermite_e.hermegauss(60)
-    h = hermite(jnp.asarray(u), 30)
+    h = hermite_polynomials(jnp.asarray(u), 30)
     np.testing.assert_allclose((h.T * w / np.sqrt(2 * np.pi)) @ h, np.eye(30), atol=1e-10)
 
 
