@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax import monitoring
 
 import nets
 from eft import programs
@@ -15,18 +14,6 @@ from eft.activations.definition import as_activation
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
 Y = np.sin(3 * X[:, 0])
-COMPILED = [0]
-
-
-@monitoring.register_event_duration_secs_listener
-def count(event, seconds, **_):
-    COMPILED[0] += event == "/jax/core/compile/backend_compile_duration"
-
-
-def compilations(call):
-    before = COMPILED[0]
-    call()
-    return COMPILED[0] - before
 
 
 def train(**changes):
@@ -52,7 +39,7 @@ def measure_inputs(**changes):
         (measure_inputs, {"K1": 0.1}, [{"K1": 0.2, "x2": 0.5}], {"K1": 0.1, "width": 5}),
     ],
 )  # fmt: skip
-def test_compiled_once(call, first, others, control):
+def test_compiled_once(call, first, others, control, compilations):
     """Other numbers, and new functions that do the same, compile nothing. The control does: it is seen."""
     call(**first)
     for other in others:
