@@ -108,7 +108,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 MANY = 6_000
 """Pieces of memory that a process may map before compiled programs are dropped. Linux allows 65,530."""
 LARGE = 2**30
-"""Bytes of memory that a process may use before freed memory is returned and compiled programs are dropped."""
+"""Bytes of memory in use above which freed memory is returned, and compiled programs are dropped."""
 
 
 def resident() -> int:

@@ -13,6 +13,7 @@ from eft.finite_width import ntk_gram
 from eft.finite_width.ntk_gram import cross_moments, slope_of
 from eft.finite_width.vertex import layer_moments
 from eft.gaussian.multivariate import grid
+from nets.statistics import estimators
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [-0.4, 0.1, 0.6], [0.9, 0.4, 0.2]])
 SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 0.3}
@@ -143,7 +144,7 @@ def test_networks_at_two_inputs(act):
     a, b = np.triu_indices(2)
     for n, N in zip(WIDTHS, (40_000, 30_000, 16_000), strict=True):
         m = nets.measure(act, 1.6, depth, n, N, x=X[:2], seed=n, ntk=True, progress=False, **SETTINGS)
-        found = nets.estimators.covariance_matrix(m.Theta_hat[:, a, b])
+        found = estimators.covariance_matrix(m.Theta_hat[:, a, b])
         covariances.append(n * found.mean)
         errors.append(n * found.stderr)
         means.append(n * (m.Theta.mean - theory.Theta[-1])[a, b])
