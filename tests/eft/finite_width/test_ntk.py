@@ -1,4 +1,4 @@
-"""The NTK of one input at finite width, in theory: known numbers, closed forms, a second way, bad input."""
+"""The NTK of one input at finite width agrees with known numbers, closed forms and recursions by hand."""
 
 import jax
 import jax.numpy as jnp

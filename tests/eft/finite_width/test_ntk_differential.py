@@ -1,4 +1,4 @@
-"""P and Q of the differential of the NTK: closed forms, the recursions by hand, and networks."""
+"""P and Q of the differential of the NTK agree with closed forms, recursions by hand, and networks."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 1.0}
 
 
 def by_hand(act, cw, depth, *, cb, lambda_w, lambda_b, widths, part=1.0):
-    """The recursions with ⟨σσ′²σ″⟩ = (⟨zσσ′³⟩/K − ⟨σ′⁴⟩)/3; `part` of what B and F hand on."""
+    """The recursions with ⟨σσ′²σ″⟩ = (⟨zσσ′³⟩/K − ⟨σ′⁴⟩)/3; `part` multiplies B and F."""
     slope = lambda z: jax.jvp(act.fn, (z,), (jnp.ones_like(z),))[1]  # noqa: E731
     mean = lambda f, K: eft.gaussian_expectation(f, K, act.kinks)  # noqa: E731
     ntk = eft.ntk_flow(act, cw, depth, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, widths=widths)

@@ -1,4 +1,4 @@
-"""The NTK of several inputs at finite width: one input's numbers, direct sums, and networks."""
+"""The NTK of several inputs at finite width agrees with that of one input, direct sums, and networks."""
 
 import functools
 
@@ -40,8 +40,8 @@ def test_of_each_input_it_is_the_flow_of_one(act):
     assert found.valid.all()
 
 
-def test_close_inputs_have_nearly_the_numbers_of_one():
-    """Off the diagonal everything goes by other integrals. The control: inputs that are not close."""
+def test_close_inputs_have_nearly_the_ntk_of_one():
+    """Entries off the diagonal come from other integrals. The control: inputs that are not close."""
     near = eft.ntk_gram_flow("gelu", 1.6, 4, np.stack([X[0], X[0] * 1.001]), **SETTINGS)
     for found, close in ((near, True), (flow("gelu"), False)):
         for field, one, two in (("Theta1", (0, 0), (0, 1)), ("A", (0, 0), (1, 1)), ("D", (0, 0), (1, 1))):
@@ -52,7 +52,7 @@ def test_close_inputs_have_nearly_the_numbers_of_one():
             assert (abs(b / a - 1) < 0.01) == close, field
 
 
-def test_inputs_that_repeat_have_equal_numbers():
+def test_repeated_inputs_have_equal_entries():
     twice, once = eft.ntk_gram_flow("gelu", 1.6, 4, X[[0, 1, 0]], **SETTINGS), flow("gelu")
     np.testing.assert_array_equal(twice.B[:, 2, 1, 0, 2], once.B[:, 0, 1, 0, 0])
     np.testing.assert_array_equal(twice.Theta1[:, 2, 1], once.Theta1[:, 0, 1])
@@ -61,7 +61,7 @@ def test_inputs_that_repeat_have_equal_numbers():
 
 
 @pytest.mark.long
-def test_quick_integrals_are_what_fine_ones_give(monkeypatch):
+def test_coarse_integrals_agree_with_fine_ones(monkeypatch):
     quick = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
     monkeypatch.setattr(ntk_gram, "QUICK", {8: 0.0})
     fine = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
@@ -159,9 +159,9 @@ def test_networks_at_two_inputs(act):
 
 
 def test_two_inputs_of_relu_have_a_correction_of_the_mean():
-    """Each input by itself has none; Θ̂_12 has, to 0.04 with what has mean 0 taken out, and 0 is rejected.
+    """A single input has none. That of Θ̂_12 is measured to 0.04 and differs from 0.
 
-    Of mean 0 at every width: Θ̂_αα − Θ_αα and Ĝ_αα − K_αα. Extrapolated by a line in 1/n.
+    Control variates, of mean 0 at every width: Θ̂_αα − Θ_αα and Ĝ_αα − K_αα. Extrapolated linearly in 1/n.
     """
     theory = flow("relu")
     K, Theta = np.asarray(theory.K), np.asarray(theory.Theta[-1])

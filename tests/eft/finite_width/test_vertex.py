@@ -1,4 +1,4 @@
-"""V and G1 of several inputs, against recursions in closed form and the flow of one input."""
+"""V and G1 of several inputs agree with recursions in closed form and with the flow of one input."""
 
 import itertools
 
@@ -10,7 +10,7 @@ import pytest
 import eft
 
 X = np.array([[1.0, 0.4, -0.3], [0.3, -0.8, 0.2], [1.0, 0.4, -0.3], [-0.5, 0.6, 0.9]])
-"""Four inputs, the first and the third one."""
+"""Four inputs, of which the first and the third are equal."""
 
 I, J = np.triu_indices(4)  # noqa: E741
 
@@ -94,7 +94,7 @@ def test_closed_forms(name, flow, inputs):
     ],
 )
 def test_one_input(name, cw, cb, size):
-    """Given once, twice, or once and within 1e-9 of itself: V and G1 are those of `kernel_flow`."""
+    """Given once, twice, or together with an input 1e-9 from it: V and G1 are those of `kernel_flow`."""
     x = size * np.array([1.0, -0.3])
     one = eft.kernel_flow(name, cw, 5, cb=cb, x2=np.mean(x**2))
     for X, tolerance in ([x], 1e-12), ([x, x], 1e-12), ([x, x * [1 + 1e-9, 1 - 1e-9]], 1e-8):

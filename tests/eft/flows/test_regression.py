@@ -46,9 +46,9 @@ def test_bayes_by_conditioning():
 
 
 def test_deep_linear_is_bayesian_ridge_regression():
-    """Linear layers: K = C_b (1 + C_W + C_W²) + C_W³ x·x′/n₀, whose features x and 1 have Gaussian weights.
+    """K = C_b (1 + C_W + C_W²) + C_W³ x·x′/n₀: linear regression on the features x and 1.
 
-    Once over the features' weights, with no kernel at all; once by scikit-learn's regressor for that kernel.
+    Compared with ridge regression on the features, and with scikit-learn's regressor for that kernel.
     """
     cw, cb, n0, s2 = 1.3, 0.2, X.shape[1], 0.1
     bias = cb * (1 + cw + cw**2)

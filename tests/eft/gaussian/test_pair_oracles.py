@@ -1,4 +1,4 @@
-"""Two-variable expectations of the whole catalogue against mpmath (see `pair_oracles.py`)."""
+"""Expectations of two variables of the whole catalogue agree with mpmath (see `pair_oracles.py`)."""
 
 import csv
 import functools
