@@ -169,6 +169,7 @@ def test_of_many_inputs_with_a_kink(name):
     assert np.isfinite(jax.grad(run)(MANY)).all()
 
 
+@pytest.mark.long
 def test_of_a_parameter_of_the_activation():
     def run(a):
         return eft.gram_flow(eft.Activation(lambda z: jnp.tanh(a * z)), 1.5, 2, MANY).Theta.sum()
@@ -191,13 +192,14 @@ def test_jit_and_vmap(name):
         assert other.valid.all()
 
 
-def test_of_a_posterior():
+@pytest.mark.parametrize("name", ["erf", pytest.param("tanh", marks=pytest.mark.long)])
+def test_of_a_posterior(name):
     """With respect to C_W, of both posteriors. The control, in `check`: a derivative that is 0.1 % off."""
     Y, test = jnp.array([0.3, -0.2, 0.5]), jnp.array([[0.2, 0.4]])
 
     @jax.jit
     def run(cw):
-        found = eft.regress("tanh", cw, 2, MANY[2:], Y, test, cb=0.1, noise=0.1)
+        found = eft.regress(name, cw, 2, MANY[2:], Y, test, cb=0.1, noise=0.1)
         return sum(p.mean[0] + p.variance[0] for p in found)
 
     cw = jnp.asarray(1.5)
