@@ -119,8 +119,11 @@ def test_batches_layers_and_jit():
         np.testing.assert_allclose(a[1, 2], b, rtol=1e-12)
         np.testing.assert_allclose(c, b, rtol=1e-12)
 
+
+@pytest.mark.parametrize("name", ["leaky_relu", pytest.param("gelu", marks=pytest.mark.long)])
+def test_gradients(name):
     def last(w):
-        flow = eft.ntk_flow("gelu", w, 5, lambda_w=2.0, lambda_b=0.1)
+        flow = eft.ntk_flow(name, w, 5, lambda_w=2.0, lambda_b=0.1)
         return jnp.stack([flow.A[-1], flow.Q[-1]])
 
     h = 1e-5

@@ -62,7 +62,7 @@ def test_sums_that_are_right_converge(measured):
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_convergence_of_a_mean_takes_the_variance_into_account(order):
     """σ = min(max(z, 0), 6): g is linear at K = 1, E[Ĝ] has no corrections, and is 12 % off."""
-    e = eft.expand(RELU6, 2.0, DEPTH, order, K1=1.0)
+    e = eft.expand(RELU6, 2.0, DEPTH, 3, K1=1.0).truncated(order)
     assert not np.asarray(eft.at_width(e, 16).converges)[-1, 1:3].any()
     wide = eft.at_width(e, 4096)  # the control
     assert np.asarray(wide.converges)[-1, 1:3].all()
