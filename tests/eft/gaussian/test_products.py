@@ -60,7 +60,9 @@ def test_sines(kernel):
         assert abs(product_of_sines(wrong) - product_of_sines(K)) > 1e-3
 
 
-@pytest.mark.parametrize("name", ["relu", "hard_tanh", "mrepu", "softsign"])
+@pytest.mark.parametrize(
+    "name", ["relu", "hard_tanh", pytest.param("mrepu", marks=pytest.mark.long), "softsign"]
+)
 def test_kinks(name):
     """Independent pairs: a product of expectations of two. Two equal variables: an expectation of three."""
     act = eft.activation(name)
