@@ -86,6 +86,7 @@ def _built(act: Activation, sample: Sample, kind: Kind, dtype, every: bool) -> A
         # more rules do not help against kinks that are not known
         few = every or sample.traced or act.reach < np.inf
         tried = (1,) if act.resolved else RULES[:1] if few else RULES
+        made: Any = None
         for rules in tried:
             at = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
             made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
