@@ -31,6 +31,8 @@ class GELUForms(ClosedForms):
 
 
 def _accurate(a, b, difference, gap, rest):
+    # in this order, so that a pair and its transpose agree bit for bit
+    a, b, difference = jnp.maximum(a, b), jnp.minimum(a, b), jnp.abs(difference)
     K1, K2, K12 = a * a, b * b, a * b * (1 - gap)
     u1, u2 = 1 / (1 + K1), 1 / (1 + K2)
     # in units in which nothing overflows: r = K₁₂√(u₁u₂), d = D u₁u₂, Δ u₁u₂

@@ -115,13 +115,8 @@ def test_slopes_of_relu_are_those_of_the_arcsine():
         return (jnp.pi - jnp.arccos(K[1] / jnp.sqrt(K[0] * K[2]))) / (2 * jnp.pi)
 
     grids = tuple(grid(act, r, 1.1) for r in (3, 4))
-    found = layer_moments(
-        pair_source(act, K.dtype),
-        grids,
-        K,
-        K[jnp.asarray([0, 2])],
-        jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]),
-    )
+    apart, diagonal = jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]), K[jnp.asarray([0, 2])]
+    found = layer_moments(pair_source(act, K.dtype), grids, K, diagonal, apart, eft.moments(act, diagonal))
     np.testing.assert_allclose(found.g, [0.5, exact(K), 0.5], rtol=1e-9)
     np.testing.assert_allclose(found.J[1], jax.grad(exact)(K), rtol=1e-9)
     V = jnp.asarray([[1.0, 0.2, 0.1], [0.2, 0.8, 0.3], [0.1, 0.3, 0.9]])
