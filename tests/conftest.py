@@ -7,9 +7,7 @@ another folder; JAX_ENABLE_COMPILATION_CACHE=false turns this off.
 
 import ctypes
 import gc
-import hashlib
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,38 +15,12 @@ import jax
 import matplotlib
 import pytest
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eft-tests"
-LIMIT = 2 * 2**30
-"""Bytes of compiled programs above which a session starts from an empty cache."""
+from nets.runtime.program_cache import keep_programs, user_folder
+
 KILLING = ("test_processes.py", "test_training.py")
 """Tests that kill processes."""
 
-
-def processor() -> str:
-    """A digest of the instructions that this processor has: programs are compiled for them."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    flags = {line for line in lines if line.startswith(("flags", "Features"))}
-    return hashlib.sha256("".join(sorted(flags)).encode()).hexdigest()[:8]
-
-
-def writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ and writable(CACHE / processor()):
-    settings = {
-        "jax_compilation_cache_dir": str(CACHE / processor()),
-        "jax_persistent_cache_min_compile_time_secs": 0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-    }
-    for name, value in settings.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
+keep_programs(user_folder("eft-tests"))
 jax.config.update("jax_enable_x64", True)
 matplotlib.use("Agg")
 
@@ -56,10 +28,6 @@ matplotlib.use("Agg")
 def pytest_configure(config):
     # Of a process that was killed while it wrote: the program is compiled again.
     config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
-    if hasattr(config, "workerinput"):
-        return
-    if CACHE.exists() and sum(p.stat().st_size for p in CACHE.rglob("*") if p.is_file()) > LIMIT:
-        shutil.rmtree(CACHE)
 
 
 def promote(dtypes: str, ranks: str) -> None:
