@@ -131,14 +131,14 @@ def exponent(at: Points, f: Any, size: Any) -> Any:
     xp = numpy_of(f)
     order = [4, 3, 1, 2]  # from far to near
     f, steps = xp.abs(f[np.array(order)]), np.abs(at.step[order])
-    found = []
+    powers = []
     for far, close, d_far, d_close in zip(f, f[1:], steps, steps[1:], strict=False):
-        seen = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
-        ratio = xp.where(seen, close / xp.where(seen, far, 1.0), 1.0)
+        significant = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
+        ratio = xp.where(significant, close / xp.where(significant, far, 1.0), 1.0)
         apart = d_far > 1.5 * d_close
         power = xp.log(ratio) / np.log(np.where(apart, d_far / d_close, np.e))
-        found.append(xp.where(apart, power, np.inf))
-    least = functools.reduce(xp.minimum, found)
+        powers.append(xp.where(apart, power, np.inf))
+    least = functools.reduce(xp.minimum, powers)
     return xp.max(xp.where(xp.isfinite(least), least, 0.0))
 
 

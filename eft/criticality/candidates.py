@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from eft.criticality.moment_grid import BLOCK, CELLS, Landscape, sampled
-from eft.criticality.near_zero import RUNGS, Origin
-from eft.criticality.phases import fixed_points_of
+from eft.criticality.moment_grid import BLOCK_SIZE, NODES_PER_DECADE, MomentGrid, sampled
+from eft.criticality.near_zero import DISTANCES, Origin
+from eft.criticality.phases import RELIABLE_ERROR, fixed_points_of
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.expectation import WINDOW
 
@@ -28,9 +28,6 @@ NONE = "none"
 KINDS = (SCALE_INVARIANT, ZERO, HALF_INTEGER, FLAT, HALF_STABLE, POSITIVE, NONE)
 
 NAN, INF = float("nan"), float("inf")
-
-CLEAR = 1e-9
-"""Relative error of the moments above which agreement within it does not establish that χ∥ = χ⊥."""
 
 
 class Candidate(NamedTuple):
@@ -69,12 +66,12 @@ class Law(NamedTuple):
 # --- K* > 0 -------------------------------------------------------------------------------------
 
 
-def gap(land: Landscape):
+def gap(grid: MomentGrid):
     """log K → (χ∥ − χ⊥)/√(χ∥² + χ⊥²), which is independent of C_W, and its error."""
     eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def at(x):
-        m = land.at(x)
+        m = grid.at(x)
         with np.errstate(all="ignore"):
             size = np.hypot(m.dg, m.slope2)
             unit = np.hypot(np.maximum(np.abs(m.dg), m.g / np.exp(x)), m.slope2)
@@ -84,42 +81,50 @@ def gap(land: Landscape):
     return at
 
 
-def inside(land: Landscape, settled_below: float = -INF) -> tuple[list[Candidate], list[tuple[float, float]]]:
+def inside(
+    grid: MomentGrid, settled_below: float = -INF
+) -> tuple[list[Candidate], list[tuple[float, float]]]:
     """All K* > 0 with χ∥ = χ⊥, even if C_b < 0, and the ranges of K where one may have been missed.
 
     `settled_below`: log K below which the law at K = 0 is known to hold.
     """
-    x = land.x[(land.x >= np.log(WINDOW[0])) & (land.x <= np.log(WINDOW[1]))]
-    at = gap(land)
+    x = grid.x[(grid.x >= np.log(WINDOW[0])) & (grid.x <= np.log(WINDOW[1]))]
+    at = gap(grid)
     roots = find_roots(at, x)
     value, error = at(x)
-    m = land.at(x)
-    open_ = (signs(value, error) == 0) & (~(m.error <= CLEAR) | ~np.isfinite(value)) & (x > settled_below)
+    m = grid.at(x)
+    open_ = (
+        (signs(value, error) == 0)
+        & (~(m.error <= RELIABLE_ERROR) | ~np.isfinite(value))
+        & (x > settled_below)
+    )
     for root in roots:
         open_ &= np.abs(x - root.x) > 0.3
-    known = np.exp(x) <= land.K_known
-    if land.overflows and np.any(value[known][-1:] > 0.3):
-        open_ &= known  # a σ that grows this fast has χ∥ > χ⊥ beyond
+    finite = np.exp(x) <= grid.K_known
+    if grid.overflows and np.any(value[finite][-1:] > 0.3):
+        open_ &= finite  # a σ that grows this fast has χ∥ > χ⊥ beyond
     at_open = np.flatnonzero(open_)
-    ranges = np.split(at_open, 1 + np.flatnonzero(np.diff(at_open) > CELLS)) if len(at_open) else []
+    ranges = (
+        np.split(at_open, 1 + np.flatnonzero(np.diff(at_open) > NODES_PER_DECADE)) if len(at_open) else []
+    )
     ends = [(float(np.exp(x[part[0]])), float(np.exp(x[part[-1]]))) for part in ranges]
-    return [_inner(land, root) for root in roots], ends
+    return [_inner(grid, root) for root in roots], ends
 
 
-def _inner(land: Landscape, root: Root) -> Candidate:
+def _inner(grid: MomentGrid, root: Root) -> Candidate:
     K = float(np.exp(root.x))
-    x = root.x + 0.1 * np.cos(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK)
-    slope2 = Chebyshev.fit(x, land.at(x).slope2, 12)
-    m = sampled(land.act, np.array([K]))
+    x = root.x + 0.1 * np.cos(np.pi * (np.arange(BLOCK_SIZE) + 0.5) / BLOCK_SIZE)
+    slope2 = Chebyshev.fit(x, grid.at(x).slope2, 12)
+    m = sampled(grid.act, np.array([K]))
     cw = float(1 / m.slope2[0])
     cb = float(K - cw * m.g[0])
     cb = 0.0 if abs(cb) <= 1e-12 * K else cb
     a, b = float(cw * m.d2g[0] / 2), float(cw * slope2.deriv()(root.x) / K)
     basin, stability = (K, K), "neutral"
     if cb >= 0:
-        near, below, above = _neighbours(land, cw, cb, K)
+        near, below, above = _neighbours(grid, cw, cb, K)
         stability = near
-        if abs(a) * K > CLEAR:
+        if abs(a) * K > RELIABLE_ERROR:
             stability = "from below" if a > 0 else "from above"
         basin = (
             below if stability in ("from below", "stable") else K,
@@ -132,9 +137,9 @@ def _inner(land: Landscape, root: Root) -> Candidate:
     return Candidate(kind, K, cw, cb, stability, 1.0, a, b, a, b, 0.0, *exponents, basin, error)
 
 
-def _neighbours(land: Landscape, cw: float, cb: float, K: float) -> tuple[str, float, float]:
+def _neighbours(grid: MomentGrid, cw: float, cb: float, K: float) -> tuple[str, float, float]:
     """The stability of the fixed point at K, and the fixed points below and above it (0 and inf if none)."""
-    points, *_ = fixed_points_of(land, cw, cb)  # the undecided ranges are reported by `classify`
+    points, *_ = fixed_points_of(grid, cw, cb)  # the undecided ranges are reported by `classify`
     same = [p for p in points if abs(p.K - K) <= 1e-4 * K]
     below = [p.K for p in points if p.K < K * (1 - 1e-4)]
     above = [p.K for p in points if p.K > K * (1 + 1e-4)]
@@ -147,16 +152,16 @@ def _neighbours(land: Landscape, cw: float, cb: float, K: float) -> tuple[str, f
 class AtZero(NamedTuple):
     """The result of the search for a critical point at K = 0."""
 
-    found: list[Candidate]  # the critical point K* = 0, or none
+    points: list[Candidate]  # the critical point K* = 0, or none
     why_not: str  # why K* = 0 is not critical, if it is not
-    doubts: list[str]  # what is uncertain about this result
+    caveats: list[str]  # what is uncertain about this result
     settled_below: float  # log K below which the law at K = 0 is known to hold, or −inf
 
 
-def at_zero(land: Landscape, near: Origin) -> AtZero:
+def at_zero(grid: MomentGrid, near: Origin) -> AtZero:
     """The critical point K* = 0, or why K = 0 is not one."""
     value = max(map(abs, near.value))
-    scale = float(np.max(np.abs(np.asarray(land.act.fn(jnp.linspace(-1.0, 1.0, 65))))))
+    scale = float(np.max(np.abs(np.asarray(grid.act.fn(jnp.linspace(-1.0, 1.0, 65))))))
     if not value <= 8 * float(jnp.finfo(jnp.result_type(float)).eps) * scale:
         shown = near.value[0] if abs(near.value[0]) == value else near.value[1]
         return AtZero([], f"σ(0) = {shown:.6g} is not 0", [], -INF)
@@ -166,15 +171,15 @@ def at_zero(land: Landscape, near: Origin) -> AtZero:
         return AtZero([], "σ′ has no limit at 0", ["σ is not differentiable at 0"], -INF)
     if near.A2 == 0:
         return AtZero([], "σ′(0) = 0", [], -INF)
-    law, doubts, settled_below = _law(land, near)
+    law, caveats, settled_below = _law(grid, near)
     cw = 1 / near.A2
     kind = {0.0: SCALE_INVARIANT, 0.5: HALF_INTEGER, INF: FLAT}.get(law.m, ZERO)
     stability = "neutral" if law.m == 0 or not law.a else "stable" if law.a < 0 else "unstable"
-    _, _, above = _neighbours(land, cw, 0.0, 0.0)
+    _, _, above = _neighbours(grid, cw, 0.0, 0.0)
     basin = {"neutral": (0.0, INF), "stable": (0.0, above)}.get(stability, (0.0, 0.0))
     coefficients = law.m, law.a, law.b, law.a1, law.b1, law.c
     point = Candidate(kind, 0.0, cw, 0.0, stability, *coefficients, *_exponents(law), basin, 0.0)
-    return AtZero([point], "", doubts, settled_below if law.m and (1 + law.m) * law.a != law.b else -INF)
+    return AtZero([point], "", caveats, settled_below if law.m and (1 + law.m) * law.a != law.b else -INF)
 
 
 def _exponents(law: Law) -> tuple[float, float]:
@@ -187,7 +192,7 @@ def _exponents(law: Law) -> tuple[float, float]:
     return -1 / law.m, -law.b / (law.m * law.a)
 
 
-def _law(land: Landscape, near: Origin) -> tuple[Law, list[str], float]:
+def _law(grid: MomentGrid, near: Origin) -> tuple[Law, list[str], float]:
     """The flow to leading order as K → 0: by the Taylor series if it agrees with the kernel, else by a fit.
 
     Also returns the doubts about it, and the log K up to which the law and the kernel were found to agree.
@@ -196,13 +201,13 @@ def _law(land: Landscape, near: Origin) -> tuple[Law, list[str], float]:
 
     def excess(x):
         """K′/K − 1, χ⊥ − 1 and the round-off error of both."""
-        m = land.at(x)
+        m = grid.at(x)
         with np.errstate(all="ignore"):
             noise = 8 * eps * (2 + np.abs(x)) + np.where(m.error > 4 * eps, m.error, 0.0)
             return m.g / (near.A2 * np.exp(x)) - 1, m.slope2 / near.A2 - 1, noise
 
     # derivatives taken away from 0 are not those of the series
-    orders = [j for j in (0, 1, 2) if (near.parallel[j] or near.perp[j]) and near.distance < RUNGS[1]]
+    orders = [j for j in (0, 1, 2) if (near.parallel[j] or near.perp[j]) and near.distance < DISTANCES[1]]
     for j in orders:
         agreed = _agreed(excess, near, j)
         first = next((i for i in orders if i >= j and near.parallel[i]), None)
@@ -212,19 +217,19 @@ def _law(land: Landscape, near: Origin) -> tuple[Law, list[str], float]:
         law = Law((first + 1) / 2, a[first], b[first], (j + 1) / 2, b[j], a[0] * (j == 0), a[1], b[1])
         unchecked = ["the law at K = 0 holds only at K too small to be checked"] if agreed == -INF else []
         return law, unchecked, agreed
-    x = land.x[(land.x >= np.log(WINDOW[0])) & (land.x <= np.log(min(WINDOW[1], land.K_known)))]
+    x = grid.x[(grid.x >= np.log(WINDOW[0])) & (grid.x <= np.log(min(WINDOW[1], grid.K_known)))]
     r, q, noise = excess(x)
     decided = np.flatnonzero(signs(r, noise) | signs(q, noise))
-    doubts = ["the Taylor series at 0 does not describe the kernel at small K"] if orders else []
+    caveats = ["the Taylor series at 0 does not describe the kernel at small K"] if orders else []
     if len(decided):
-        return _fitted_law(excess, x, r, decided, doubts)
+        return _fitted_law(excess, x, r, decided, caveats)
     z = np.geomspace(1e-6, 1e6, 65)
     straight = [side * z * slope for side, slope in zip((-1, 1), near.slope, strict=True)]
-    value = [np.asarray(land.act.fn(jnp.asarray(side * z))) for side in (-1, 1)]
+    value = [np.asarray(grid.act.fn(jnp.asarray(side * z))) for side in (-1, 1)]
     if np.allclose(value, straight, rtol=1e3 * eps, atol=0):
         return Law(0.0, *(0.0,) * 7), [], -INF
-    doubts.append("K′ = K wherever it is known, yet σ is not homogeneous")
-    return Law(INF, 0.0, 0.0, INF, *(0.0,) * 4), doubts, -INF
+    caveats.append("K′ = K wherever it is known, yet σ is not homogeneous")
+    return Law(INF, 0.0, 0.0, INF, *(0.0,) * 4), caveats, -INF
 
 
 def _agreed(excess, near: Origin, j: int) -> float:
@@ -249,7 +254,7 @@ def _agreed(excess, near: Origin, j: int) -> float:
     return float(x[good][0]) if good.any() else NAN
 
 
-def _fitted_law(excess, x, r, decided, doubts) -> tuple[Law, list[str], float]:
+def _fitted_law(excess, x, r, decided, caveats) -> tuple[Law, list[str], float]:
     """The leading power of K′/K − 1 as K → 0, by a fit; a flat law if it falls faster than any power."""
     large = decided[np.abs(r[decided]) > 1e-7]
     first = max(x[decided[0]] + 0.5 * np.log(10), x[large[0]] if len(large) else -INF)
@@ -265,6 +270,6 @@ def _fitted_law(excess, x, r, decided, doubts) -> tuple[Law, list[str], float]:
         c, a1, b1 = (v if m == n else 0.0 if m > n else NAN for v, n in ((a, 0.5), (a, 1), (b, 1)))
         return Law(m, a, b, m, b, c, a1, b1), [], float(start[0])
     if not steady and slopes[0] > slopes[1] and slopes[0] > 2:
-        return Law(INF, sign, 0.0, INF, *(0.0,) * 4), doubts, -INF
+        return Law(INF, sign, 0.0, INF, *(0.0,) * 4), caveats, -INF
     unknown = Law(NAN, sign, NAN, NAN, 0.0, NAN, NAN, NAN)
-    return unknown, [*doubts, "how fast K′ − K falls as K → 0 is not known"], -INF
+    return unknown, [*caveats, "how fast K′ − K falls as K → 0 is not known"], -INF

@@ -17,22 +17,22 @@ from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.expectation import WINDOW
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import evaluated, source
-from eft.gaussian.tabulated import table
+from eft.gaussian.tabulated import moment_table
 
-BLOCK = 512
+BLOCK_SIZE = 512
 """Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
 
-CELLS = 32
+NODES_PER_DECADE = 32
 """Nodes per decade of K in the window where the moments are integrated."""
 
-FAR_CELLS = 64
+FAR_NODES = 64
 """Nodes on either side of the window, where the moments are power laws."""
 
-FAR = 40.0
+MAX_Z = 40.0
 """|z| up to which σ must not be NaN, for expectations at K = 1 to exist."""
 
 
-class Landscape(NamedTuple):
+class MomentGrid(NamedTuple):
     """An activation's moments over all scales."""
 
     act: Activation
@@ -48,7 +48,7 @@ class Landscape(NamedTuple):
     @property
     def accuracy(self) -> Accuracy:
         """The accuracy of the moments."""
-        return table(self.act, jnp.float64).accuracy
+        return moment_table(self.act, jnp.float64).accuracy
 
     def at(self, x: np.ndarray) -> Any:
         """The moments at log K = x."""
@@ -69,8 +69,8 @@ def in_float64(function):
 def sampled(act: Activation, K: np.ndarray) -> Any:
     """The moments at any array of K, as NumPy arrays of K's shape in float64."""
     flat = np.ravel(K)
-    count = max(1, -(-flat.size // BLOCK))
-    blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
+    count = max(1, -(-flat.size // BLOCK_SIZE))
+    blocks = np.pad(flat, (0, count * BLOCK_SIZE - flat.size), constant_values=1.0).reshape(count, BLOCK_SIZE)
     moments = source(act, jnp.float64)
     rows = [evaluated(moments, jnp.asarray(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
@@ -78,7 +78,7 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def landscape(act: Activation) -> Landscape:
+def moments_on_grid(act: Activation) -> MomentGrid:
     """The landscape of an activation; the same object each time.
 
     Raises ValueError if σ is NaN at some |z| ≤ 40: then no expectation exists.
@@ -87,25 +87,25 @@ def landscape(act: Activation) -> Landscape:
         checked_far_out(act)
     info = np.finfo(float)
     ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
-    inside = round((ends[2] - ends[1]) / np.log(10) * CELLS)
-    parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
+    inside = round((ends[2] - ends[1]) / np.log(10) * NODES_PER_DECADE)
+    parts = zip(ends[:-1], ends[1:], (FAR_NODES, inside, FAR_NODES), strict=True)
     x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
-    found = sampled(act, np.exp(x))
+    moments = sampled(act, np.exp(x))
     # beyond the window the error is at least that at its nearer end
-    error = found.error.copy()
-    error[:FAR_CELLS] = np.maximum(error[:FAR_CELLS], error[FAR_CELLS])
-    error[-FAR_CELLS:] = np.maximum(error[-FAR_CELLS:], error[-FAR_CELLS - 1])
-    found = found._replace(error=error)
-    known = np.isfinite(found.g) & np.isfinite(found.dg)
-    last = len(x) - 1 if known.all() else int((~known).argmax()) - 1
+    error = moments.error.copy()
+    error[:FAR_NODES] = np.maximum(error[:FAR_NODES], error[FAR_NODES])
+    error[-FAR_NODES:] = np.maximum(error[-FAR_NODES:], error[-FAR_NODES - 1])
+    moments = moments._replace(error=error)
+    finite = np.isfinite(moments.g) & np.isfinite(moments.dg)
+    last = len(x) - 1 if finite.all() else int((~finite).argmax()) - 1
     K_known = float(np.exp(x[last])) if last >= 0 else 0.0
     overflows = last < len(x) - 1 and (act.resolved or _overflows(act, K_known))
-    return Landscape(act, x, found, K_known, overflows)
+    return MomentGrid(act, x, moments, K_known, overflows)
 
 
 def checked_far_out(act: Activation) -> None:
     """Raise if σ is NaN at some |z| ≤ 40."""
-    z = np.linspace(-FAR, FAR, 2049)
+    z = np.linspace(-MAX_Z, MAX_Z, 2049)
     bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
     if bad.any():
         at = z[bad][np.abs(z[bad]).argmin()]

@@ -101,9 +101,9 @@ def ntk_flow(
     flow, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
     first = lw * x2_ + (0.0 if own else lb)
     ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
-    found = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
-    warn(found, act, *accuracies(act, cw_.dtype))
-    return found
+    ntk = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
+    warn(ntk, act, *accuracies(act, cw_.dtype))
+    return ntk
 
 
 def checked_continuous(act: Activation) -> Activation:
@@ -138,7 +138,7 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
         mean, mean_K, mean_KK = lw * m.g + c * p.s, lw * m.dg + c * p.ds, lw * m.d2g + c * p.d2s
         square = lw * (lw * m.var) + 2 * lw * c * p.cov + c * (c * p.var)  # ⟨Ω²⟩ − ⟨Ω⟩²
         cross = lw * m.var + c * p.cov  # ⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩
-        bend, both = c * c * p.bend, chi_parallel * chi_perp
+        cross_slopes, both = c * c * p.cross_slopes, chi_parallel * chi_perp
         after = (
             lb + mean,
             r * (mean_K * G1 + mean_KK * V / 2 + cw * p.ds * (D + 2 * F) + chi_perp * Theta1),
@@ -146,18 +146,18 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
             c * c * p.s4 + r * chi_perp**2 * B,
             cw * cross + r * (chi_parallel * mean_K * V + both * D),
             cw * c * p.cross + r * chi_parallel**2 * F,
-            bend + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
-            bend + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
+            cross_slopes + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
+            cross_slopes + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
         )
         return tuple(map(saturated, after)), (now, _within(now))
 
     zero = jnp.zeros_like(first)
     start = (saturated(first), *(7 * (zero,)))
-    _, (found, whole) = lax.scan(layer, start, (by_layer, ratios))
-    found = [jnp.moveaxis(a, 0, -1) for a in found]
+    _, (fields, whole) = lax.scan(layer, start, (by_layer, ratios))
+    fields = [jnp.moveaxis(a, 0, -1) for a in fields]
     good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))
     valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
-    return NTKFlow._make([flow.K, flow.V, *found, valid, error])
+    return NTKFlow._make([flow.K, flow.V, *fields, valid, error])
 
 
 def _within(numbers) -> jax.Array:

@@ -17,7 +17,7 @@ from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
-from eft.gaussian.tabulated import table
+from eft.gaussian.tabulated import moment_table
 from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
@@ -211,7 +211,7 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         K = float(kernel[tuple(where)])
         worst = float(np.max(np.asarray(error)[bad]))
         known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
-        cause = cause_at(K, *(accuracies or (table(act, error.dtype).accuracy,)))
+        cause = cause_at(K, *(accuracies or (moment_table(act, error.dtype).accuracy,)))
         warn_user(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
             f"{cause}",

@@ -34,7 +34,7 @@ WINDOW = (1e-16, 1e16)
 STEP = 0.1
 """h: relative error ≤ 1e-14 for every catalogued activation in the window."""
 
-REACH = 16.0
+MAX_U = 16.0
 """|z|/√K at which the Gaussian, e^{−128} there, is cut off."""
 
 OFFSETS = tuple(k / 6 for k in range(6))
@@ -69,9 +69,9 @@ def _outward(c: float, near: float, far: float, offset: float) -> tuple[np.ndarr
     """z = c + e^{t − e^{−(t−τ)}} from c to c + far; uniformly spaced in log(z − c) beyond `near`."""
     tau = np.log(near) - 2.5
     t = _steps(tau - 3.7, np.log(far), offset)
-    bend = np.exp(tau - t)
-    y = np.exp(t - bend)
-    return c + y, STEP * y * (1 + bend)
+    decay = np.exp(tau - t)
+    y = np.exp(t - decay)
+    return c + y, STEP * y * (1 + decay)
 
 
 def _between(
@@ -104,7 +104,7 @@ def half_line(
         _between(a, b, near_a, near_b, offset)
         for a, b, near_a, near_b in zip(cuts, cuts[1:], near, near[1:], strict=False)
     ]
-    parts.append(_outward(cuts[-1], near[-1], REACH * high, offset))
+    parts.append(_outward(cuts[-1], near[-1], MAX_U * high, offset))
     z, v = map(np.concatenate, zip(*parts, strict=True))
     return z, v
 

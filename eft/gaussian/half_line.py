@@ -12,13 +12,13 @@ from eft.gaussian.expectation import half_line
 
 Derivatives = Callable[[Any], tuple[Any, ...]]
 
-PAD = 256
+NODE_PADDING = 256
 """The nodes of a user-defined function are padded to a multiple of this, so that few shapes are compiled."""
 
-FINER = 1e-4
+FINEST_SCALE = 1e-4
 """A user-defined function may have structure at a kink, or in place of one, down to 1e-7 of the kink."""
 
-LATE = 0.8
+TAIL_SHARE = 0.8
 """Terms beyond this share of the |z| where the integrand ends show whether it has decayed by there."""
 
 
@@ -50,13 +50,13 @@ def nodes(act: Activation, derivatives: Derivatives, rules: int, traced: bool, r
     """
     dtype = np.dtype(jnp.result_type(float) if traced else np.float64)
     kinks = np.array(sorted({0.0, *act.kinks}), dtype)
-    finer = 1.0 if act.resolved else FINER
+    finer = 1.0 if act.resolved else FINEST_SCALE
     each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
     z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
     at_kinks = points(kinks, resolution)
     where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
-    found = derivatives(jnp.asarray(where) if traced else where)
-    s = numpy_of(found[0]).stack(found)
+    orders = derivatives(jnp.asarray(where) if traced else where)
+    s = numpy_of(orders[0]).stack(orders)
     cuts = np.cumsum([at_kinks.z.size, z.size])
     parts = numpy_of(s).split(s, cuts, axis=1)
     shapes = at_kinks.z.shape, z.shape, z.shape
@@ -67,7 +67,7 @@ def nodes(act: Activation, derivatives: Derivatives, rules: int, traced: bool, r
 def _equally_long(rules: list) -> list:
     """The rules, the shorter ones padded with nodes of weight 0."""
     longest = max(len(z) for z, _ in rules)
-    longest += -longest % PAD if len(rules) > 1 else 0
+    longest += -longest % NODE_PADDING if len(rules) > 1 else 0
     return [
         (np.pad(z, (0, longest - len(z)), mode="edge"), np.pad(v, (0, longest - len(v)))) for z, v in rules
     ]
@@ -97,7 +97,7 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
     step = F.jumps[0, at.zero] / 2
     regular = F.exists[:4, at.zero].all()
     near = (at.z < np.finfo(at.z.dtype).eps ** 0.2) & (F0 != 0) & regular
-    found = []
+    both_sides = []
     for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
         _, a1, a2, a3, a4 = side[:, at.zero]
         y = xp.where(near, y, 0.0)
@@ -106,26 +106,26 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
         direct = values - F0
         same = xp.abs(series - direct) <= 64 * np.finfo(at.z.dtype).eps * xp.abs(F0)
         from_zero = xp.where(near & same, series, direct)
-        found.append((from_zero, xp.where(far == F0, from_zero, values - far)))
-    return found[0], found[1]
+        both_sides.append((from_zero, xp.where(far == F0, from_zero, values - far)))
+    return both_sides[0], both_sides[1]
 
 
-def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, Any, Any]:
+def finite_columns(columns, at: Nodes, used: tuple, largest: float) -> tuple[Any, Any, Any]:
     """The columns, 0 where not finite; for each moment the |z| where that begins, and the terms before it."""
     xp = numpy_of(columns)
-    finite = xp.abs(columns) <= most
+    finite = xp.abs(columns) <= largest
     columns = xp.where(finite, columns, 0.0)
-    # next to a kink a derivative may be infinite: `edge_doubts` accounts for what is left out there
+    # next to a kink a derivative may be infinite: `edge_errors` accounts for what is left out there
     far = ~beside_kinks(at.z, at.kinks, DISTANCE)
-    bounded, last = [], []
+    overflow_z, last_terms = [], []
     for indices in used:
-        bad = ~finite[..., list(indices)].all(-1) & far
-        first = xp.min(xp.where(bad, at.z, np.inf))
+        infinite = ~finite[..., list(indices)].all(-1) & far
+        first = xp.min(xp.where(infinite, at.z, np.inf))
         terms = xp.abs(at.v[..., None] * columns[..., list(indices)]).max(-1)
-        bounded.append(first)
-        late = xp.max(xp.where((at.z < first) & (at.z > LATE * first), terms, 0.0))
-        last.append(xp.minimum(late, most))
-    return columns, xp.stack(bounded), xp.stack(last)
+        overflow_z.append(first)
+        tail = xp.max(xp.where((at.z < first) & (at.z > TAIL_SHARE * first), terms, 0.0))
+        last_terms.append(xp.minimum(tail, largest))
+    return columns, xp.stack(overflow_z), xp.stack(last_terms)
 
 
 def beside_kinks(z: np.ndarray, kinks: np.ndarray, distance: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from eft.activations.definition import Activation
 from eft.gaussian.rules import graded
 
-SPECK = 1e20
+TINY_ROOT = 1e20
 """√K used in place of 0, in units of the smallest normal number, so that σ′ is that on either side of 0."""
 
 
@@ -33,7 +33,7 @@ def plane(act: Activation, a, b, gap) -> Plane:
     """The nodes for one pair of √K₁, √K₂ and 1 − ρ."""
     kinks = jnp.asarray([c for c in act.kinks if c != 0], a.dtype)
     tiny = jnp.finfo(a.dtype).tiny
-    a, b = (jnp.where(r == 0, SPECK * tiny, r) for r in (a, b))
+    a, b = (jnp.where(r == 0, TINY_ROOT * tiny, r) for r in (a, b))
     rho = 1 - gap
     sine = jnp.sqrt(gap * (2 - gap))
     mean = jnp.where(rho * b == 0, tiny, rho * b)

@@ -25,8 +25,10 @@ class SlopeMoments(NamedTuple):
     """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and S = σ′²:
 
     `s`: ⟨S⟩ = χ⊥/C_W. `s4`: ⟨S²⟩. `var`: ⟨S²⟩ − ⟨S⟩². `ds`, `d2s`: d⟨S⟩/dK, d²⟨S⟩/dK². `cross`: ⟨FS⟩.
-    `cov`: ⟨FS⟩ − ⟨F⟩⟨S⟩. `bend`: ⟨σσ′²σ″⟩. `error`: estimated relative error of the worst of them (in units
-    of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for bend).
+    `cov`: ⟨FS⟩ − ⟨F⟩⟨S⟩. `cross_slopes`: ⟨σσ′²σ″⟩ = ¼⟨F′S′⟩. `error`: estimated relative error of the worst
+    of them (in units of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for cross_slopes).
+
+    `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
     s: jax.Array
@@ -36,8 +38,13 @@ class SlopeMoments(NamedTuple):
     d2s: jax.Array
     cross: jax.Array
     cov: jax.Array
-    bend: jax.Array
+    cross_slopes: jax.Array
     error: jax.Array
+
+    @property
+    def bend(self) -> jax.Array:
+        """The former name of `cross_slopes`."""
+        return self.cross_slopes
 
 
 class PairForm(NamedTuple):
