@@ -51,21 +51,33 @@ MAX_STEEP = 6
 
 
 class Kinks(NamedTuple):
-    """The result of the search."""
+    """The result of the search.
 
-    places: tuple[float, ...]  # kinks in ascending order, without 0
-    reach: float  # |z| up to which the list is complete, or inf
-    steep: tuple[float, ...]  # where σ is smooth, but varies on a scale far below 1 and |z|
+    `places`: kinks in ascending order, without 0.
+    `reach`: |z| up to which the list is complete, or inf.
+    `steep`: where σ is smooth, but varies on a scale far below 1 and |z|.
+    """
+
+    places: tuple[float, ...]
+    reach: float
+    steep: tuple[float, ...]
 
 
 class _Hits(NamedTuple):
-    """The result of one search of the cells."""
+    """The result of one search of the cells.
 
-    cell: np.ndarray  # (hits,) cells that contain a jump; at most one is found in each
-    below: np.ndarray  # (hits,) the floating-point numbers on either side of the jump
+    `cell`: (hits,) cells that contain a jump; at most one is found in each.
+    `below`: (hits,) the floating-point number below the jump.
+    `above`: (hits,) that above it.
+    `residual`: (cells,) residual of σ after `HALVINGS`.
+    `middle`: (cells,) where the residual was largest.
+    """
+
+    cell: np.ndarray
+    below: np.ndarray
     above: np.ndarray
-    residual: np.ndarray  # (cells,) residual of σ after `HALVINGS`
-    middle: np.ndarray  # (cells,) where the residual was largest
+    residual: np.ndarray
+    middle: np.ndarray
 
 
 def find_kinks(sampler: Sampler) -> Kinks:

@@ -39,19 +39,29 @@ AGREEMENT = 1e-3
 
 
 class Points(NamedTuple):
-    """Where a function is evaluated near its kinks: next to, at h, h/32, 10³h, 10⁶h; below and above."""
+    """Where a function is evaluated near its kinks: next to, at h, h/32, 10³h, 10⁶h; below and above.
 
-    z: np.ndarray  # (5, 2, kinks)
-    step: np.ndarray  # (5, 2, kinks) z minus the kink
+    `z`: (5, 2, kinks) the points.
+    `step`: (5, 2, kinks) z minus the kink.
+    """
+
+    z: np.ndarray
+    step: np.ndarray
 
 
 class Limits(NamedTuple):
-    """f, f′, … at the kinks; fields of shape (orders, kinks)."""
+    """f, f′, … at the kinks; fields of shape (orders, kinks).
+
+    `below`: from below.
+    `above`: from above.
+    `noise`: bound on the round-off in f_above − f_below.
+    `exists`: whether the limits exist on both sides.
+    """
 
     below: Any
     above: Any
-    noise: Any  # bound on the round-off in f_above − f_below
-    exists: Any  # whether the limits exist on both sides
+    noise: Any
+    exists: Any
 
     @property
     def jumps(self) -> Any:

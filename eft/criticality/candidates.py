@@ -31,36 +31,60 @@ NAN, INF = float("nan"), float("inf")
 
 
 class Candidate(NamedTuple):
-    """One critical point of an activation."""
+    """One critical point of an activation, and the flow near it.
 
-    kind: str  # one of KINDS
-    K: float  # K*
-    cw: float  # C_W
-    cb: float  # C_b
-    stability: str  # "stable", "unstable", "neutral", or attractive only "from below" or "from above"
-    order: float  # m in δ′ = δ + a δ^{1+m}; inf if δ′ − δ follows no power of δ, nan if unknown
-    a: float  # the coefficient a above
-    b: float  # coefficient of δ^m in χ⊥ − 1
-    a1: float  # coefficient of δ² in δ′
-    b1: float  # coefficient of δ in χ⊥ − 1
-    c: float  # coefficient of δ^{3/2} in δ′, and of δ^½ in χ⊥ − 1
-    exponent_K: float  # δ ~ l^exponent if K* is attractive; 0 if slower than any power; nan if repulsive
-    exponent_K2: float  # K_[2] ~ l^exponent there; ±inf if faster than any power
-    basin: tuple[float, float]  # the interval of K¹ that flow to K*; (K*, K*) if no others do
-    error: float  # estimated absolute error of K*
+    With δ = K − K*, the flow is δ′ = δ + a δ^{1+m} and χ⊥ = 1 + b δ^m to leading order.
+
+    `kind`: one of `KINDS`.
+    `K`: K*.
+    `cw`, `cb`: C_W and C_b.
+    `stability`: "stable", "unstable", "neutral", or attractive only "from below" or "from above".
+    `order`: m; inf if δ′ − δ follows no power of δ, nan if it is unknown.
+    `a`: the coefficient of δ^{1+m} in δ′.
+    `b`: the coefficient of δ^m in χ⊥ − 1.
+    `a1`, `b1`: the coefficient of δ² in δ′, and of δ in χ⊥ − 1.
+    `c`: the coefficient of δ^{3/2} in δ′, and of δ^½ in χ⊥ − 1.
+    `exponent_K`: δ ~ l^exponent_K at large depth l if K* is attractive; 0 if slower than any power; nan if
+        repulsive.
+    `exponent_K2`: K_[2] ~ l^exponent_K2 there; ±inf if faster than any power.
+    `basin`: the interval of K¹ from which the flow tends to K*; (K*, K*) if only K* itself.
+    `error`: estimated absolute error of K*.
+    """
+
+    kind: str
+    K: float
+    cw: float
+    cb: float
+    stability: str
+    order: float
+    a: float
+    b: float
+    a1: float
+    b1: float
+    c: float
+    exponent_K: float
+    exponent_K2: float
+    basin: tuple[float, float]
+    error: float
 
 
 class Law(NamedTuple):
-    """K′/K − 1 = a K^m and χ⊥ − 1 = b K^m as K → 0."""
+    """The flow near 0: K′/K − 1 = a K^m and χ⊥ − 1 = b K^m as K → 0.
+
+    `m`, `a`, `b`: as above.
+    `b_order`, `b_first`: the leading power of K in χ⊥ − 1, which is m or less, and its coefficient.
+    `c`, `a1`: the coefficients of K^½ and of K in K′/K − 1.
+    `b1`: the coefficient of K in χ⊥ − 1.
+    """
 
     m: float
     a: float
     b: float
-    b_order: float  # the leading power of K in χ⊥ − 1: m, or less
-    b_first: float  # the coefficient of that power
-    c: float  # the coefficient of K^½ in K′/K − 1
-    a1: float  # the coefficient of K in K′/K − 1
-    b1: float  # the coefficient of K in χ⊥ − 1
+    b_order: float
+    b_first: float
+    c: float
+    a1: float
+    b1: float
 
 
 # --- K* > 0 -------------------------------------------------------------------------------------
@@ -150,12 +174,18 @@ def _neighbours(grid: MomentGrid, cw: float, cb: float, K: float) -> tuple[str, 
 
 
 class AtZero(NamedTuple):
-    """The result of the search for a critical point at K = 0."""
+    """The result of the search for a critical point at K = 0.
 
-    points: list[Candidate]  # the critical point K* = 0, or none
-    why_not: str  # why K* = 0 is not critical, if it is not
-    caveats: list[str]  # what is uncertain about this result
-    settled_below: float  # log K below which the law at K = 0 is known to hold, or −inf
+    `points`: the critical point K* = 0, or none.
+    `why_not`: why K* = 0 is not critical, if it is not.
+    `caveats`: what is uncertain about this result.
+    `settled_below`: log K below which the law at K = 0 is known to hold, or −inf.
+    """
+
+    points: list[Candidate]
+    why_not: str
+    caveats: list[str]
+    settled_below: float
 
 
 def at_zero(grid: MomentGrid, near: Origin) -> AtZero:

@@ -33,13 +33,20 @@ MAX_Z = 40.0
 
 
 class MomentGrid(NamedTuple):
-    """An activation's moments over all scales."""
+    """The moments of an activation on a grid of K that covers all scales.
+
+    `act`: the activation.
+    `x`: (nodes,) log K, ascending.
+    `moments`: `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`.
+    `K_known`: largest K of the grid whose moments are finite.
+    `overflows`: whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end.
+    """
 
     act: Activation
-    x: np.ndarray  # (nodes,) log K, ascending
-    moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
-    K_known: float  # largest K of the grid whose moments are finite
-    overflows: bool  # whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end
+    x: np.ndarray
+    moments: Any
+    K_known: float
+    overflows: bool
 
     @property
     def K(self) -> np.ndarray:

@@ -29,16 +29,26 @@ Triple = tuple[float, float, float]
 
 
 class Origin(NamedTuple):
-    """σ near 0; pairs are (below, above)."""
+    """σ near 0; pairs are (below, above).
 
-    value: tuple[float, ...]  # σ(0∓)
-    slope: tuple[float, ...]  # σ′(0∓); nan if it has no limit
-    A2: float  # the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0
-    parallel: Triple  # c, a₁ and the coefficient of K^{3/2} in K′/K − 1
-    perp: Triple  # likewise in χ⊥ − 1
-    sigma2: float  # the mean of σ″ over both sides
-    growth: float  # p if σ′ ~ |z|^{p−1} instead of having a limit, else nan
-    distance: float  # |z| at which the derivatives were taken: the smallest at which they are finite
+    `value`: σ(0∓).
+    `slope`: σ′(0∓); nan if it has no limit.
+    `A2`: the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0.
+    `parallel`: c, a₁ and the coefficient of K^{3/2} in K′/K − 1.
+    `perp`: likewise in χ⊥ − 1.
+    `sigma2`: the mean of σ″ over both sides.
+    `growth`: p if σ′ ~ |z|^{p−1} instead of having a limit, else nan.
+    `distance`: |z| at which the derivatives were taken: the smallest at which they are finite.
+    """
+
+    value: tuple[float, ...]
+    slope: tuple[float, ...]
+    A2: float
+    parallel: Triple
+    perp: Triple
+    sigma2: float
+    growth: float
+    distance: float
 
 
 def origin(derivatives, tiny: float) -> Origin:

@@ -31,35 +31,56 @@ RELIABLE_ERROR = 1e-9
 
 
 class FixedPoint(NamedTuple):
-    """A solution K* of K = C_b + C_W g(K)."""
+    """A solution K* of K = C_b + C_W g(K).
+
+    `K`: K*.
+    `chi_parallel`: C_W g′(K*), the factor by which each layer multiplies a small change of K.
+    `chi_perp`: C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps.
+    `stability`: "stable", "unstable", "neutral", or attractive only "from below" or "from above".
+    `error`: estimated relative error of K*.
+    """
 
     K: float
-    chi_parallel: float  # C_W g′(K*), the factor by which each layer multiplies a small change of K
-    chi_perp: float  # C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps
-    stability: str  # "stable", "unstable", "from below" or "from above" (attracts only from there), "neutral"
-    error: float  # estimated relative error of K*
+    chi_parallel: float
+    chi_perp: float
+    stability: str
+    error: float
 
 
 class PhaseDiagram(NamedTuple):
-    """Where a flow ends, on a grid; fields of shape (cb, cw) unless said otherwise."""
+    """Where a flow ends, on a grid; fields of shape (cb, cw) unless stated otherwise.
 
-    cw: np.ndarray  # (cw,)
-    cb: np.ndarray  # (cb,)
-    phase: np.ndarray  # int8: ORDERED, CHAOTIC, EXPLODING or OSCILLATING
-    K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
-    chi_parallel: np.ndarray  # χ∥ at K*; where the flow explodes, the limit for K → ∞
-    chi_perp: np.ndarray  # χ⊥, likewise
-    error: np.ndarray  # estimated relative error of K*; inf where it is not known which K* the flow tends to
+    `cw`: (cw,) values of C_W.
+    `cb`: (cb,) values of C_b.
+    `phase`: int8, index into `PHASES`: 0 ordered, 1 chaotic, 2 exploding, 3 oscillating.
+    `K`: the K* to which the flow from K¹ tends; inf where it explodes.
+    `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K*; where the flow explodes, their limits for K → ∞.
+    `error`: estimated relative error of K*; inf where it is unknown to which K* the flow tends.
+    """
+
+    cw: np.ndarray
+    cb: np.ndarray
+    phase: np.ndarray
+    K: np.ndarray
+    chi_parallel: np.ndarray
+    chi_perp: np.ndarray
+    error: np.ndarray
 
 
 class CriticalCurve(NamedTuple):
-    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field of shape (points,)."""
+    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field has shape (points,).
 
-    K: np.ndarray  # the fixed point, ascending
+    `K`: the fixed point, ascending.
+    `cw`, `cb`: C_W, and C_b ≥ 0.
+    `chi_parallel`: χ∥ at the fixed point, which attracts where |χ∥| < 1.
+    `error`: estimated relative error of C_W.
+    """
+
+    K: np.ndarray
     cw: np.ndarray
-    cb: np.ndarray  # ≥ 0
-    chi_parallel: np.ndarray  # the fixed point attracts where |χ∥| < 1
-    error: np.ndarray  # estimated relative error of C_W
+    cb: np.ndarray
+    chi_parallel: np.ndarray
+    error: np.ndarray
 
 
 def _scalar(name: str, value: object) -> float:
@@ -307,10 +328,14 @@ def phase_diagram(
 
 
 class _LogG(NamedTuple):
-    """log g as a function of log K: quintics that match the value and two derivatives at the nodes."""
+    """log g as a function of log K: quintics that match the value and two derivatives at the nodes.
 
-    x: np.ndarray  # (nodes,)
-    c: tuple[np.ndarray, ...]  # coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,)
+    `x`: (nodes,) log K.
+    `c`: coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,).
+    """
+
+    x: np.ndarray
+    c: tuple[np.ndarray, ...]
 
     def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
         total = np.zeros_like(t)

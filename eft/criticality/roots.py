@@ -24,12 +24,18 @@ Sampled = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Root(NamedTuple):
-    """A root of f, or a point where f touches 0 (then the signs on the two sides are equal)."""
+    """A root of f, or a point where f touches 0 (then the signs on the two sides are equal).
 
-    x: float  # log K
-    error: float  # error of x due to round-off in f
-    below: int  # sign of f below the root
-    above: int  # sign of f above the root
+    `x`: log K.
+    `error`: error of x due to round-off in f.
+    `below`: sign of f below the root.
+    `above`: sign of f above the root.
+    """
+
+    x: float
+    error: float
+    below: int
+    above: int
 
 
 def signs(value: np.ndarray, error: np.ndarray) -> np.ndarray:

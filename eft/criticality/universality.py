@@ -40,7 +40,11 @@ UNKNOWN_ADVICE = "not known, see the notes"
 
 
 class CriticalPoint(NamedTuple):
-    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1."""
+    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1.
+
+    `K`: K*.
+    `cw`, `cb`: C_W and C_b.
+    """
 
     K: float
     cw: float

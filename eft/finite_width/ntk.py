@@ -21,23 +21,33 @@ from eft.programs import compiled
 
 
 class NTKFlow(NamedTuple):
-    """The flow of one input's NTK Θ̂_ij, for neurons i, j of a layer; ΔΘ = Θ̂ − E[Θ̂], z pre-activations.
+    """The flow of one input's NTK. Every field has shape batch + (depth,); index 0 is layer 1.
 
-    Every field has shape batch + (depth,); index 0 is layer 1. n is n_{l−1}.
+    Θ̂_ij is the NTK of neurons i, j of layer l in one network, ΔΘ = Θ̂ − E[Θ̂], z are the pre-activations,
+    n = n_{l−1}, and dΘ̂ is the differential of the NTK, as in `ntk_flow`. Each relation holds up to O(1/n²).
+
+    `K`: the kernel at infinite width.
+    `V`: the four-point vertex, Var(Ĝ) = V/n.
+    `Theta`, `Theta1`: the NTK at infinite width and its first correction, E[Θ̂_ij] = δ_ij (Θ + Theta1/n).
+    `A`, `B`: E[ΔΘ_12 ΔΘ_34] = (δ₁₂δ₃₄ A + (δ₁₃δ₂₄ + δ₁₄δ₂₃) B)/n.
+    `D`, `F`: E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄ + δ₁₄δ₂₃) F)/n.
+    `P`, `Q`: E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃ + δ₀₂δ₁₃) Q)/n.
+    `valid`: bool, whether these fields and the quadrature are accurate here and at every layer before.
+    `error`: estimated relative error of the Gaussian expectations at this layer.
     """
 
-    K: jax.Array  # kernel at infinite width
-    V: jax.Array  # four-point vertex, Var(Ĝ) = V/n
-    Theta: jax.Array  # Θ: E[Θ̂_ij] = δ_ij Θ at infinite width
-    Theta1: jax.Array  # E[Θ̂_ij] = δ_ij (Θ + Theta1/n) + O(1/n²)
-    A: jax.Array  # E[ΔΘ_12 ΔΘ_34] = (δ₁₂δ₃₄ A + (δ₁₃δ₂₄+δ₁₄δ₂₃) B)/n + O(1/n²)
+    K: jax.Array
+    V: jax.Array
+    Theta: jax.Array
+    Theta1: jax.Array
+    A: jax.Array
     B: jax.Array
-    D: jax.Array  # E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄+δ₁₄δ₂₃) F)/n + O(1/n²)
+    D: jax.Array
     F: jax.Array
-    P: jax.Array  # E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃+δ₀₂δ₁₃) Q)/n + O(1/n²), dΘ̂ as in `ntk_flow`
+    P: jax.Array
     Q: jax.Array
-    valid: jax.Array  # bool: these fields and the quadrature are valid here and at every layer before
-    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+    valid: jax.Array
+    error: jax.Array
 
 
 def ntk_flow(

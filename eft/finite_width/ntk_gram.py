@@ -37,23 +37,35 @@ QUICK = {4: 1e-5, 8: 1e-8}
 class NTKGramFlow(NamedTuple):
     """The flow of n inputs; index 0 of the layer axis is layer 1.
 
-    P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons i, j, k, m
-    and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer before:
+    There are P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons
+    i, j, k, m and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer before:
 
         E[ΔΘ_ij;12 ΔΘ_km;34] = (δ_ij δ_km A_(12)(34) + δ_ik δ_jm B_1324 + δ_im δ_jk B_1423)/n_{l−1}
         E[z_i;1 z_j;2 ΔΘ_km;34] = (δ_ij δ_km D_(12)(34) + δ_ik δ_jm F_1324 + δ_im δ_jk F_1423)/n_{l−1}
+
+    `K`: (depth, n, n) kernel at infinite width.
+    `V`: (depth, P, P) four-point vertex.
+    `Theta`: (depth, n, n) NTK at infinite width.
+    `Theta1`: (depth, n, n) its first correction, E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²).
+    `A`: (depth, P, P).
+    `B`: (depth, n, n, n, n), B_1324 at [1, 3, 2, 4].
+    `D`: (depth, P, P), the pair of the z first, that of Θ̂ second.
+    `F`: (depth, n, n, n, n), F_1324 at [1, 3, 2, 4].
+    `valid`: bool, (depth,), whether all are in range and `error` ≤ 1e-4 (float32: 1e-3), here and at every
+        layer before.
+    `error`: (depth,) bound on the relative error of the expectations at this layer.
     """
 
-    K: jax.Array  # (depth, n, n) kernel at infinite width
-    V: jax.Array  # (depth, P, P) four-point vertex
-    Theta: jax.Array  # (depth, n, n) NTK at infinite width
-    Theta1: jax.Array  # (depth, n, n) E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²)
-    A: jax.Array  # (depth, P, P)
-    B: jax.Array  # (depth, n, n, n, n) B_1324 at [1, 3, 2, 4]
-    D: jax.Array  # (depth, P, P): the pair of the z first, that of Θ̂ second
-    F: jax.Array  # (depth, n, n, n, n) F_1324 at [1, 3, 2, 4]
-    valid: jax.Array  # bool, (depth,): all in range and `error` ≤ 1e-4 (float32: 1e-3), here and before
-    error: jax.Array  # (depth,) bound on the relative error of this layer's expectations
+    K: jax.Array
+    V: jax.Array
+    Theta: jax.Array
+    Theta1: jax.Array
+    A: jax.Array
+    B: jax.Array
+    D: jax.Array
+    F: jax.Array
+    valid: jax.Array
+    error: jax.Array
 
 
 def ntk_gram_flow(

@@ -32,16 +32,21 @@ ACCURACY = {8: 1e-4, 4: 1e-3}
 class VertexFlow(NamedTuple):
     """The flow of n inputs; index 0 of the layer axis is layer 1.
 
-    P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`.
+    There are P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`.
+
+    `K`: (depth, n, n) kernel at infinite width.
+    `V`: (depth, P, P) four-point vertex, Cov(Ĝ_12^l, Ĝ_34^l) = V_(12)(34)^l/n_{l−1} + O(1/n²).
+    `G1`: (depth, n, n) first correction of the mean, E[Ĝ_αβ^l] = K_αβ^l + G1_αβ^l/n_{l−1} + O(1/n²).
+    `valid`: bool, (depth,), whether K is in range and `error` ≤ 1e-4 (float32: 1e-3), here and at every layer
+        before.
+    `error`: (depth,) bound on the relative error of the expectations ⟨σσσσ⟩ at this layer.
     """
 
-    K: jax.Array  # (depth, n, n) kernel at infinite width
-    V: jax.Array  # (depth, P, P) V_(12)(34): Cov(Ĝ_12^l, Ĝ_34^l) = V^l/n_{l−1} + O(1/n²)
-    G1: jax.Array  # (depth, n, n) E[Ĝ_αβ^l] = K_αβ^l + G1_αβ^l/n_{l−1} + O(1/n²)
-    valid: (
-        jax.Array
-    )  # bool, (depth,): K is in range, `error` ≤ 1e-4 (float32: 1e-3), here and at every layer before
-    error: jax.Array  # (depth,) bound on the relative error of this layer's expectations ⟨σσσσ⟩
+    K: jax.Array
+    V: jax.Array
+    G1: jax.Array
+    valid: jax.Array
+    error: jax.Array
 
 
 def vertex_flow(
@@ -169,13 +174,21 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw
 
 
 class LayerMoments(NamedTuple):
-    """Expectations at one layer, for P pairs of inputs."""
+    """Expectations at one layer, for P pairs of inputs.
 
-    g: jax.Array  # (P,) ⟨σ₁σ₂⟩
-    distance: jax.Array  # (P,) ⟨(σ₁−σ₂)²⟩
-    fourth: jax.Array  # (P, P) ⟨σ₁σ₂σ₃σ₄⟩
-    J: jax.Array  # (P, P) ∂⟨σ₁σ₂⟩/∂K
-    second_order: Callable[[jax.Array], jax.Array]  # V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,)
+    `g`: (P,) ⟨σ₁σ₂⟩.
+    `distance`: (P,) ⟨(σ₁−σ₂)²⟩.
+    `fourth`: (P, P) ⟨σ₁σ₂σ₃σ₄⟩.
+    `J`: (P, P) ∂⟨σ₁σ₂⟩/∂K.
+    `second_order`: V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,).
+    `error`: bound on their relative error.
+    """
+
+    g: jax.Array
+    distance: jax.Array
+    fourth: jax.Array
+    J: jax.Array
+    second_order: Callable[[jax.Array], jax.Array]
     error: jax.Array
 
 

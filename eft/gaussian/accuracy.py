@@ -51,11 +51,16 @@ CAUSES = {
 
 
 class Accuracy(NamedTuple):
-    """The error of a table's expectations on the grid of K."""
+    """The error of a table's expectations on the grid of K.
 
-    error: Array  # (grid,) largest error among the moments, relative to their units; 0 where none was seen
-    cause: Array  # (grid,) the cause of that error, or 0
-    measured: Array  # () 1, or 0 for a rule that is known to be accurate
+    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was seen.
+    `cause`: (grid,) the cause of that error, or 0.
+    `measured`: () 1, or 0 for a rule that is known to be accurate.
+    """
+
+    error: Array
+    cause: Array
+    measured: Array
 
     @classmethod
     def exact(cls) -> "Accuracy":

@@ -56,12 +56,18 @@ def pair_source(act: Activation, dtype) -> PairSource:
 
 
 class PairMoments(NamedTuple):
-    """Expectations in (z₁, z₂) ~ N(0, [[K₁, K₁₂], [K₁₂, K₂]]), each of the arguments' shape."""
+    """Expectations in (z₁, z₂) ~ N(0, [[K₁, K₁₂], [K₁₂, K₂]]), each of the arguments' shape.
 
-    product: jax.Array  # ⟨σ(z₁)σ(z₂)⟩
-    slopes: jax.Array  # ⟨σ′(z₁)σ′(z₂)⟩; if σ jumps, without the contribution of the jump
-    distance: jax.Array  # ⟨(σ(z₁)−σ(z₂))²⟩
-    error: jax.Array  # |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), from the one-variable rule
+    `product`: ⟨σ(z₁)σ(z₂)⟩.
+    `slopes`: ⟨σ′(z₁)σ′(z₂)⟩; if σ jumps, without the contribution of the jump.
+    `distance`: ⟨(σ(z₁)−σ(z₂))²⟩.
+    `error`: |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), with ⟨σ²⟩ from the one-variable rule.
+    """
+
+    product: jax.Array
+    slopes: jax.Array
+    distance: jax.Array
+    error: jax.Array
 
 
 def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -> PairMoments:

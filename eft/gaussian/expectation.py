@@ -46,7 +46,12 @@ class QuadratureWarning(UserWarning):
 
 
 class Expectation(NamedTuple):
-    """⟨f⟩_K, an estimate of its absolute error, and ⟨|f|⟩_K; each like f's value with K's shape."""
+    """A Gaussian expectation; each field is like f's value, with K's shape.
+
+    `value`: ⟨f⟩_K.
+    `error`: estimated absolute error of `value`.
+    `magnitude`: ⟨|f|⟩_K.
+    """
 
     value: Any
     error: Any

@@ -23,16 +23,26 @@ TAIL_SHARE = 0.8
 
 
 class Nodes(NamedTuple):
-    """The points where an activation is evaluated, and its values there."""
+    """The points where an activation is evaluated, and its values there.
 
-    z: np.ndarray  # (rules, nodes)
+    `z`: (rules, nodes) positions on the half line.
+    `v`: (rules, nodes) their weights.
+    `at_kinks`: the points near the kinks.
+    `kinks`: (kinks,) including 0.
+    `zero`: index of 0 among the kinks.
+    `kink_values`: (orders, 5, 2, kinks) σ, σ′, … at those points.
+    `left`: (orders, rules, nodes) σ, σ′, … at −z.
+    `right`: the same at z.
+    """
+
+    z: np.ndarray
     v: np.ndarray
     at_kinks: Points
-    kinks: np.ndarray  # (kinks,) including 0
-    zero: int  # index of 0 among the kinks
-    kink_values: Any  # (orders, 3, 2, kinks)
-    left: Any  # (orders, rules, nodes) at −z
-    right: Any  # at z
+    kinks: np.ndarray
+    zero: int
+    kink_values: Any
+    left: Any
+    right: Any
 
     @property
     def size(self) -> Any:

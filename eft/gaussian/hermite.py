@@ -65,11 +65,16 @@ def hermite_polynomials(u: jax.Array, count: int) -> jax.Array:
 
 
 class Expansion(NamedTuple):
-    """The expansion of σ at one K or many, on the leading axes."""
+    """The expansion of σ at one K or many, on the leading axes.
 
-    mean: jax.Array  # (…) a_0
-    e: jax.Array  # (…, count) e_1 … e_count
-    origin: jax.Array  # (…, 5) σ and its derivatives at 0, the mean of both sides
+    `mean`: (…) a_0.
+    `e`: (…, count) e_1 … e_count.
+    `origin`: (…, 5) σ and its derivatives at 0, the mean of both sides.
+    """
+
+    mean: jax.Array
+    e: jax.Array
+    origin: jax.Array
 
 
 def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:

@@ -26,14 +26,22 @@ COINCIDENT = 1e-14
 
 
 class KernelDerivatives(NamedTuple):
-    """The response of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
+    """The derivatives for one pair of variables; K stands for (K₁₁, K₂₂, K₁₂).
 
-    fourth: jax.Array  # (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩
-    gradient: jax.Array  # (3,) ∂f/∂K
-    polar_gradient: jax.Array  # (3,) ∂f/∂(a, b, ρ)
-    polar_hessian: jax.Array  # (3, 3); f_ρρ is 0 where |ρ| = 1
-    jacobian: jax.Array  # (3, 3) ∂(a, b, ρ)/∂K
-    curvature: jax.Array  # (3, 3, 3) ∂²(a, b, ρ)/∂K∂K
+    `fourth`: (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩.
+    `gradient`: (3,) ∂f/∂K.
+    `polar_gradient`: (3,) ∂f/∂(a, b, ρ).
+    `polar_hessian`: (3, 3); f_ρρ is 0 where |ρ| = 1.
+    `jacobian`: (3, 3) ∂(a, b, ρ)/∂K.
+    `curvature`: (3, 3, 3) ∂²(a, b, ρ)/∂K∂K.
+    """
+
+    fourth: jax.Array
+    gradient: jax.Array
+    polar_gradient: jax.Array
+    polar_hessian: jax.Array
+    jacobian: jax.Array
+    curvature: jax.Array
 
     def second_order(self, V: jax.Array) -> jax.Array:
         """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""

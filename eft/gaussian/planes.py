@@ -16,14 +16,22 @@ TINY_ROOT = 1e20
 
 
 class Plane(NamedTuple):
-    """Nodes and weights; x on the leading axis, y on the last."""
+    """Nodes and weights; x on the leading axis, y on the last.
 
-    x: jax.Array  # (N, 1)
+    `x`: (N, 1).
+    `w_x`: (N, 1) weights of x.
+    `y`: (N, M).
+    `w_y`: (N, M) weights of y.
+    `z1`: (N, 1).
+    `z2`: (N, M).
+    """
+
+    x: jax.Array
     w_x: jax.Array
-    y: jax.Array  # (N, M)
+    y: jax.Array
     w_y: jax.Array
-    z1: jax.Array  # (N, 1)
-    z2: jax.Array  # (N, M)
+    z1: jax.Array
+    z2: jax.Array
 
     def mean(self, f: jax.Array) -> jax.Array:
         return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))

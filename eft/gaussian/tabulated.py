@@ -32,22 +32,38 @@ MOMENT_COLUMNS = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
 
 
 class Table(NamedTuple):
-    """An activation at the nodes, and contributions of its kinks. Expectations are means over the rules."""
+    """An activation at the nodes, and contributions of its kinks. Expectations are means over the rules.
 
-    z: Array  # (rules, nodes) on the half line
-    v: Array  # (rules, nodes) weights
-    columns: Array  # (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite
-    overflow_z: Array  # (6,) for each moment the smallest |z| at which an integrand is not finite, or inf
-    last_terms: Array  # (6,) the largest weight × integrand just below that |z|
-    kinks: Array  # (kinks,) 0 and where σ or a derivative jumps
-    jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
-    infinite: Array  # (6,) 1 for each moment that is infinite at every K, else 0
-    crossover: Array  # (2,) the K below which g′ and g″ are taken from F″ and F⁗
-    rough: Array  # () 1 if F′ has no limit at some kink, so that F″ is not integrable, else 0
-    edges: Array  # (2, 6, 4): q, a, b and residual of `_leading_powers`, at either end of the window
-    centres: Array  # (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀)
-    centred: Array  # (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z
-    accuracy: Accuracy  # the relative error at every scale, and its cause
+    `z`: (rules, nodes) on the half line.
+    `v`: (rules, nodes) weights.
+    `columns`: (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite.
+    `overflow_z`: (6,) for each moment the smallest |z| at which an integrand is not finite, or inf.
+    `last_terms`: (6,) the largest weight × integrand just below that |z|.
+    `kinks`: (kinks,) 0 and where σ or a derivative jumps.
+    `jumps`: (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c.
+    `infinite`: (6,) 1 for each moment that is infinite at every K, else 0.
+    `crossover`: (2,) the K below which g′ and g″ are taken from F″ and F⁗.
+    `rough`: () 1 if F′ has no limit at some kink, so that F″ is not integrable, else 0.
+    `edges`: (2, 6, 4): q, a, b and residual of `_leading_powers`, at either end of the window.
+    `centres`: (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀).
+    `centred`: (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z.
+    `accuracy`: the relative error at every scale, and its cause.
+    """
+
+    z: Array
+    v: Array
+    columns: Array
+    overflow_z: Array
+    last_terms: Array
+    kinks: Array
+    jumps: Array
+    infinite: Array
+    crossover: Array
+    rough: Array
+    edges: Array
+    centres: Array
+    centred: Array
+    accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns", "centred")
 

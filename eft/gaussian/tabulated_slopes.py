@@ -24,17 +24,29 @@ from eft.gaussian.window import everywhere, in_blocks, lost, summed, weights, wi
 
 
 class CrossTable(NamedTuple):
-    """F and S at the nodes; the fields are those of `Table`."""
+    """F and S at the nodes; the fields are those of `Table`.
 
-    z: Array  # (rules, nodes)
-    v: Array  # (rules, nodes)
-    columns: Array  # (rules, nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S²
-    overflow_z: Array  # (4,)
-    last_terms: Array  # (4,)
-    kinks: Array  # (kinks,)
-    delta_weights: Array  # (kinks,) σ[σ′³]/3 at the kinks: the coefficient of δ(z−c) in σσ′²σ″ = σ(σ′³)′/3
-    infinite: Array  # (4,)
-    edges: Array  # (2, 4, 4)
+    `z`: (rules, nodes).
+    `v`: (rules, nodes).
+    `columns`: (rules, nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S².
+    `overflow_z`: (4,).
+    `last_terms`: (4,).
+    `kinks`: (kinks,).
+    `delta_weights`: (kinks,) σ[σ′³]/3 at the kinks: the coefficient of δ(z−c) in σσ′²σ″ = σ(σ′³)′/3.
+    `infinite`: (4,).
+    `edges`: (2, 4, 4).
+    `accuracy`: the relative error at every scale, and its cause.
+    """
+
+    z: Array
+    v: Array
+    columns: Array
+    overflow_z: Array
+    last_terms: Array
+    kinks: Array
+    delta_weights: Array
+    infinite: Array
+    edges: Array
     accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns")
@@ -55,9 +67,13 @@ CROSS_COLUMNS = ((0,), (0, 1, 2, 3, 4, 5, 6), (7, 8), (8,))
 
 
 class SlopeTable(NamedTuple):
-    """What `slope_moments` needs besides K."""
+    """What `slope_moments` needs besides K.
 
-    slope: Table  # of σ′
+    `slope`: the table of σ′ as an activation of its own.
+    `cross`: that of F and S together.
+    """
+
+    slope: Table
     cross: CrossTable
 
 

@@ -27,20 +27,31 @@ RULE_COUNTS = (6, 24)
 
 
 class Kind(NamedTuple):
-    """A kind of table: how it is assembled, summed and checked."""
+    """A kind of table: how it is assembled, summed and checked.
 
-    assemble: Callable  # (nodes, resolved, largest number) → table
-    sums: Callable  # (table, K) → expectations
-    units: Callable  # (expectations, K) → what their errors are relative to
-    error_sources: Callable  # (activation, nodes, rounding unit, table) → [(cause, error)]
+    `assemble`: (nodes, resolved, largest number) → table.
+    `sums`: (table, K) → expectations.
+    `units`: (expectations, K) → what their errors are relative to.
+    `error_sources`: (activation, nodes, rounding unit, table) → [(cause, error)].
+    """
+
+    assemble: Callable
+    sums: Callable
+    units: Callable
+    error_sources: Callable
 
 
 class Sample(NamedTuple):
-    """How an activation is evaluated."""
+    """How an activation is evaluated.
 
-    derivatives: Derivatives  # z → (σ, σ′, …)
-    traced: bool  # evaluated by JAX, as σ closes over traced values; else by NumPy, in float64
-    resolution: Any  # the precision to which σ resolves z
+    `derivatives`: z → (σ, σ′, …).
+    `traced`: evaluated by JAX, as σ closes over traced values; else by NumPy, in float64.
+    `resolution`: the precision to which σ resolves z.
+    """
+
+    derivatives: Derivatives
+    traced: bool
+    resolution: Any
 
     def from_order(self, order: int) -> "Sample":
         """The same for a derivative of σ."""
