@@ -40,6 +40,23 @@ MIN_DISTANCE = 1e-12
 MAX_KINKS = 24
 """The largest number of kinks taken into account, those nearest to 0."""
 
+OFFSET = 1e-3
+"""Offset of the grid, in steps, which keeps its nodes off round numbers, where kinks are common."""
+
+MIN_CELL = 1e-9
+"""Relative width of a cell below which it is not searched for a further kink."""
+
+NEAR_KINK, NEAR_STEEP = 1e-4, 0.1
+"""Distance, relative to 1 + |z|, within which a steep place belongs to a kink, or to another steep place."""
+
+ROUNDING_OF_Z = 1e-2
+"""Share of |z| whose round-off may remain in σ after a cancellation."""
+
+MIN_GROWTH, GROWTH_SPREAD = 1.1, 1.5
+"""A derivative grows like a power of the distance if each step inwards multiplies it by a factor above the
+first, and these factors differ by less than the second.
+"""
+
 HALVINGS = 4
 """Halvings of the grid after which a function that varies on its scale satisfies the trapezoidal rule."""
 
@@ -86,7 +103,7 @@ def find_kinks(sampler: Sampler) -> Kinks:
     A kink among oscillations finer than the grid is missed; the error of the moments then reveals it.
     """
     t = np.linspace(-np.arcsinh(MAX_Z), np.arcsinh(MAX_Z), INTERVALS + 1)
-    z = np.sinh(t + 1e-3 * (t[1] - t[0]))  # keeps the nodes off round numbers, where kinks are common
+    z = np.sinh(t + OFFSET * (t[1] - t[0]))
     low, high = z[:-1], z[1:]
     kinks: tuple[float, ...] = ()
     reach, steep = np.inf, ()
@@ -104,12 +121,14 @@ def find_kinks(sampler: Sampler) -> Kinks:
             # a cell with one kink may hold another, on either side of it
             low = np.concatenate([low[hits.cell], hits.above])
             high = np.concatenate([hits.below, high[hits.cell]])
-            wide = high - low > np.maximum(1e-9 * np.abs(low), MIN_DISTANCE)  # near 0 bisection hardly ends
+            wide = high - low > np.maximum(
+                MIN_CELL * np.abs(low), MIN_DISTANCE
+            )  # near 0 bisection hardly ends
             wide &= np.minimum(np.abs(low), np.abs(high)) < reach
             low, high = low[wide], high[wide]
             if not len(low):
                 break
-    steep = tuple(c for c in steep if all(abs(c - k) > 1e-4 * (1 + abs(c)) for k in kinks))
+    steep = tuple(c for c in steep if all(abs(c - k) > NEAR_KINK * (1 + abs(c)) for k in kinks))
     return Kinks(kinks, reach, steep)
 
 
@@ -175,7 +194,7 @@ def _real(sampler: Sampler, places, scale) -> np.ndarray:
         step = np.abs(limit[-1, 1] - limit[-1, 0])
         size = np.abs(limit[-1]).max(0)
         if k == 0:
-            size = size + 1e-2 * np.abs(kinks)  # round-off in z itself may remain after a cancellation
+            size = size + ROUNDING_OF_Z * np.abs(kinks)
         enough = least / unit**k + RELATIVE_ROUNDING * size + (k > 0) * ABSOLUTE_ROUNDING * scale(kinks)
         real |= (step > 4 * noise) & (step > enough)
         real |= np.any(_grows(np.abs(d[k])) & (np.abs(d[k, -1]) > enough), axis=0)
@@ -191,7 +210,7 @@ DISTANCES = 4.0 ** -np.arange(6)
 def _grows(size) -> np.ndarray:
     """Whether `size` grows by roughly the same factor from each distance to the next smaller one."""
     growth = size[1:] / size[:-1]
-    return np.all(growth > 1.1, axis=0) & (growth.max(0) < 1.5 * growth.min(0))
+    return np.all(growth > MIN_GROWTH, axis=0) & (growth.max(0) < GROWTH_SPREAD * growth.min(0))
 
 
 def _steep(hits: _Hits, scale) -> tuple[float, ...]:
@@ -203,7 +222,7 @@ def _steep(hits: _Hits, scale) -> tuple[float, ...]:
         if not share[i] > STEEP_RESIDUAL or len(steep) > MAX_STEEP:
             break
         c = float(hits.middle[i])
-        if all(abs(c - other) > 0.1 * (1 + abs(c)) for other in (0.0, *steep)):
+        if all(abs(c - other) > NEAR_STEEP * (1 + abs(c)) for other in (0.0, *steep)):
             steep.append(c)
     return tuple(sorted(steep)) if len(steep) <= MAX_STEEP else ()
 
@@ -237,7 +256,7 @@ def _jumps(a, d_a, b, d_b, least) -> np.ndarray:
         slope = np.minimum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))  # that on one side may be infinite
         size = np.maximum(np.abs(d_a[k]), np.abs(d_b[k]))
         if k == 0:
-            size = size + 1e-2 * np.abs(b)  # round-off in z itself may remain after a cancellation
+            size = size + ROUNDING_OF_Z * np.abs(b)
         hit |= np.abs(d_b[k] - d_a[k]) > 4 * gap * slope + least / unit**k + RELATIVE_ROUNDING * size
     return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0) | (_finite(d_a) != _finite(d_b))
 

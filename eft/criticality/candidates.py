@@ -14,7 +14,7 @@ from numpy.polynomial import Chebyshev
 
 from eft.criticality.moment_grid import BLOCK_SIZE, NODES_PER_DECADE, MomentGrid, sampled
 from eft.criticality.near_zero import DISTANCES, Origin
-from eft.criticality.phases import RELIABLE_ERROR, fixed_points_of
+from eft.criticality.phases import EPS, NEGLIGIBLE_CB, RELIABLE_ERROR, ROOT_MARGIN, fixed_points_of
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.expectation import WINDOW
 
@@ -28,6 +28,57 @@ NONE = "none"
 KINDS = (SCALE_INVARIANT, ZERO, HALF_INTEGER, FLAT, HALF_STABLE, POSITIVE, NONE)
 
 NAN, INF = float("nan"), float("inf")
+
+ROUNDING_ERROR = 4 * EPS
+"""Estimated error of the moments up to which it is round-off, which is allowed for separately."""
+
+GAP_ROUNDING = 64 * EPS
+"""Round-off error of (χ∥ − χ⊥)/√(χ∥² + χ⊥²), of sums over thousands of nodes."""
+
+FAST_GROWTH = 0.3
+"""(χ∥ − χ⊥)/√(χ∥² + χ⊥²) at the last finite K from which χ∥ > χ⊥ beyond it too, if σ overflows there."""
+
+FIT_HALF_WIDTH, FIT_DEGREE = 0.1, 12
+"""Range in log K and degree of the polynomial that is differentiated for dχ⊥/dK."""
+
+SAME_FIXED_POINT = 1e-4
+"""Relative distance within which a fixed point is K* itself: a double root is known only to about √error."""
+
+ZERO_ROUNDING = 8 * EPS
+"""|σ(0)|, in units of the largest |σ| at |z| ≤ 1, up to which it is the round-off error of 0."""
+
+EXCESS_ROUNDING = 8 * EPS
+"""Round-off error of K′/K − 1 and χ⊥ − 1, per unit of 2 + |log K|, as of a power of K."""
+
+STRAIGHT_ROUNDING = 1e3 * EPS
+"""Relative deviation from a straight line on either side of 0 that round-off inside σ may cause."""
+
+CHECKED_TERMS = np.array([1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10])
+"""Sizes of the series' leading term at which the series and the kernel are compared, from the largest on."""
+
+SERIES_TOLERANCE = 0.02
+"""Relative difference allowed there: as K → 0 omitted terms fall below it, unlike a wrong coefficient."""
+
+SERIES_NOISE = 0.1
+"""Share of the series above which the allowed difference is too large for agreement to mean anything."""
+
+FIT_EXCESS = 1e-7
+"""|K′/K − 1| from which a power is fitted to it: seven digits above round-off."""
+
+FIT_DECADES = np.array([0.0, 0.25, 0.5])
+"""Decades above the first such K at which the excess is taken; its two slopes must agree for a power law."""
+
+FIT_START = 0.5
+"""Decades above the smallest K at which the sign of the excess is decided: below, round-off distorts it."""
+
+STEADY_SLOPE = 0.05
+"""Difference up to which the two slopes agree."""
+
+HALF_INTEGER_SLOPE = 0.1
+"""Twice the slope may deviate from an integer by this much to be rounded to it."""
+
+MIN_SLOPE, FLAT_SLOPE = 0.1, 2.0
+"""Powers below the first are not told from 0; an excess steeper than the second, and steepening, is flat."""
 
 
 class Candidate(NamedTuple):
@@ -92,14 +143,13 @@ class Law(NamedTuple):
 
 def gap(grid: MomentGrid):
     """log K → (χ∥ − χ⊥)/√(χ∥² + χ⊥²), which is independent of C_W, and its error."""
-    eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def at(x):
         m = grid.at(x)
         with np.errstate(all="ignore"):
             size = np.hypot(m.dg, m.slope2)
             unit = np.hypot(np.maximum(np.abs(m.dg), m.g / np.exp(x)), m.slope2)
-            error = np.where(m.error > 4 * eps, m.error, 0.0) * unit / size + 64 * eps
+            error = np.where(m.error > ROUNDING_ERROR, m.error, 0.0) * unit / size + GAP_ROUNDING
             return (m.dg - m.slope2) / size, error
 
     return at
@@ -123,9 +173,9 @@ def inside(
         & (x > settled_below)
     )
     for root in roots:
-        open_ &= np.abs(x - root.x) > 0.3
+        open_ &= np.abs(x - root.x) > ROOT_MARGIN
     finite = np.exp(x) <= grid.K_known
-    if grid.overflows and np.any(value[finite][-1:] > 0.3):
+    if grid.overflows and np.any(value[finite][-1:] > FAST_GROWTH):
         open_ &= finite  # a σ that grows this fast has χ∥ > χ⊥ beyond
     at_open = np.flatnonzero(open_)
     ranges = (
@@ -137,12 +187,12 @@ def inside(
 
 def _inner(grid: MomentGrid, root: Root) -> Candidate:
     K = float(np.exp(root.x))
-    x = root.x + 0.1 * np.cos(np.pi * (np.arange(BLOCK_SIZE) + 0.5) / BLOCK_SIZE)
-    slope2 = Chebyshev.fit(x, grid.at(x).slope2, 12)
+    x = root.x + FIT_HALF_WIDTH * np.cos(np.pi * (np.arange(BLOCK_SIZE) + 0.5) / BLOCK_SIZE)
+    slope2 = Chebyshev.fit(x, grid.at(x).slope2, FIT_DEGREE)
     m = sampled(grid.act, np.array([K]))
     cw = float(1 / m.slope2[0])
     cb = float(K - cw * m.g[0])
-    cb = 0.0 if abs(cb) <= 1e-12 * K else cb
+    cb = 0.0 if abs(cb) <= NEGLIGIBLE_CB * K else cb
     a, b = float(cw * m.d2g[0] / 2), float(cw * slope2.deriv()(root.x) / K)
     basin, stability = (K, K), "neutral"
     if cb >= 0:
@@ -164,9 +214,9 @@ def _inner(grid: MomentGrid, root: Root) -> Candidate:
 def _neighbours(grid: MomentGrid, cw: float, cb: float, K: float) -> tuple[str, float, float]:
     """The stability of the fixed point at K, and the fixed points below and above it (0 and inf if none)."""
     points, *_ = fixed_points_of(grid, cw, cb)  # the undecided ranges are reported by `classify`
-    same = [p for p in points if abs(p.K - K) <= 1e-4 * K]
-    below = [p.K for p in points if p.K < K * (1 - 1e-4)]
-    above = [p.K for p in points if p.K > K * (1 + 1e-4)]
+    same = [p for p in points if abs(p.K - K) <= SAME_FIXED_POINT * K]
+    below = [p.K for p in points if p.K < K * (1 - SAME_FIXED_POINT)]
+    above = [p.K for p in points if p.K > K * (1 + SAME_FIXED_POINT)]
     return same[0].stability if same else "neutral", max(below, default=0.0), min(above, default=INF)
 
 
@@ -192,7 +242,7 @@ def at_zero(grid: MomentGrid, near: Origin) -> AtZero:
     """The critical point K* = 0, or why K = 0 is not one."""
     value = max(map(abs, near.value))
     scale = float(np.max(np.abs(np.asarray(grid.act.fn(jnp.linspace(-1.0, 1.0, 65))))))
-    if not value <= 8 * float(jnp.finfo(jnp.result_type(float)).eps) * scale:
+    if not value <= ZERO_ROUNDING * scale:
         shown = near.value[0] if abs(near.value[0]) == value else near.value[1]
         return AtZero([], f"σ(0) = {shown:.6g} is not 0", [], -INF)
     if np.isnan(near.A2):
@@ -227,13 +277,12 @@ def _law(grid: MomentGrid, near: Origin) -> tuple[Law, list[str], float]:
 
     Also returns the doubts about it, and the log K up to which the law and the kernel were found to agree.
     """
-    eps = float(jnp.finfo(jnp.result_type(float)).eps)
 
     def excess(x):
         """K′/K − 1, χ⊥ − 1 and the round-off error of both."""
         m = grid.at(x)
         with np.errstate(all="ignore"):
-            noise = 8 * eps * (2 + np.abs(x)) + np.where(m.error > 4 * eps, m.error, 0.0)
+            noise = EXCESS_ROUNDING * (2 + np.abs(x)) + np.where(m.error > ROUNDING_ERROR, m.error, 0.0)
             return m.g / (near.A2 * np.exp(x)) - 1, m.slope2 / near.A2 - 1, noise
 
     # derivatives taken away from 0 are not those of the series
@@ -256,7 +305,7 @@ def _law(grid: MomentGrid, near: Origin) -> tuple[Law, list[str], float]:
     z = np.geomspace(1e-6, 1e6, 65)
     straight = [side * z * slope for side, slope in zip((-1, 1), near.slope, strict=True)]
     value = [np.asarray(grid.act.fn(jnp.asarray(side * z))) for side in (-1, 1)]
-    if np.allclose(value, straight, rtol=1e3 * eps, atol=0):
+    if np.allclose(value, straight, rtol=STRAIGHT_ROUNDING, atol=0):
         return Law(0.0, *(0.0,) * 7), [], -INF
     caveats.append("K′ = K wherever it is known, yet σ is not homogeneous")
     return Law(INF, 0.0, 0.0, INF, *(0.0,) * 4), caveats, -INF
@@ -270,7 +319,7 @@ def _agreed(excess, near: Origin, j: int) -> float:
     powers = np.arange(3) / 2 + 0.5
     coefficients = [np.array(c) * (np.arange(3) >= j) for c in (near.parallel, near.perp)]
     size = max(abs(c[j]) for c in coefficients)
-    x = (np.log(np.array([1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10])) - np.log(size)) / powers[j]
+    x = (np.log(CHECKED_TERMS) - np.log(size)) / powers[j]
     if x[0] < np.log(WINDOW[0]):
         return -INF
     x = x[(x > np.log(WINDOW[0])) & (x < np.log(WINDOW[1]))]
@@ -278,28 +327,29 @@ def _agreed(excess, near: Origin, j: int) -> float:
         return NAN
     r, q, noise = excess(x)
     series = [np.exp(np.multiply.outer(x, powers)) @ c for c in coefficients]
-    allowed = 0.02 * np.maximum(*np.abs(series)) + 4 * noise
+    allowed = SERIES_TOLERANCE * np.maximum(*np.abs(series)) + 4 * noise
     good = (np.abs(r - series[0]) <= allowed) & (np.abs(q - series[1]) <= allowed)
-    good &= allowed < 0.1 * np.maximum(*np.abs(series))
+    good &= allowed < SERIES_NOISE * np.maximum(*np.abs(series))
     return float(x[good][0]) if good.any() else NAN
 
 
 def _fitted_law(excess, x, r, decided, caveats) -> tuple[Law, list[str], float]:
     """The leading power of K′/K − 1 as K → 0, by a fit; a flat law if it falls faster than any power."""
-    large = decided[np.abs(r[decided]) > 1e-7]
-    first = max(x[decided[0]] + 0.5 * np.log(10), x[large[0]] if len(large) else -INF)
-    start = first + np.log(10) * np.array([0.0, 0.25, 0.5])
+    large = decided[np.abs(r[decided]) > FIT_EXCESS]
+    first = max(x[decided[0]] + FIT_START * np.log(10), x[large[0]] if len(large) else -INF)
+    start = first + np.log(10) * FIT_DECADES
     R, Q, _ = excess(start)
     sign = float(np.sign(r[decided[min(4, len(decided) - 1)]]))
     with np.errstate(all="ignore"):
         slopes = np.diff(np.log(np.abs(R))) / np.diff(start)
-    steady = np.isfinite(slopes).all() and abs(slopes[0] - slopes[1]) < 0.05
-    if steady and slopes[0] > 0.1:
-        m = round(2 * slopes[0]) / 2 if abs(2 * slopes[0] - round(2 * slopes[0])) < 0.1 else float(slopes[0])
+    steady = np.isfinite(slopes).all() and abs(slopes[0] - slopes[1]) < STEADY_SLOPE
+    if steady and slopes[0] > MIN_SLOPE:
+        half_integer = abs(2 * slopes[0] - round(2 * slopes[0])) < HALF_INTEGER_SLOPE
+        m = round(2 * slopes[0]) / 2 if half_integer else float(slopes[0])
         a, b = float(R[0] / np.exp(m * start[0])), float(Q[0] / np.exp(m * start[0]))
         c, a1, b1 = (v if m == n else 0.0 if m > n else NAN for v, n in ((a, 0.5), (a, 1), (b, 1)))
         return Law(m, a, b, m, b, c, a1, b1), [], float(start[0])
-    if not steady and slopes[0] > slopes[1] and slopes[0] > 2:
+    if not steady and slopes[0] > slopes[1] and slopes[0] > FLAT_SLOPE:
         return Law(INF, sign, 0.0, INF, *(0.0,) * 4), caveats, -INF
     unknown = Law(NAN, sign, NAN, NAN, 0.0, NAN, NAN, NAN)
     return unknown, [*caveats, "how fast K′ − K falls as K → 0 is not known"], -INF

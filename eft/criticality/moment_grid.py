@@ -31,6 +31,12 @@ FAR_NODES = 64
 MAX_Z = 40.0
 """|z| up to which σ must not be NaN, for expectations at K = 1 to exist."""
 
+TAIL = (8, 80)
+"""|z|/√K between which σ decides whether the moments at K are infinite or not a number."""
+
+RANGE_MARGIN = 16
+"""How far, in log K, the grid ends within the range of floating-point numbers."""
+
 
 class MomentGrid(NamedTuple):
     """The moments of an activation on a grid of K that covers all scales.
@@ -93,7 +99,7 @@ def moments_on_grid(act: Activation) -> MomentGrid:
     if not act.resolved:
         checked_far_out(act)
     info = np.finfo(float)
-    ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
+    ends = np.log(float(info.tiny)) + RANGE_MARGIN, *np.log(WINDOW), np.log(float(info.max)) - RANGE_MARGIN
     inside = round((ends[2] - ends[1]) / np.log(10) * NODES_PER_DECADE)
     parts = zip(ends[:-1], ends[1:], (FAR_NODES, inside, FAR_NODES), strict=True)
     x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
@@ -124,6 +130,6 @@ def checked_far_out(act: Activation) -> None:
 
 def _overflows(act: Activation, K_known: float) -> bool:
     """Whether σ becomes infinite, rather than NaN, where the moments cease to be finite."""
-    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(8, 80, 256)
+    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(*TAIL, 256)
     values = np.asarray(act.fn(jnp.asarray(np.concatenate([-z, z]))))
     return not np.isnan(values).any()

@@ -21,6 +21,15 @@ import numpy as np
 DISTANCES = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
 """Distances from 0 at which σ and its derivatives are evaluated; the first stands for a tiny number."""
 
+EVEN_SLOPE = 1e-60
+"""σ′ at the smallest |z|, relative to the other derivatives, up to which σ′(0) = 0 (an even σ)."""
+
+LIMIT_TOLERANCE, MAX_DRIFT = 1e-6, 1e-3
+"""Relative change of σ′ if it has a limit, and what σ″ may add to that change, relative to the largest σ′."""
+
+POWER_SPREAD = 1e-2
+"""Spread of the powers measured between neighbouring distances if σ′ follows one power of |z|."""
+
 NEGLIGIBLE_DERIVATIVE = 1e-9
 """A derivative this much smaller than the others, in units of the length they set, is round-off error."""
 
@@ -102,7 +111,7 @@ def _mu(k: int) -> float:
 def _without_rounding(s: np.ndarray) -> np.ndarray:
     """The derivatives, with those that are round-off error set to 0."""
     size = np.max(np.abs(s), axis=1)
-    if size[1] <= 1e-60 * np.max(size):  # at small z ≠ 0 an even function has a slope of order z
+    if size[1] <= EVEN_SLOPE * np.max(size):
         return s * (np.arange(5) != 1)[:, None]
     inverse_length = max((size[j] / size[1]) ** (1 / (j - 1)) for j in (2, 3, 4))
     floor = np.array([0.0, *(NEGLIGIBLE_DERIVATIVE * size[1] * inverse_length**j for j in range(4))])
@@ -119,7 +128,11 @@ def _settles(s: np.ndarray, distances: np.ndarray, first: int) -> bool:
     near, next_ = s[0, :, first], s[0, :, min(first + 2, len(distances) - 1)]
     drift = 4 * distances[min(first + 2, len(distances) - 1)] * np.max(np.abs(s[1, :, first]))
     largest = np.max(np.abs(s[0, :, first:]))
-    return bool(np.all(np.abs(next_ - near) <= 1e-6 * np.max(np.abs(near)) + min(drift, 1e-3 * largest)))
+    return bool(
+        np.all(
+            np.abs(next_ - near) <= LIMIT_TOLERANCE * np.max(np.abs(near)) + min(drift, MAX_DRIFT * largest)
+        )
+    )
 
 
 def _growth(slope: np.ndarray, distances: np.ndarray) -> float:
@@ -127,6 +140,6 @@ def _growth(slope: np.ndarray, distances: np.ndarray) -> float:
     size = np.max(np.abs(slope[:, 1:]), axis=0)
     with np.errstate(all="ignore"):
         powers = np.diff(np.log(size)) / np.diff(np.log(distances[1:]))
-    if np.isfinite(powers).all() and np.ptp(powers) < 1e-2:
+    if np.isfinite(powers).all() and np.ptp(powers) < POWER_SPREAD:
         return 1 + float(np.mean(powers))
     return float("nan")

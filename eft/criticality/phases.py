@@ -29,6 +29,24 @@ EPS = float(np.finfo(float).eps)
 RELIABLE_ERROR = 1e-9
 """Relative error up to which the moments tell K′ > K from K′ < K, and χ∥ = χ⊥ from χ∥ ≠ χ⊥."""
 
+ROOT_MARGIN = 0.3
+"""Distance in log K from a root within which an undecided sign is that of the root itself."""
+
+NEGLIGIBLE_CB = 1e-12
+"""|C_b|/K up to which C_b = K − C_W g(K) is the round-off error of 0."""
+
+HUGE = 1e100
+"""K beyond which a threshold does not matter, even if it is not known because σ overflows."""
+
+MIN_SLOPE, MAX_STEP = 1e-6, 1e-3
+"""|1 − χ∥| and relative step for a last Newton step, which near a double root would do harm."""
+
+BISECTION_ERROR = 1e-11
+"""Relative error of the interpolated K′, within which K¹ is itself a fixed point."""
+
+MAX_LOG = 1e3
+"""Stands for the log of 0 and of infinity in the interpolation of log g; that of a float is at most 745."""
+
 
 class FixedPoint(NamedTuple):
     """A solution K* of K = C_b + C_W g(K).
@@ -153,7 +171,7 @@ def _undecided(grid: MomentGrid, s: np.ndarray, roots: list[Root]) -> list[tuple
     """The ranges of K, except near roots, where the moments are too uncertain to decide whether K′ > K."""
     open_ = (s == 0) & ~(grid.moments.error <= RELIABLE_ERROR)
     for root in roots:
-        open_ &= np.abs(grid.x - root.x) > 0.3
+        open_ &= np.abs(grid.x - root.x) > ROOT_MARGIN
     at = np.flatnonzero(open_)
     parts = np.split(at, 1 + np.flatnonzero(np.diff(at) > 1)) if len(at) else []
     return [(float(grid.K[part[0]]), float(grid.K[part[-1]])) for part in parts]
@@ -218,7 +236,7 @@ def _threshold(grid: MomentGrid, cw: float, cb: float) -> float:
         _warn(grid, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
         return float("nan")
     if beyond <= 0:
-        return float("nan") if grid.overflows and cw and grid.K_known < 1e100 else float("inf")
+        return float("nan") if grid.overflows and cw and grid.K_known < HUGE else float("inf")
     return last
 
 
@@ -246,7 +264,7 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
     with np.errstate(all="ignore"):
         cw = 1 / m.slope2
         cb = k - cw * m.g
-        cb = np.where(np.abs(cb) <= 1e-12 * k, 0.0, cb)
+        cb = np.where(np.abs(cb) <= NEGLIGIBLE_CB * k, 0.0, cb)
         kept = np.isfinite(cw) & (cw > 0) & (cb >= 0)
     uncertain = kept & ~(m.error <= RELIABLE_ERROR)
     if uncertain.any() and K is not None:
@@ -310,7 +328,7 @@ def phase_diagram(
     with np.errstate(all="ignore"):
         parallel, perp = W * m.dg, W * m.slope2
         newton = K + (B + W * m.g - K) / (1 - parallel)
-        near = (ending == 0) & (np.abs(1 - parallel) > 1e-6) & (np.abs(newton - K) < 1e-3 * K)
+        near = (ending == 0) & (np.abs(1 - parallel) > MIN_SLOPE) & (np.abs(newton - K) < MAX_STEP * K)
     K = np.where(near, newton, np.where(ending == 1, np.inf, K))
     parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
     phase = np.where(perp > 1, CHAOTIC, ORDERED)
@@ -351,8 +369,8 @@ def _log_g(grid: MomentGrid) -> _LogG:
         y = np.log(m.g)
         slope = K * m.dg / m.g
         curvature = K * K * m.d2g / m.g + slope - slope**2
-    y = np.nan_to_num(y, nan=1e3, posinf=1e3, neginf=-1e3)
-    slope, curvature = (np.where(np.isfinite(a) & (np.abs(y) < 1e3), a, 0.0) for a in (slope, curvature))
+    y = np.nan_to_num(y, nan=MAX_LOG, posinf=MAX_LOG, neginf=-MAX_LOG)
+    slope, curvature = (np.where(np.isfinite(a) & (np.abs(y) < MAX_LOG), a, 0.0) for a in (slope, curvature))
     at = y[:-1], slope[:-1], curvature[:-1], y[1:], slope[1:], curvature[1:]
     return _LogG(x, _quintic(at, np.diff(x)))
 
@@ -382,7 +400,7 @@ def _brackets(grid: MomentGrid, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray
     everywhere = np.arange(len(cw))
     at_low, at_high = sign(cell, everywhere), sign(cell + 1, everywhere)
     way = np.where(
-        at_low == at_high, at_low, np.where(np.abs(step) > 1e-11 * start, np.sign(step), 0)
+        at_low == at_high, at_low, np.where(np.abs(step) > BISECTION_ERROR * start, np.sign(step), 0)
     ).astype(int)
     # K rises, or falls, from node to node until the step changes sign
     node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)

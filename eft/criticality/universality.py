@@ -38,6 +38,9 @@ from eft.gaussian.expectation import WINDOW
 NO_ADVICE = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
 UNKNOWN_ADVICE = "not known, see the notes"
 
+MIN_GROWTH = 0.5 + 1e-6
+"""p up to which ⟨σ′²⟩ is infinite for σ ~ |z|^p at 0, with the error of a measured power."""
+
 
 class CriticalPoint(NamedTuple):
     """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1.
@@ -54,10 +57,13 @@ class CriticalPoint(NamedTuple):
 class Universality(NamedTuple):
     """The universality class of an activation: its preferred critical point, and all others.
 
-    `name`: of the activation. `best`: the preferred one of `candidates`, all its critical points; a Candidate
-    of kind "none" if there are none. `reason`: why it is of this kind, or why there is no critical point.
-    `advice`: which initialization to use. `decided`: whether nothing that could change the kind was left
-    undecided. `notes`: further findings, and what remains unknown.
+    `name`: the name of the activation.
+    `best`: the preferred critical point; a Candidate of kind "none" if there is none.
+    `reason`: why it is of this kind, or why there is no critical point.
+    `advice`: which initialization to use.
+    `candidates`: all critical points, the preferred one first.
+    `decided`: whether everything that could change the kind was decided.
+    `notes`: further findings, and what remains unknown.
 
     The fields of `best` are attributes of this record too: `kind`, `K` = K*, `cw` = C_W, `cb` = C_b, `a1`,
     `b1`, `c`, `stability`, `exponent_K`, `exponent_K2`, `basin`.
@@ -237,7 +243,7 @@ def _hopeless(grid: MomentGrid, near: Origin) -> str:
     if not np.any(m.slope2[finite]):
         value = float(np.asarray(grid.act.fn(jnp.zeros(()))))
         return f"σ is constant, {value:.6g}: χ⊥ = 0, every input becomes the same"
-    if near.growth <= 0.5 + 1e-6:
+    if near.growth <= MIN_GROWTH:
         return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
     if np.isinf(m.slope2[finite]).all():
         jumps = [c for c in sorted({0.0, *grid.act.kinks}) if float(jump_at(grid.act.fn, c, grid.x.dtype))]
@@ -281,7 +287,7 @@ def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candi
     if not negative and len(ratio):
         which = "χ∥ > χ⊥" if s.sum() > 0 else "χ∥ < χ⊥"
         low, high = np.min(ratio), np.max(ratio)
-        same = high - low < 1e-9 * abs(high)
+        same = high - low < RELIABLE_ERROR * abs(high)
         span = f"= {low:.6g}" if same else f"between {low:.3g} and {high:.3g}"
         where = " > 0" if reasons else "" if reliable[window].all() else " that could be examined"
         reasons.append(f"{which} at every K{where} (χ∥/χ⊥ {span})")

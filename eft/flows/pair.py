@@ -20,21 +20,25 @@ from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, known
 from eft.programs import compiled
 
+CLOSE_SIZES = 0.05
+"""|K_parallel|/(K_aa + K_bb) below which g(K_aa) − g(K_bb) would cancel, and is computed as ∫g′dK."""
+
 
 class PairFlow(NamedTuple):
     """The flow of two inputs a and b. Every field has shape (depth,) or batch + (depth,); index 0 is layer 1.
 
-    `K_aa`, `K_ab`, `K_bb`: the kernel at infinite width. `K_mid` = (K_aa + K_bb + 2K_ab)/4: the kernel of the
-    midpoint. `K_parallel` = (K_aa − K_bb)/2: the difference in size. `K_perp` = (K_aa + K_bb − 2K_ab)/4: a
-    quarter of the squared distance, to relative accuracy. `gap`: 1 − ρ, ρ = K_ab/√(K_aa K_bb); to relative
-    accuracy, unless the inputs differ far more in size than in direction. `valid`: bool, whether the
-    quadrature is accurate and K in range, here and at every layer before.
+    `K_aa`, `K_ab`, `K_bb`: the kernel at infinite width.
+    `K_mid`: (K_aa + K_bb + 2K_ab)/4, the kernel of the midpoint.
+    `K_parallel`: (K_aa − K_bb)/2, the difference in size.
+    `K_perp`: (K_aa + K_bb − 2K_ab)/4, a quarter of the squared distance, to relative accuracy.
+    `gap`: 1 − ρ, ρ = K_ab/√(K_aa K_bb); to relative accuracy, unless the sizes differ far more than that.
+    `valid`: bool, whether the quadrature is accurate and K in range, here and at every layer before.
 
         [[K_aa, K_ab], [K_ab, K_bb]] = K_mid [[1, 1], [1, 1]] + K_parallel [[1, 0], [0, −1]]
                                        + K_perp [[1, −1], [−1, 1]]
 
-    They are K_[0], K_[1] and K_[2] of PDLT chapter 5. `K0`, `K1`, `K2` are the former names of the three,
-    kept for one release.
+    K_mid, K_parallel and K_perp are K_[0], K_[1] and K_[2] of PDLT chapter 5. `K0`, `K1`, `K2` are their
+    former names, kept for one release.
     """
 
     K_aa: jax.Array
@@ -65,9 +69,12 @@ class PairFlow(NamedTuple):
 class ExpandedPairFlow(NamedTuple):
     """The flow of two inputs to leading order in their separation δ; shapes as in `PairFlow`.
 
-    `K_mid`: the kernel of the midpoint, which follows the flow of one input; error O(δ²). `K_parallel`: the
-    difference in size; error O(δ³). `K_perp`: a quarter of the squared distance; error O(δ⁴).
-    `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K_mid. `h`: ½ dχ⊥/dK there. `valid`: as in `PairFlow`.
+    `K_mid`: the kernel of the midpoint, which follows the flow of one input; error O(δ²).
+    `K_parallel`: the difference in size; error O(δ³).
+    `K_perp`: a quarter of the squared distance; error O(δ⁴).
+    `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K_mid.
+    `h`: ½ dχ⊥/dK at K_mid.
+    `valid`: as in `PairFlow`.
 
     `K0`, `K1`, `K2` are the former names of the first three, kept for one release.
     """
@@ -204,7 +211,7 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         between = start[None] + 2 * change[None] * share
         m = pairs.moments(jnp.concatenate([K_aa[None], K_bb[None], between]))
         m_a, m_b, slopes = (jax.tree.map(lambda a, i=i: a[i], m) for i in (0, 1, slice(2, None)))
-        near = jnp.abs(K_parallel) < 0.05 * (K_aa + K_bb)
+        near = jnp.abs(K_parallel) < CLOSE_SIZES * (K_aa + K_bb)
         direct = known(m_a.g) - known(m_b.g)
         difference = jnp.where(near, 2 * known(K_parallel) * known(jnp.sum(slopes.dg * w, 0)), direct)
         return m_a, m_b, attached(difference, (m_a.dg, -m_b.dg), (K_aa, K_bb))

@@ -34,6 +34,9 @@ SUFFICIENT_ERROR = 5e-13
 NEGLIGIBLE_ERROR = 1e-13
 """Errors up to this are round-off and count as 0."""
 
+UNKNOWN = 0.1
+"""Estimated relative error above which nothing is known about an expectation: its error is inf."""
+
 SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW, ROUNDING = range(1, 7)
 """Causes of an error."""
 
@@ -115,7 +118,7 @@ def measured(
     chosen, spread = _enough(deviation, len(each), last, every)
     if chosen is None:
         return None
-    spread = xp.where(spread > 0.1, np.inf, spread)  # then nothing is known
+    spread = xp.where(spread > UNKNOWN, np.inf, spread)
     sources = [
         (SPREAD, spread),
         (OVERFLOW, xp.where(_overflowed(mean, table.infinite), np.inf, 0.0)),
@@ -136,6 +139,13 @@ def measured(
 DOUBLINGS = {6: (1, 2), 24: (3, 6)}
 """Number of rules → two smaller numbers, a factor 2 apart, whose errors show how fast the error falls."""
 
+SLOW_RATIO, SLOW_FACTOR, CHANCE = 1e-2, 0.3, 16
+"""Where the error falls by less than the first from few rules to many, it falls as a power of the step.
+
+Then the next doubling reduces it to the second at best. The error of few rules, divided by the third, is a
+lower limit, since that of many may vanish by chance.
+"""
+
 
 def error_of_all(errors: dict[int, Any], rules: int) -> Any:
     """The error of the mean of all rules, from `errors`: m → the error of the mean of m of them."""
@@ -144,9 +154,9 @@ def error_of_all(errors: dict[int, Any], rules: int) -> Any:
     ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
     # at a kink the error of a few rules may vanish by chance; that of others then shows a power of the step
     likely = xp.maximum(half, errors[more] / 4)
-    slow = likely > 1e-2 * errors[few]
-    half = xp.where(slow, xp.maximum(likely, errors[few] / 16), half)
-    ratio = xp.where(slow, xp.maximum(ratio, 0.3), ratio)
+    slow = likely > SLOW_RATIO * errors[few]
+    half = xp.where(slow, xp.maximum(likely, errors[few] / CHANCE), half)
+    ratio = xp.where(slow, xp.maximum(ratio, SLOW_FACTOR), ratio)
     # two halves may agree by chance
     return ratio * xp.maximum(half, ratio * errors[more] if 2 * more == rules // 2 else 0.0)
 

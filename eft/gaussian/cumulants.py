@@ -21,11 +21,20 @@ from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.closed_forms.homogeneous import ConstantSeries, constant_series
 from eft.gaussian.closed_forms.sine import SineSeries
-from eft.gaussian.expectation import WINDOW, density
+from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
 from eft.gaussian.tabulated import Table, table_of_every_rule
 from eft.gaussian.window import HIGHEST
+
+CUT_DECAY = 40
+"""c²/2K from which a kink at c does not matter for the derivatives in K: the Gaussian is e^{−40} there."""
+
+MAX_HALF_U2 = 800.0
+"""Limit of u²/2 in the polynomials: the Gaussian is 0 there, and 0 times a large power must not be NaN."""
+
+RANGE_SHARE = 0.9
+"""Share of the exponent range of floating-point numbers that the highest power of F may fill."""
 
 
 @jax.tree_util.register_dataclass
@@ -89,13 +98,13 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     """
     K = jnp.clip(K, *WINDOW)
     info = jnp.finfo(K.dtype)
-    limit = float(info.max) ** (0.9 / (order + 1))
+    limit = float(info.max) ** (RANGE_SHARE / (order + 1))
     large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.overflow_z[1])
     D = jnp.where(large[:, None, None], 0.0, table.centred)
     powers = [jnp.sum(D**r, 1) for r in range(1, order + 2)]  # (nodes, centres)
     quarter = table.columns[:, 8:9]  # ¼F⁗
     z = jnp.asarray(table.z)[None]
-    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, 800.0)
+    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, MAX_HALF_U2)
     weight, below = table.v[None] * density(z, K[:, None]), jnp.zeros_like(half_u2)
     moments: list = [[] for _ in powers]
     curvatures = []
@@ -128,7 +137,7 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
 
     kinked = jnp.any(table.jumps != 0, -1)
     cut = jnp.min(jnp.where(kinked, jnp.abs(table.kinks), jnp.inf))
-    smooth = jnp.minimum(table.crossover[1], cut**2 / 80) > K
+    smooth = jnp.minimum(table.crossover[1], cut**2 / (2 * CUT_DECAY)) > K
     j = np.arange(2, 2 * order + 1, dtype=K.dtype)[:, None]
     curved = (K * (K / unit))[None] * jnp.stack(curvatures) / (j * (j - 1))
     c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))
@@ -140,4 +149,4 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     error = error.at[0, 2:].set(fine).at[0, :2].set(16 * info.eps * jnp.abs(c[0][:2]))
     overflow_z = jnp.min(jnp.where(large, table.z, jnp.inf))
     whole = [jnp.pad(row, ((0, 2 * order + 1 - len(row)), (0, 0))) for row in c]
-    return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), overflow_z > 38 * jnp.sqrt(K))
+    return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), overflow_z > UNDERFLOW_U * jnp.sqrt(K))

@@ -9,11 +9,14 @@ import numpy as np
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import exponent, numpy_of
-from eft.gaussian.accuracy import BEYOND, EDGE, GRID, SAFETY
+from eft.gaussian.accuracy import BEYOND, EDGE, GRID, SAFETY, UNKNOWN
 from eft.gaussian.half_line import Nodes, beside_kinks
 
 UNRESOLVED = 2e-14
 """|z−c|/|c| below which floating-point numbers are too coarse for a slope that grows without bound."""
+
+SINGULAR_EXPONENT = 0.05
+"""Exponent a of |z−c|^{−a} from which on a derivative counts as growing without bound at c."""
 
 
 def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
@@ -83,12 +86,12 @@ def edge_errors(act: Activation, at: Nodes, table: Any, sums: Callable, size: An
     `sums`: (table, K) → expectations; `size`: what their errors are relative to, (…, grid).
     """
     singular = functools.reduce(
-        operator.or_, (exponent(at.at_kinks, d, at.size) > 0.05 for d in at.kink_values[:3])
+        operator.or_, (exponent(at.at_kinks, d, at.size) > SINGULAR_EXPONENT for d in at.kink_values[:3])
     )
     beside = beside_kinks(table.z, table.kinks, UNRESOLVED)
     edge = share(table, beside & singular, sums, size)
     sources = [(EDGE, edge)]
     if act.reach < np.inf:
         beyond = share(table, table.z > act.reach, sums, size)
-        sources.append((BEYOND, numpy_of(beyond).where(beyond > 0.1, np.inf, SAFETY * beyond)))
+        sources.append((BEYOND, numpy_of(beyond).where(beyond > UNKNOWN, np.inf, SAFETY * beyond)))
     return sources

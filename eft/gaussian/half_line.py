@@ -21,6 +21,15 @@ FINEST_SCALE = 1e-4
 TAIL_SHARE = 0.8
 """Terms beyond this share of the |z| where the integrand ends show whether it has decayed by there."""
 
+MAX_LIMIT = 1e3
+"""|F| at the largest |z| up to which F is taken to have a limit; F minus a large number would lose digits."""
+
+SERIES_POWER = 0.2
+"""Below |z| = ε^{1/5} the series of F to z⁴ is exact up to round-off."""
+
+SERIES_ROUNDING = 64
+"""Difference, in units of the round-off of F₀, up to which the series and the direct difference agree."""
+
 
 class Nodes(NamedTuple):
     """The points where an activation is evaluated, and its values there.
@@ -93,7 +102,7 @@ def centres(F: Limits, zero: int, left, right, size) -> tuple:
     F0 = (F.below[0, zero] + F.above[0, zero]) / 2
     F0 = xp.where((xp.abs(F0) > (np.finfo(F0.dtype).eps * size) ** 2) & F.exists[0, zero], F0, 0.0)
     far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
-    return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
+    return F0, xp.where(xp.abs(far_out) < MAX_LIMIT, far_out, F0)
 
 
 def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple]:
@@ -106,7 +115,7 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
     F0, far = centre
     step = F.jumps[0, at.zero] / 2
     regular = F.exists[:4, at.zero].all()
-    near = (at.z < np.finfo(at.z.dtype).eps ** 0.2) & (F0 != 0) & regular
+    near = (at.z < np.finfo(at.z.dtype).eps ** SERIES_POWER) & (F0 != 0) & regular
     both_sides = []
     for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
         _, a1, a2, a3, a4 = side[:, at.zero]
@@ -114,7 +123,7 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
         # F − F(0) from the one-sided series at 0, where the difference would suffer from cancellation
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
         direct = values - F0
-        same = xp.abs(series - direct) <= 64 * np.finfo(at.z.dtype).eps * xp.abs(F0)
+        same = xp.abs(series - direct) <= SERIES_ROUNDING * np.finfo(at.z.dtype).eps * xp.abs(F0)
         from_zero = xp.where(near & same, series, direct)
         both_sides.append((from_zero, xp.where(far == F0, from_zero, values - far)))
     return both_sides[0], both_sides[1]

@@ -17,6 +17,16 @@ PANEL_HALF_WIDTH = 10.0
 LOG_STEP = 0.125
 """Step of `graded` in the log of the distance to the nearest cut: relative error about 1e-14."""
 
+TURN, TAIL = 2.5, 3.7
+"""Distances in t of a rule that is double exponential below t = τ.
+
+τ lies `TURN` below the log of the smallest distance that the rule resolves, where e^{τ−t} = 0.08 is small.
+The first node lies `TAIL` below τ, where e^{−e^{τ−t}} = e^{−40} is below round-off.
+"""
+
+UNGRADED_SHARE = 0.2
+"""Share of a panel from which on a rule is double exponential towards an end that is no cut."""
+
 MIN_DISTANCE = 1e-10
 """The smallest distance to a cut that `graded` resolves, relative to the distance between cuts."""
 
@@ -28,9 +38,11 @@ def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.nd
     log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, with the trapezoidal rule in t; the weights fall off double
     exponentially at the ends.
     """
-    left, right = (math.log(MIN_DISTANCE if graded else 0.2) for graded in (graded_left, graded_right))
-    left, right = left - 2.5, 2.5 - right
-    t = np.arange(left - 3.7, right + 3.7, LOG_STEP)
+    left, right = (
+        math.log(MIN_DISTANCE if graded else UNGRADED_SHARE) for graded in (graded_left, graded_right)
+    )
+    left, right = left - TURN, TURN - right
+    t = np.arange(left - TAIL, right + TAIL, LOG_STEP)
     down, up = np.exp(left - t), np.exp(t - right)
     y = t - down + up
     share, rest = 1 / (1 + np.exp(-y)), 1 / (1 + np.exp(y))

@@ -18,7 +18,7 @@ from eft.activations.derivatives import Array, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
 from eft.gaussian.error_sources import edge_errors, rounding_errors, slope_mismatch
-from eft.gaussian.expectation import WINDOW
+from eft.gaussian.expectation import VANISHED_U, WINDOW
 from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
 from eft.gaussian.records import Moments
 from eft.gaussian.tabulation import Kind, Sample, built, kept, sampled
@@ -26,6 +26,9 @@ from eft.gaussian.window import everywhere, in_blocks, lost, product, summed, we
 
 DIVERGENCE_EXPONENT = 0.4999
 """Exponent a of σ ~ |z−c|^{−a} from which on σ² is not integrable."""
+
+MEAN_EXPONENT = 0.9
+"""Exponent a of σ′ ~ |z−c|^{−a} from which on ⟨σ′⟩ does not exist, or hardly."""
 
 MOMENT_COLUMNS = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
 """The columns from which g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″ are computed."""
@@ -141,7 +144,7 @@ def _crossovers(table: Table) -> Any:
 def _crossover(kinks: np.ndarray, rough) -> Any:
     """The K below which a form with F″ or F⁗ holds: 1, or so small that no rough kink is within reach."""
     xp = numpy_of(rough)
-    return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
+    return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / VANISHED_U**2), 1.0))
 
 
 CHECK_TOLERANCE = 1e-10
@@ -150,6 +153,9 @@ CHECK_TOLERANCE = 1e-10
 For a function evaluated in float32, or a table for float32, it is four machine epsilons of that precision.
 """
 
+
+BOTH_FORMS_UP_TO = (np.inf, 2.0)
+"""The K up to which both forms of g′, and of g″, are accurate for smooth σ; beyond, ¼⟨F⁗⟩ is round-off."""
 
 ERROR_PER_DEVIATION = 2.0
 """The error of one form of g″ in units of its deviation from another one that may be off by as much."""
@@ -163,7 +169,7 @@ def _error_sources(act: Activation, at: Nodes, eps: float, table: Table) -> list
     sums, sizes = summed(table, K), summed(every, K)
     moments = _sums(table, K, sums)
     violation = slope_mismatch(at, jumps, moments[4])
-    unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
+    unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > MEAN_EXPONENT
     violation = numpy_of(violation).where(unbounded, 0.0, violation)
     noise, size = max(CHECK_TOLERANCE, 4 * eps), _units(moments, K)
     form_errors = [
@@ -206,8 +212,7 @@ def _form_error(table: Table, K, forms: tuple, sizes: tuple, which: int, size, t
     """The excess over noise of the difference of the forms of g′, or g″: F″ misses a kink, zF′ does not."""
     xp = numpy_of(table.columns)
     difference = xp.abs(forms[0] - forms[1]) - tolerance * sum(sizes)
-    # at larger K, F⁗ is nothing but round-off
-    both_hold = (table.crossover[which] > K) | (table.crossover[which] >= 1) & ((np.inf, 2.0)[which] >= K)
+    both_hold = (table.crossover[which] > K) | (table.crossover[which] >= 1) & (BOTH_FORMS_UP_TO[which] >= K)
     decided = (difference > 0) & both_hold & xp.isfinite(size)
     return xp.where(decided, difference / xp.where(size > 0, size, 1.0), 0.0)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations.one_sided import aligned, numpy_of
-from eft.gaussian.expectation import WINDOW
+from eft.gaussian.expectation import UNDERFLOW_U, WINDOW
 from eft.gaussian.half_line import TAIL_SHARE
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -19,6 +19,15 @@ SUM_LENGTH = 32
 
 BLOCK_WEIGHTS = 2**20
 """Weights held in memory at a time: enough to occupy all cores, few enough to stay near the cache."""
+
+NEGLIGIBLE_TAIL = 1e-3
+"""Size of a term, in units of the sum's round-off, below which it may be left out."""
+
+POWER_TOLERANCE = 1e-5
+"""Difference from an integer or half-integer within which a measured power is taken to be that one."""
+
+SMALL_CORRECTION = 1e-3
+"""Relative size below which b x^{±1/2} is the first correction to a power law; else it is left out."""
 
 MIN_BLOCK = 512
 """The least number of values of K integrated at a time, whatever the number of nodes."""
@@ -67,7 +76,11 @@ def without_lost(table: Any, K, moments, size) -> Any:
     finite = xp.isfinite(overflow_z)
     end = xp.where(finite, overflow_z, 1.0)
     tail = last_terms * xp.where(finite, weights(TAIL_SHARE * end, K), 0.0)
-    beyond = finite & (end < 38 * xp.sqrt(K)) & (tail > 1e-3 * np.finfo(moments.dtype).eps * size)
+    beyond = (
+        finite
+        & (end < UNDERFLOW_U * xp.sqrt(K))
+        & (tail > NEGLIGIBLE_TAIL * np.finfo(moments.dtype).eps * size)
+    )
     return xp.where(beyond | (infinite > 0), np.inf, moments)
 
 
@@ -97,10 +110,10 @@ def _leading_powers(sums: Callable, table: Any, K: float, step: float) -> Any:
     slopes = xp.log(xp.abs(fixed[:, 1:] / fixed[:, :-1])) / math.log(step)
     slope = 2 * slopes[:, 0] - slopes[:, 1]
     q = xp.round(2 * slope) / 2
-    q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < 1e-5, q, slope), 0.0)
+    q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < POWER_TOLERANCE, q, slope), 0.0)
     scaled = M / x[None] ** q[:, None]
     b = scaled[:, 1] - scaled[:, 0]
-    small = xp.abs(b) < 1e-3 * xp.abs(scaled[:, 0])
+    small = xp.abs(b) < SMALL_CORRECTION * xp.abs(scaled[:, 0])
     a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
     deviation = xp.stack([scaled[:, 2] - a - 4 * b, a])
     deviation = deviation if xp is np else jax.lax.stop_gradient(deviation)
