@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-KEPT = 64
+MAX_PROGRAMS = 64
 """Programs in the cache; the least recently used one is dropped, and its memory freed."""
 
 _LOCK = threading.Lock()
@@ -31,7 +31,7 @@ def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...]
 
 
 def compiled(*static: int) -> Callable[[Callable], Callable]:
-    """A decorator: `jax.jit` with these static arguments, by position, and at most `KEPT` programs kept."""
+    """A decorator: `jax.jit` with these static arguments, by position, and a bounded number of programs."""
 
     def decorate(function: Callable) -> Callable:
         def body(about, *arrays):
@@ -52,7 +52,7 @@ def compiled(*static: int) -> Callable[[Callable], Callable]:
     return decorate
 
 
-@functools.lru_cache(maxsize=KEPT)
+@functools.lru_cache(maxsize=MAX_PROGRAMS)
 def _program(body: Callable, about: Hashable, shapes: tuple, donated: tuple[int, ...]) -> Callable:
     return jax.jit(functools.partial(precise(body), about), donate_argnums=donated)
 

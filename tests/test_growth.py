@@ -28,7 +28,7 @@ KEPT = 2
 CACHES = (
     (programs, "_program"),
     (catalogue, "_wrapped"),
-    (moment_grid, "landscape"),
+    (moment_grid, "moments_on_grid"),
     (universality, "_classified"),
     (ntk_gram, "slope_of"),
     (drawing, "compiled"),

@@ -20,7 +20,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
-from eft.gaussian.tabulated import table  # noqa: E402
+from eft.gaussian.tabulated import moment_table  # noqa: E402
 
 CW, DEPTH, ORDER = np.linspace(0.5, 3.0, 1000), 50, 3
 
@@ -45,7 +45,7 @@ def main() -> None:
     jax.block_until_ready(eft.expand("tanh", CW, DEPTH, ORDER))
     first = time.perf_counter() - start
     warm = seconds(lambda: eft.expand("tanh", CW, DEPTH, ORDER))
-    table(eft.activation("gelu"), jnp.float64)
+    moment_table(eft.activation("gelu"), jnp.float64)
     start = time.perf_counter()
     jax.block_until_ready(eft.expand("gelu", CW, DEPTH, ORDER))
     other = time.perf_counter() - start

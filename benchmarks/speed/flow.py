@@ -25,7 +25,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
-from eft.gaussian.tabulated import table  # noqa: E402
+from eft.gaussian.tabulated import moment_table  # noqa: E402
 
 CW, DEPTH = np.linspace(0.5, 3.0, 1000), 50
 
@@ -88,7 +88,7 @@ def main() -> None:
     print(f"first call {first:.2f} s   warm {warm * 1e3:.1f} ms   gelu, same program: {other * 1e3:.1f} ms")
     print(f"plain loop {loop:.2f} s: {loop / warm:.0f} × slower")
     print(f"compiled program at depth 50: {sizes[0]:,} bytes; at depth 10,000: {sizes[1]:,} bytes")
-    nodes = DEPTH * len(CW) * table(eft.activation("tanh"), jnp.float64).z.size / warm
+    nodes = DEPTH * len(CW) * moment_table(eft.activation("tanh"), jnp.float64).z.size / warm
     print(f"{nodes / 1e9:.2f}e9 nodes a second (an exponential and 11 multiply-adds each)")
     checks = {
         "first call ≤ 1.5 s": first <= 1.5,

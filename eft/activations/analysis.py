@@ -12,10 +12,10 @@ from eft.activations.derivatives import Sampler, nested_derivatives
 from eft.activations.fingerprints import fingerprint
 from eft.activations.kinks import Kinks, apart, find_kinks
 
-KEPT = 64
+MAX_ACTIVATIONS = 64
 """Activations that are cached."""
 
-_known: OrderedDict[tuple, Activation] = OrderedDict()
+_activations: OrderedDict[tuple, Activation] = OrderedDict()
 
 _samplers: WeakKeyDictionary[Activation, Sampler] = WeakKeyDictionary()
 """What the search for kinks compiled, until a table is made from it."""
@@ -31,37 +31,37 @@ def analysed(act: ActivationLike) -> Activation:
     act = as_activation(act)
     if act.resolved:
         return act
-    done = fingerprint(act.fn)
-    if done is None:
+    key_of_fn = fingerprint(act.fn)
+    if key_of_fn is None:
         return act
-    key = (done, act.kinks, act.name, act.degree, act.family, id(act.taylor))
-    if key not in _known:
-        _known[key] = _with_found_kinks(act, done)
-        while len(_known) > KEPT:
-            _known.popitem(last=False)
-    _known.move_to_end(key)
-    return _known[key]
+    key = (key_of_fn, act.kinks, act.name, act.degree, act.family, id(act.taylor))
+    if key not in _activations:
+        _activations[key] = _with_found_kinks(act, key_of_fn)
+        while len(_activations) > MAX_ACTIVATIONS:
+            _activations.popitem(last=False)
+    _activations.move_to_end(key)
+    return _activations[key]
 
 
 def _with_found_kinks(act: Activation, state: tuple) -> Activation:
     sampler = Sampler(act.fn, lambda z: nested_derivatives(act.fn, z), act.kinks)
     # a function that rounds z to float32 is a staircase; the spread of the rules shows what this hides
     coarse = sampler.resolution != np.float64
-    found = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
-    new = [c for c in (*found.places, *found.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    result = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
+    new = [c for c in (*result.places, *result.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
     kinks = apart((*act.kinks, *new))
     # always a new object: what is compiled for it is specific to this state of the function
-    seen = copy.copy(act)
+    complete = copy.copy(act)
     fields = {
         "kinks": kinks,
         "found": tuple(c for c in kinks if c not in act.kinks),
-        "reach": min(act.reach, found.reach),
+        "reach": min(act.reach, result.reach),
         "state": state,
     }
     for name, value in fields.items():
-        object.__setattr__(seen, name, value)
-    _samplers[seen] = sampler
-    return seen
+        object.__setattr__(complete, name, value)
+    _samplers[complete] = sampler
+    return complete
 
 
 def sampler_of(act: Activation) -> Sampler:

@@ -136,7 +136,7 @@ class Sampler:
         panel = np.searchsorted(ends, z, side="right")
         low, high = ends[panel - 1], ends[panel]
         x = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
-        found = np.full((orders, len(z)), np.nan)
+        derivatives = np.full((orders, len(z)), np.nan)
         best = np.full(len(z), np.inf)
         room = np.minimum(z - low, high - z)
         lengths = [length * np.maximum(np.abs(z), 1.0) for length in LENGTHS]
@@ -156,9 +156,9 @@ class Sampler:
                 for k in range(orders):
                     c = chebyshev.chebder(c)
                     d = chebyshev.chebval((z - middle) / half, c, tensor=False) / half ** (k + 1)
-                    found[k] = np.where(better, d, found[k])
+                    derivatives[k] = np.where(better, d, derivatives[k])
                 best = np.where(better, np.maximum(tail, rounding), best)
-        return found
+        return derivatives
 
 
 def _in_blocks(compiled: Callable, z: np.ndarray) -> np.ndarray:

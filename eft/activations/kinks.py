@@ -2,7 +2,7 @@
 
 Between two nodes a smooth function satisfies the trapezoidal rule,
 d_k(b) − d_k(a) = ½h(d_{k+1}(a) + d_{k+1}(b)), up to O(h³). Every interval is bisected, each time keeping the
-half with the larger misfit, until its ends are neighbouring floating-point numbers. If the one-sided limits
+half with the larger residual, until its ends are neighbouring floating-point numbers. If the one-sided limits
 differ there, or do not exist, it is a kink; for a smooth function nothing is left.
 """
 
@@ -16,96 +16,127 @@ import numpy as np
 from eft.activations.derivatives import Sampler
 from eft.activations.one_sided import points
 
-NODES = 2048
+INTERVALS = 2048
 """Intervals of the grid z = sinh t: its nodes are 0.014 apart at |z| < 1, and 1.4 % of |z| at large |z|."""
 
-REACH = 1e6
+MAX_Z = 1e6
 """The largest |z| searched."""
 
 ORDERS = 4
 """Jumps of σ, σ′, σ″ and σ‴ are found; those of higher derivatives hardly affect an expectation."""
 
-SIGNIFICANT = 1e-9
+SIGNIFICANT_JUMP = 1e-9
 """The smallest jump, in units of (1 + |z|)⁻ᵏ for σ⁽ᵏ⁾ times the largest |σ| at points no farther from 0."""
 
-ROUNDING = 1e-11
+RELATIVE_ROUNDING = 1e-11
 """A jump smaller than this, relative to the derivative itself, is round-off error."""
 
-NOISE = 1e-14
+ABSOLUTE_ROUNDING = 1e-14
 """Round-off error of a derivative where |σ| is large and bounded, in units of |σ|."""
 
-SAME = 1e-12
+MIN_DISTANCE = 1e-12
 """Places closer together than this, relative to 1 + |z|, are taken as one."""
 
-MOST = 24
+MAX_KINKS = 24
 """The largest number of kinks taken into account, those nearest to 0."""
+
+OFFSET = 1e-3
+"""Offset of the grid, in steps, which keeps its nodes off round numbers, where kinks are common."""
+
+MIN_CELL = 1e-9
+"""Relative width of a cell below which it is not searched for a further kink."""
+
+NEAR_KINK, NEAR_STEEP = 1e-4, 0.1
+"""Distance, relative to 1 + |z|, within which a steep place belongs to a kink, or to another steep place."""
+
+ROUNDING_OF_Z = 1e-2
+"""Share of |z| whose round-off may remain in σ after a cancellation."""
+
+MIN_GROWTH, GROWTH_SPREAD = 1.1, 1.5
+"""A derivative grows like a power of the distance if each step inwards multiplies it by a factor above the
+first, and these factors differ by less than the second.
+"""
 
 HALVINGS = 4
 """Halvings of the grid after which a function that varies on its scale satisfies the trapezoidal rule."""
 
-STEEP = 1e-5
-"""Misfit then, in units of the largest |σ| at |z| ≤ 2|c| + 1, of one that varies twenty times faster."""
+STEEP_RESIDUAL = 1e-5
+"""Residual then, in units of the largest |σ| at |z| ≤ 2|c| + 1, of one that varies twenty times faster."""
 
-FEW = 6
+MAX_STEEP = 6
 """The largest number of steep places taken into account; a function with more of them oscillates."""
 
 
 class Kinks(NamedTuple):
-    """The result of the search."""
+    """The result of the search.
 
-    places: tuple[float, ...]  # kinks in ascending order, without 0
-    reach: float  # |z| up to which the list is complete, or inf
-    steep: tuple[float, ...]  # where σ is smooth, but varies on a scale far below 1 and |z|
+    `places`: kinks in ascending order, without 0.
+    `reach`: |z| up to which the list is complete, or inf.
+    `steep`: where σ is smooth, but varies on a scale far below 1 and |z|.
+    """
+
+    places: tuple[float, ...]
+    reach: float
+    steep: tuple[float, ...]
 
 
-class _Found(NamedTuple):
-    """The result of one search of the cells."""
+class _Hits(NamedTuple):
+    """The result of one search of the cells.
 
-    cell: np.ndarray  # (hits,) cells that contain a jump; at most one is found in each
-    below: np.ndarray  # (hits,) the floating-point numbers on either side of the jump
+    `cell`: (hits,) cells that contain a jump; at most one is found in each.
+    `below`: (hits,) the floating-point number below the jump.
+    `above`: (hits,) that above it.
+    `residual`: (cells,) residual of σ after `HALVINGS`.
+    `middle`: (cells,) where the residual was largest.
+    """
+
+    cell: np.ndarray
+    below: np.ndarray
     above: np.ndarray
-    misfit: np.ndarray  # (cells,) misfit of σ after `HALVINGS`
-    middle: np.ndarray  # (cells,) where the misfit was largest
+    residual: np.ndarray
+    middle: np.ndarray
 
 
 def find_kinks(sampler: Sampler) -> Kinks:
-    """Places where σ, σ′, σ″ or σ‴ jumps, at most the `MOST` nearest to 0; and places where σ is steep.
+    """Places where σ, σ′, σ″ or σ‴ jumps, at most the `MAX_KINKS` nearest to 0; and places where σ is steep.
 
     A kink among oscillations finer than the grid is missed; the error of the moments then reveals it.
     """
-    t = np.linspace(-np.arcsinh(REACH), np.arcsinh(REACH), NODES + 1)
-    z = np.sinh(t + 1e-3 * (t[1] - t[0]))  # keeps the nodes off round numbers, where kinks are common
+    t = np.linspace(-np.arcsinh(MAX_Z), np.arcsinh(MAX_Z), INTERVALS + 1)
+    z = np.sinh(t + OFFSET * (t[1] - t[0]))
     low, high = z[:-1], z[1:]
     kinks: tuple[float, ...] = ()
     reach, steep = np.inf, ()
     with np.errstate(all="ignore"):
         scale = _scale(z, sampler.raw(z)[0])
-        for turn in range(MOST):
-            found = _search(sampler, low, high, scale)
+        for turn in range(MAX_KINKS):
+            hits = _search(sampler, low, high, scale)
             if not turn:
-                steep = _steep(found, scale)
-            kinks = apart((*kinks, *(_rounded(c) for c in found.above if abs(c) > SAME)))
-            if len(kinks) > MOST:
+                steep = _steep(hits, scale)
+            kinks = apart((*kinks, *(_rounded(c) for c in hits.above if abs(c) > MIN_DISTANCE)))
+            if len(kinks) > MAX_KINKS:
                 distances = np.sort(np.abs(kinks))
-                reach = min(reach, float(distances[MOST]))
+                reach = min(reach, float(distances[MAX_KINKS]))
                 kinks = tuple(c for c in kinks if abs(c) < reach)
             # a cell with one kink may hold another, on either side of it
-            low = np.concatenate([low[found.cell], found.above])
-            high = np.concatenate([found.below, high[found.cell]])
-            wide = high - low > np.maximum(1e-9 * np.abs(low), SAME)  # near 0 bisection hardly ends
+            low = np.concatenate([low[hits.cell], hits.above])
+            high = np.concatenate([hits.below, high[hits.cell]])
+            wide = high - low > np.maximum(
+                MIN_CELL * np.abs(low), MIN_DISTANCE
+            )  # near 0 bisection hardly ends
             wide &= np.minimum(np.abs(low), np.abs(high)) < reach
             low, high = low[wide], high[wide]
             if not len(low):
                 break
-    steep = tuple(c for c in steep if all(abs(c - k) > 1e-4 * (1 + abs(c)) for k in kinks))
+    steep = tuple(c for c in steep if all(abs(c - k) > NEAR_KINK * (1 + abs(c)) for k in kinks))
     return Kinks(kinks, reach, steep)
 
 
 def apart(places) -> tuple[float, ...]:
-    """The places in ascending order; of those closer than `SAME`, only the one given first."""
+    """The places in ascending order; of those closer than `MIN_DISTANCE`, only the one given first."""
     kept: list[float] = []
     for c in places:
-        if all(abs(c - d) > SAME * (1 + abs(c)) for d in kept):
+        if all(abs(c - d) > MIN_DISTANCE * (1 + abs(c)) for d in kept):
             kept.append(c)
     return tuple(sorted(kept))
 
@@ -118,42 +149,42 @@ def _scale(z, value):
     return lambda c: np.interp(np.abs(c), np.abs(z[outward]), size)
 
 
-def _search(sampler: Sampler, low, high, scale) -> _Found:
+def _search(sampler: Sampler, low, high, scale) -> _Hits:
     """Search each cell; at most one kink is found in each."""
     d = np.stack(sampler.raw(np.concatenate([low, high])))
     a, b = np.tile(low, (ORDERS, 1)), np.tile(high, (ORDERS, 1))
     d_a, d_b = (np.tile(ends[:, None], (1, ORDERS, 1)) for ends in np.split(d, 2, axis=1))
-    misfit = np.zeros(len(low))
+    residual = np.zeros(len(low))
     for halving in range(64):
         middle = (a + b) / 2
         d_m = np.stack(sampler.raw(middle))
-        left = _misfit(a, d_a, middle, d_m) >= _misfit(middle, d_m, b, d_b)
+        left = _residual(a, d_a, middle, d_m) >= _residual(middle, d_m, b, d_b)
         a, b = np.where(left, a, middle), np.where(left, middle, b)
         d_a, d_b = np.where(left, d_a, d_m), np.where(left, d_m, d_b)
         if halving == HALVINGS - 1:
-            misfit = _misfit(a, d_a, b, d_b)[0]
+            residual = _residual(a, d_a, b, d_b)[0]
         if np.all((b - a) <= 2 * np.spacing(np.abs(a))):
             break
     at = (a[0] + b[0]) / 2
-    row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT * scale(b)))
+    row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT_JUMP * scale(b)))
     a, b = a[row, cell], b[row, cell]
     real = _real(sampler, b, scale) if len(cell) else np.zeros(0, bool)
     # for different orders the bisection may end at different neighbouring numbers
     cell, first = np.unique(cell[real], return_index=True)
-    smooth = ~np.isin(np.arange(len(misfit)), cell) & np.isfinite(misfit)
-    return _Found(cell, a[real][first], b[real][first], np.where(smooth, misfit, 0.0), at)
+    smooth = ~np.isin(np.arange(len(residual)), cell) & np.isfinite(residual)
+    return _Hits(cell, a[real][first], b[real][first], np.where(smooth, residual, 0.0), at)
 
 
 def _real(sampler: Sampler, places, scale) -> np.ndarray:
     """Whether, at each place, some derivative has different one-sided limits or grows without bound."""
     order = np.argsort(places)
-    first = np.diff(places[order], prepend=-np.inf) > SAME * (1 + np.abs(places[order]))
+    first = np.diff(places[order], prepend=-np.inf) > MIN_DISTANCE * (1 + np.abs(places[order]))
     kinks = places[order][first]
     outer = points(kinks)
     z = kinks + (outer.z[1] - kinks) * DISTANCES[:, None, None]
     d = np.stack(sampler.between(z, kinks))  # (orders, distances, sides, kinks)
     steps = z - kinks
-    unit, least = 1 + np.abs(kinks), SIGNIFICANT * scale(kinks)
+    unit, least = 1 + np.abs(kinks), SIGNIFICANT_JUMP * scale(kinks)
     real = np.zeros(len(kinks), bool)
     for k in range(ORDERS):
         # the limit as extrapolated from each distance by the Taylor series
@@ -163,11 +194,13 @@ def _real(sampler: Sampler, places, scale) -> np.ndarray:
         step = np.abs(limit[-1, 1] - limit[-1, 0])
         size = np.abs(limit[-1]).max(0)
         if k == 0:
-            size = size + 1e-2 * np.abs(kinks)  # round-off in z itself may remain after a cancellation
-        enough = least / unit**k + ROUNDING * size + (k > 0) * NOISE * scale(kinks)
+            size = size + ROUNDING_OF_Z * np.abs(kinks)
+        enough = least / unit**k + RELATIVE_ROUNDING * size + (k > 0) * ABSOLUTE_ROUNDING * scale(kinks)
         real |= (step > 4 * noise) & (step > enough)
         real |= np.any(_grows(np.abs(d[k])) & (np.abs(d[k, -1]) > enough), axis=0)
-    return np.any(np.abs(places[:, None] - kinks[real]) <= SAME * (1 + np.abs(places[:, None])), axis=1)
+    return np.any(
+        np.abs(places[:, None] - kinks[real]) <= MIN_DISTANCE * (1 + np.abs(places[:, None])), axis=1
+    )
 
 
 DISTANCES = 4.0 ** -np.arange(6)
@@ -177,38 +210,38 @@ DISTANCES = 4.0 ** -np.arange(6)
 def _grows(size) -> np.ndarray:
     """Whether `size` grows by roughly the same factor from each distance to the next smaller one."""
     growth = size[1:] / size[:-1]
-    return np.all(growth > 1.1, axis=0) & (growth.max(0) < 1.5 * growth.min(0))
+    return np.all(growth > MIN_GROWTH, axis=0) & (growth.max(0) < GROWTH_SPREAD * growth.min(0))
 
 
-def _steep(found: _Found, scale) -> tuple[float, ...]:
-    """The places of the largest misfits; none if there are more than `FEW`."""
-    size = scale(2 * np.abs(found.middle) + 1)
-    share = np.where(size > 0, found.misfit / np.where(size > 0, size, 1.0), 0.0)
+def _steep(hits: _Hits, scale) -> tuple[float, ...]:
+    """The places of the largest residuals; none if there are more than `MAX_STEEP`."""
+    size = scale(2 * np.abs(hits.middle) + 1)
+    share = np.where(size > 0, hits.residual / np.where(size > 0, size, 1.0), 0.0)
     steep: list[float] = []
     for i in np.argsort(-share):
-        if not share[i] > STEEP or len(steep) > FEW:
+        if not share[i] > STEEP_RESIDUAL or len(steep) > MAX_STEEP:
             break
-        c = float(found.middle[i])
-        if all(abs(c - other) > 0.1 * (1 + abs(c)) for other in (0.0, *steep)):
+        c = float(hits.middle[i])
+        if all(abs(c - other) > NEAR_STEEP * (1 + abs(c)) for other in (0.0, *steep)):
             steep.append(c)
-    return tuple(sorted(steep)) if len(steep) <= FEW else ()
+    return tuple(sorted(steep)) if len(steep) <= MAX_STEEP else ()
 
 
-def _misfit(a, d_a, b, d_b) -> np.ndarray:
+def _residual(a, d_a, b, d_b) -> np.ndarray:
     """m_k + h m_{k+1} in row k, m_k = |d_k(b) − d_k(a) − ½h(d_{k+1}(a) + d_{k+1}(b))|, h = b − a.
 
     A kink in the middle of an interval may satisfy the rule at one order, but then not at the next. The
-    misfit is infinite between a point where the derivatives are finite and one where they are not.
+    residual is infinite between a point where the derivatives are finite and one where they are not.
     """
     rows, h = np.arange(ORDERS), b - a
     step = np.abs(d_b - d_a - h / 2 * (np.roll(d_a, -1, 0) + np.roll(d_b, -1, 0)))
     step[ORDERS] = np.abs(d_b[ORDERS] - d_a[ORDERS])
-    misfit = step[rows, rows] + h * step[rows + 1, rows]
-    edge = _known(d_a) != _known(d_b)
-    return np.where(edge, np.inf, np.where(np.isfinite(misfit), misfit, 0.0))
+    residual = step[rows, rows] + h * step[rows + 1, rows]
+    edge = _finite(d_a) != _finite(d_b)
+    return np.where(edge, np.inf, np.where(np.isfinite(residual), residual, 0.0))
 
 
-def _known(d) -> np.ndarray:
+def _finite(d) -> np.ndarray:
     """Whether the derivatives that enter a row are finite; (ORDERS, cells)."""
     rows = np.arange(ORDERS)
     last = np.minimum(rows + 2, ORDERS)
@@ -223,9 +256,9 @@ def _jumps(a, d_a, b, d_b, least) -> np.ndarray:
         slope = np.minimum(np.abs(d_a[k + 1]), np.abs(d_b[k + 1]))  # that on one side may be infinite
         size = np.maximum(np.abs(d_a[k]), np.abs(d_b[k]))
         if k == 0:
-            size = size + 1e-2 * np.abs(b)  # round-off in z itself may remain after a cancellation
-        hit |= np.abs(d_b[k] - d_a[k]) > 4 * gap * slope + least / unit**k + ROUNDING * size
-    return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0) | (_known(d_a) != _known(d_b))
+            size = size + ROUNDING_OF_Z * np.abs(b)
+        hit |= np.abs(d_b[k] - d_a[k]) > 4 * gap * slope + least / unit**k + RELATIVE_ROUNDING * size
+    return hit & np.isfinite(d_a).all(0) & np.isfinite(d_b).all(0) | (_finite(d_a) != _finite(d_b))
 
 
 def _rounded(c: float) -> float:

@@ -22,6 +22,21 @@ from eft.activations.derivatives import Function
 DISTANCE = 1e-10
 """h/max(|c|, 1) in float64: a hundred thousand times the round-off error of a sum of numbers near 10."""
 
+DISTANCE_FLOAT32 = 1e-3
+"""The same for functions that treat z in float32 or less."""
+
+KINK_SHARE = 1e-3
+"""The largest h, relative to the distance to the nearest other kink."""
+
+SUM_ROUNDING = 64
+"""Round-off of f and of a sum of its series, in machine epsilons."""
+
+SAME_LIMIT = 1e-6
+"""Relative difference up to which the value next to the kink is the limit, more exact than that at h/32."""
+
+MIN_GROWTH = 1.2
+"""Ratio of |f| at h/32 to that at h from which on f has no limit; h^{−1/20} has this ratio."""
+
 CLOSER = 32
 """Ratio of h to the other, smaller distance."""
 
@@ -39,19 +54,29 @@ AGREEMENT = 1e-3
 
 
 class Points(NamedTuple):
-    """Where a function is evaluated near its kinks: next to, at h, h/32, 10³h, 10⁶h; below and above."""
+    """Where a function is evaluated near its kinks: next to, at h, h/32, 10³h, 10⁶h; below and above.
 
-    z: np.ndarray  # (5, 2, kinks)
-    step: np.ndarray  # (5, 2, kinks) z minus the kink
+    `z`: (5, 2, kinks) the points.
+    `step`: (5, 2, kinks) z minus the kink.
+    """
+
+    z: np.ndarray
+    step: np.ndarray
 
 
 class Limits(NamedTuple):
-    """f, f′, … at the kinks; fields of shape (orders, kinks)."""
+    """f, f′, … at the kinks; fields of shape (orders, kinks).
+
+    `below`: from below.
+    `above`: from above.
+    `noise`: bound on the round-off in f_above − f_below.
+    `exists`: whether the limits exist on both sides.
+    """
 
     below: Any
     above: Any
-    noise: Any  # bound on the round-off in f_above − f_below
-    exists: Any  # whether the limits exist on both sides
+    noise: Any
+    exists: Any
 
     @property
     def jumps(self) -> Any:
@@ -83,9 +108,9 @@ def points(kinks: np.ndarray, resolution: Any = np.float64) -> Points:
     """The points for ascending kinks, which may be closer than h; `resolution`: the precision of f."""
     dtype = kinks.dtype
     narrow = min(jnp.finfo(dtype).bits, jnp.finfo(resolution).bits) < 64
-    share = 1e-3 if narrow else DISTANCE
+    share = DISTANCE_FLOAT32 if narrow else DISTANCE
     between = np.diff(kinks, prepend=-np.inf, append=np.inf)
-    h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), 1e-3 * np.minimum(between[:-1], between[1:]))
+    h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), KINK_SHARE * np.minimum(between[:-1], between[1:]))
     h = np.maximum(h, 4 * np.spacing(np.abs(kinks))).astype(dtype)
     next_to = np.array([sides(c, dtype) for c in kinks]).T
     far = [np.minimum(factor * h, np.minimum(between[:-1], between[1:]) / 4) for factor in FARTHER]
@@ -104,20 +129,20 @@ def limits(at: Points, f: Any, size: Any) -> Limits:
     powers = [(-at.step[1:3]) ** j / math.factorial(j) for j in range(orders)]
     terms = [[f[k + j, 1:3] * powers[j] for j in range(orders - k)] for k in range(orders)]
     far, close = xp.moveaxis(xp.stack([sum(row) for row in terms]), 1, 0)
-    rounding = xp.stack([sum(map(xp.abs, row)) for row in terms])[:, 1] * (64 * eps)
+    rounding = xp.stack([sum(map(xp.abs, row)) for row in terms])[:, 1] * (SUM_ROUNDING * eps)
     difference = xp.abs(far - close)
     settled = difference <= AGREEMENT * xp.abs(close) + rounding
     largest = [xp.max(xp.where(xp.isfinite(d), xp.abs(d), 0.0)) for d in close]
     floor = FLOOR * (size + xp.stack([functools.reduce(xp.maximum, largest[: k + 1]) for k in range(orders)]))
-    grows = ~settled & ~(xp.abs(close) <= 1.2 * xp.abs(far)) & ~(xp.abs(close) <= floor[:, None, None])
+    grows = ~settled & ~(xp.abs(close) <= MIN_GROWTH * xp.abs(far)) & ~(xp.abs(close) <= floor[:, None, None])
     next_to = f[:, 0]
-    exact = xp.abs(next_to - close) <= 1e-6 * xp.abs(close) + rounding
+    exact = xp.abs(next_to - close) <= SAME_LIMIT * xp.abs(close) + rounding
     limit = xp.where(exact, next_to, close)
     error = xp.where(exact, 0.0, difference + rounding)
     steep = xp.concatenate([xp.abs(f[1:, 2]), xp.zeros_like(f[:1, 2])])
     gap = at.step[0, 1] - at.step[0, 0]
     slope = 4 * gap[None, None] * xp.where(exact, steep, 0.0)
-    noise = 64 * eps * xp.max(xp.abs(limit), axis=1) + xp.max(slope, axis=1) + xp.sum(error, axis=1)
+    noise = SUM_ROUNDING * eps * xp.max(xp.abs(limit), axis=1) + xp.max(slope, axis=1) + xp.sum(error, axis=1)
     noise = noise + ROUNDED * floor[:, None]
     good = xp.all(~grows & xp.isfinite(limit), axis=1)
     return Limits(limit[:, 0], limit[:, 1], xp.where(xp.isfinite(noise), noise, 0.0), good)
@@ -131,14 +156,14 @@ def exponent(at: Points, f: Any, size: Any) -> Any:
     xp = numpy_of(f)
     order = [4, 3, 1, 2]  # from far to near
     f, steps = xp.abs(f[np.array(order)]), np.abs(at.step[order])
-    found = []
+    powers = []
     for far, close, d_far, d_close in zip(f, f[1:], steps, steps[1:], strict=False):
-        seen = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
-        ratio = xp.where(seen, close / xp.where(seen, far, 1.0), 1.0)
+        significant = (far > 0) & (close > FLOOR * size) & (far > FLOOR * size)
+        ratio = xp.where(significant, close / xp.where(significant, far, 1.0), 1.0)
         apart = d_far > 1.5 * d_close
         power = xp.log(ratio) / np.log(np.where(apart, d_far / d_close, np.e))
-        found.append(xp.where(apart, power, np.inf))
-    least = functools.reduce(xp.minimum, found)
+        powers.append(xp.where(apart, power, np.inf))
+    least = functools.reduce(xp.minimum, powers)
     return xp.max(xp.where(xp.isfinite(least), least, 0.0))
 
 

@@ -17,29 +17,42 @@ from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.expectation import WINDOW
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import evaluated, source
-from eft.gaussian.tabulated import table
+from eft.gaussian.tabulated import moment_table
 
-BLOCK = 512
+BLOCK_SIZE = 512
 """Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
 
-CELLS = 32
+NODES_PER_DECADE = 32
 """Nodes per decade of K in the window where the moments are integrated."""
 
-FAR_CELLS = 64
+FAR_NODES = 64
 """Nodes on either side of the window, where the moments are power laws."""
 
-FAR = 40.0
+MAX_Z = 40.0
 """|z| up to which σ must not be NaN, for expectations at K = 1 to exist."""
 
+TAIL = (8, 80)
+"""|z|/√K between which σ decides whether the moments at K are infinite or not a number."""
 
-class Landscape(NamedTuple):
-    """An activation's moments over all scales."""
+RANGE_MARGIN = 16
+"""How far, in log K, the grid ends within the range of floating-point numbers."""
+
+
+class MomentGrid(NamedTuple):
+    """The moments of an activation on a grid of K that covers all scales.
+
+    `act`: the activation.
+    `x`: (nodes,) log K, ascending.
+    `moments`: `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`.
+    `K_known`: largest K of the grid whose moments are finite.
+    `overflows`: whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end.
+    """
 
     act: Activation
-    x: np.ndarray  # (nodes,) log K, ascending
-    moments: Any  # `Moments` of NumPy arrays, each (nodes,); inf beyond `K_known`
-    K_known: float  # largest K of the grid whose moments are finite
-    overflows: bool  # whether σ is infinite beyond K_known, not NaN; False where K_known is the grid's end
+    x: np.ndarray
+    moments: Any
+    K_known: float
+    overflows: bool
 
     @property
     def K(self) -> np.ndarray:
@@ -48,7 +61,7 @@ class Landscape(NamedTuple):
     @property
     def accuracy(self) -> Accuracy:
         """The accuracy of the moments."""
-        return table(self.act, jnp.float64).accuracy
+        return moment_table(self.act, jnp.float64).accuracy
 
     def at(self, x: np.ndarray) -> Any:
         """The moments at log K = x."""
@@ -69,8 +82,8 @@ def in_float64(function):
 def sampled(act: Activation, K: np.ndarray) -> Any:
     """The moments at any array of K, as NumPy arrays of K's shape in float64."""
     flat = np.ravel(K)
-    count = max(1, -(-flat.size // BLOCK))
-    blocks = np.pad(flat, (0, count * BLOCK - flat.size), constant_values=1.0).reshape(count, BLOCK)
+    count = max(1, -(-flat.size // BLOCK_SIZE))
+    blocks = np.pad(flat, (0, count * BLOCK_SIZE - flat.size), constant_values=1.0).reshape(count, BLOCK_SIZE)
     moments = source(act, jnp.float64)
     rows = [evaluated(moments, jnp.asarray(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
@@ -78,7 +91,7 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def landscape(act: Activation) -> Landscape:
+def moments_on_grid(act: Activation) -> MomentGrid:
     """The landscape of an activation; the same object each time.
 
     Raises ValueError if σ is NaN at some |z| ≤ 40: then no expectation exists.
@@ -86,26 +99,26 @@ def landscape(act: Activation) -> Landscape:
     if not act.resolved:
         checked_far_out(act)
     info = np.finfo(float)
-    ends = np.log(float(info.tiny)) + 16, *np.log(WINDOW), np.log(float(info.max)) - 16
-    inside = round((ends[2] - ends[1]) / np.log(10) * CELLS)
-    parts = zip(ends[:-1], ends[1:], (FAR_CELLS, inside, FAR_CELLS), strict=True)
+    ends = np.log(float(info.tiny)) + RANGE_MARGIN, *np.log(WINDOW), np.log(float(info.max)) - RANGE_MARGIN
+    inside = round((ends[2] - ends[1]) / np.log(10) * NODES_PER_DECADE)
+    parts = zip(ends[:-1], ends[1:], (FAR_NODES, inside, FAR_NODES), strict=True)
     x = np.concatenate([*(np.linspace(a, b, n, endpoint=False) for a, b, n in parts), ends[3:]])
-    found = sampled(act, np.exp(x))
+    moments = sampled(act, np.exp(x))
     # beyond the window the error is at least that at its nearer end
-    error = found.error.copy()
-    error[:FAR_CELLS] = np.maximum(error[:FAR_CELLS], error[FAR_CELLS])
-    error[-FAR_CELLS:] = np.maximum(error[-FAR_CELLS:], error[-FAR_CELLS - 1])
-    found = found._replace(error=error)
-    known = np.isfinite(found.g) & np.isfinite(found.dg)
-    last = len(x) - 1 if known.all() else int((~known).argmax()) - 1
+    error = moments.error.copy()
+    error[:FAR_NODES] = np.maximum(error[:FAR_NODES], error[FAR_NODES])
+    error[-FAR_NODES:] = np.maximum(error[-FAR_NODES:], error[-FAR_NODES - 1])
+    moments = moments._replace(error=error)
+    finite = np.isfinite(moments.g) & np.isfinite(moments.dg)
+    last = len(x) - 1 if finite.all() else int((~finite).argmax()) - 1
     K_known = float(np.exp(x[last])) if last >= 0 else 0.0
     overflows = last < len(x) - 1 and (act.resolved or _overflows(act, K_known))
-    return Landscape(act, x, found, K_known, overflows)
+    return MomentGrid(act, x, moments, K_known, overflows)
 
 
 def checked_far_out(act: Activation) -> None:
     """Raise if σ is NaN at some |z| ≤ 40."""
-    z = np.linspace(-FAR, FAR, 2049)
+    z = np.linspace(-MAX_Z, MAX_Z, 2049)
     bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
     if bad.any():
         at = z[bad][np.abs(z[bad]).argmin()]
@@ -117,6 +130,6 @@ def checked_far_out(act: Activation) -> None:
 
 def _overflows(act: Activation, K_known: float) -> bool:
     """Whether σ becomes infinite, rather than NaN, where the moments cease to be finite."""
-    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(8, 80, 256)
+    z = np.sqrt(max(K_known, 1e-300)) * np.geomspace(*TAIL, 256)
     values = np.asarray(act.fn(jnp.asarray(np.concatenate([-z, z]))))
     return not np.isnan(values).any()

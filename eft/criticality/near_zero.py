@@ -18,10 +18,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-RUNGS = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
+DISTANCES = (0.0, 1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
 """Distances from 0 at which σ and its derivatives are evaluated; the first stands for a tiny number."""
 
-NEGLIGIBLE = 1e-9
+EVEN_SLOPE = 1e-60
+"""σ′ at the smallest |z|, relative to the other derivatives, up to which σ′(0) = 0 (an even σ)."""
+
+LIMIT_TOLERANCE, MAX_DRIFT = 1e-6, 1e-3
+"""Relative change of σ′ if it has a limit, and what σ″ may add to that change, relative to the largest σ′."""
+
+POWER_SPREAD = 1e-2
+"""Spread of the powers measured between neighbouring distances if σ′ follows one power of |z|."""
+
+NEGLIGIBLE_DERIVATIVE = 1e-9
 """A derivative this much smaller than the others, in units of the length they set, is round-off error."""
 
 
@@ -29,38 +38,48 @@ Triple = tuple[float, float, float]
 
 
 class Origin(NamedTuple):
-    """σ near 0; pairs are (below, above)."""
+    """σ near 0; pairs are (below, above).
 
-    value: tuple[float, ...]  # σ(0∓)
-    slope: tuple[float, ...]  # σ′(0∓); nan if it has no limit
-    A2: float  # the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0
-    parallel: Triple  # c, a₁ and the coefficient of K^{3/2} in K′/K − 1
-    perp: Triple  # likewise in χ⊥ − 1
-    sigma2: float  # the mean of σ″ over both sides
-    growth: float  # p if σ′ ~ |z|^{p−1} instead of having a limit, else nan
-    distance: float  # |z| at which the derivatives were taken: the smallest at which they are finite
+    `value`: σ(0∓).
+    `slope`: σ′(0∓); nan if it has no limit.
+    `A2`: the mean of σ′² over both sides: C_W = 1/A₂ is critical at K = 0.
+    `parallel`: c, a₁ and the coefficient of K^{3/2} in K′/K − 1.
+    `perp`: likewise in χ⊥ − 1.
+    `sigma2`: the mean of σ″ over both sides.
+    `growth`: p if σ′ ~ |z|^{p−1} instead of having a limit, else nan.
+    `distance`: |z| at which the derivatives were taken: the smallest at which they are finite.
+    """
+
+    value: tuple[float, ...]
+    slope: tuple[float, ...]
+    A2: float
+    parallel: Triple
+    perp: Triple
+    sigma2: float
+    growth: float
+    distance: float
 
 
 def origin(derivatives, tiny: float) -> Origin:
     """The record for z → (σ, σ′, σ″, σ‴, σ⁗); one-sided values at 0 are taken at ∓`tiny`."""
-    rungs = np.array([tiny, *RUNGS[1:]])
-    z = np.concatenate([-rungs, rungs])
-    s = np.stack([np.asarray(d, float) for d in derivatives(z)]).reshape(5, 2, len(rungs))
+    distances = np.array([tiny, *DISTANCES[1:]])
+    z = np.concatenate([-distances, distances])
+    s = np.stack([np.asarray(d, float) for d in derivatives(z)]).reshape(5, 2, len(distances))
     value = s[0, :, 0]
     finite = np.isfinite(s).all(axis=(0, 1))
     first = int(finite.argmax())
     s0 = s[:, :, first]  # (order, side)
-    settled = finite.any() and _settles(s[1:3], rungs, first)
+    settled = finite.any() and _settles(s[1:3], distances, first)
     if not settled:
         unknown = np.nan, np.nan, np.nan
         return Origin(
-            _pair(value), unknown[:2], np.nan, unknown, unknown, np.nan, _growth(s[1], rungs), np.nan
+            _pair(value), unknown[:2], np.nan, unknown, unknown, np.nan, _growth(s[1], distances), np.nan
         )
     s0 = _without_rounding(s0)
     A2 = float(np.mean(s0[1] ** 2))
     parallel, perp = _series(s0, A2)
     curvature = float(np.mean(s0[2]))
-    return Origin(_pair(value), _pair(s0[1]), A2, parallel, perp, curvature, np.nan, float(rungs[first]))
+    return Origin(_pair(value), _pair(s0[1]), A2, parallel, perp, curvature, np.nan, float(distances[first]))
 
 
 def _pair(values) -> tuple[float, float]:
@@ -92,31 +111,35 @@ def _mu(k: int) -> float:
 def _without_rounding(s: np.ndarray) -> np.ndarray:
     """The derivatives, with those that are round-off error set to 0."""
     size = np.max(np.abs(s), axis=1)
-    if size[1] <= 1e-60 * np.max(size):  # at small z ≠ 0 an even function has a slope of order z
+    if size[1] <= EVEN_SLOPE * np.max(size):
         return s * (np.arange(5) != 1)[:, None]
     inverse_length = max((size[j] / size[1]) ** (1 / (j - 1)) for j in (2, 3, 4))
-    floor = np.array([0.0, *(NEGLIGIBLE * size[1] * inverse_length**j for j in range(4))])
+    floor = np.array([0.0, *(NEGLIGIBLE_DERIVATIVE * size[1] * inverse_length**j for j in range(4))])
     kept = np.where(np.abs(s) <= floor[:, None], 0.0, s)
     # sides that agree up to round-off belong to one smooth function
     gap = np.abs(kept[:, 0] - kept[:, 1])
-    same = gap <= NEGLIGIBLE * size
+    same = gap <= NEGLIGIBLE_DERIVATIVE * size
     kept[:, 0] = np.where(same, kept[:, 1], kept[:, 0])
     return kept
 
 
-def _settles(s: np.ndarray, rungs: np.ndarray, first: int) -> bool:
+def _settles(s: np.ndarray, distances: np.ndarray, first: int) -> bool:
     """Whether σ′ at the first usable rung agrees with σ′ two rungs farther out, on both sides of 0."""
-    near, next_ = s[0, :, first], s[0, :, min(first + 2, len(rungs) - 1)]
-    drift = 4 * rungs[min(first + 2, len(rungs) - 1)] * np.max(np.abs(s[1, :, first]))
+    near, next_ = s[0, :, first], s[0, :, min(first + 2, len(distances) - 1)]
+    drift = 4 * distances[min(first + 2, len(distances) - 1)] * np.max(np.abs(s[1, :, first]))
     largest = np.max(np.abs(s[0, :, first:]))
-    return bool(np.all(np.abs(next_ - near) <= 1e-6 * np.max(np.abs(near)) + min(drift, 1e-3 * largest)))
+    return bool(
+        np.all(
+            np.abs(next_ - near) <= LIMIT_TOLERANCE * np.max(np.abs(near)) + min(drift, MAX_DRIFT * largest)
+        )
+    )
 
 
-def _growth(slope: np.ndarray, rungs: np.ndarray) -> float:
+def _growth(slope: np.ndarray, distances: np.ndarray) -> float:
     """p if σ′ follows |z|^{p−1} over all rungs but the first; else nan."""
     size = np.max(np.abs(slope[:, 1:]), axis=0)
     with np.errstate(all="ignore"):
-        powers = np.diff(np.log(size)) / np.diff(np.log(rungs[1:]))
-    if np.isfinite(powers).all() and np.ptp(powers) < 1e-2:
+        powers = np.diff(np.log(size)) / np.diff(np.log(distances[1:]))
+    if np.isfinite(powers).all() and np.ptp(powers) < POWER_SPREAD:
         return 1 + float(np.mean(powers))
     return float("nan")

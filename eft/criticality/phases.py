@@ -12,7 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, warn_user
-from eft.criticality.moment_grid import CELLS, Landscape, in_float64, landscape, sampled
+from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import QuadratureWarning
@@ -26,40 +26,79 @@ PHASES = ("ordered", "chaotic", "exploding", "oscillating")
 
 EPS = float(np.finfo(float).eps)
 
-CLEAR = 1e-9
-"""Relative error up to which moments are trusted."""
+RELIABLE_ERROR = 1e-9
+"""Relative error up to which the moments tell K′ > K from K′ < K, and χ∥ = χ⊥ from χ∥ ≠ χ⊥."""
+
+ROOT_MARGIN = 0.3
+"""Distance in log K from a root within which an undecided sign is that of the root itself."""
+
+NEGLIGIBLE_CB = 1e-12
+"""|C_b|/K up to which C_b = K − C_W g(K) is the round-off error of 0."""
+
+HUGE = 1e100
+"""K beyond which a threshold does not matter, even if it is not known because σ overflows."""
+
+MIN_SLOPE, MAX_STEP = 1e-6, 1e-3
+"""|1 − χ∥| and relative step for a last Newton step, which near a double root would do harm."""
+
+BISECTION_ERROR = 1e-11
+"""Relative error of the interpolated K′, within which K¹ is itself a fixed point."""
+
+MAX_LOG = 1e3
+"""Stands for the log of 0 and of infinity in the interpolation of log g; that of a float is at most 745."""
 
 
 class FixedPoint(NamedTuple):
-    """A solution K* of K = C_b + C_W g(K)."""
+    """A solution K* of K = C_b + C_W g(K).
+
+    `K`: K*.
+    `chi_parallel`: C_W g′(K*), the factor by which each layer multiplies a small change of K.
+    `chi_perp`: C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps.
+    `stability`: "stable", "unstable", "neutral", or attractive only "from below" or "from above".
+    `error`: estimated relative error of K*.
+    """
 
     K: float
-    chi_parallel: float  # C_W g′(K*), the factor by which each layer multiplies a small change of K
-    chi_perp: float  # C_W⟨σ′²⟩, likewise for a small angle between two inputs; inf where σ jumps
-    stability: str  # "stable", "unstable", "from below" or "from above" (attracts only from there), "neutral"
-    error: float  # estimated relative error of K*
+    chi_parallel: float
+    chi_perp: float
+    stability: str
+    error: float
 
 
 class PhaseDiagram(NamedTuple):
-    """Where a flow ends, on a grid; fields of shape (cb, cw) unless said otherwise."""
+    """Where a flow ends, on a grid; fields of shape (cb, cw) unless stated otherwise.
 
-    cw: np.ndarray  # (cw,)
-    cb: np.ndarray  # (cb,)
-    phase: np.ndarray  # int8: ORDERED, CHAOTIC, EXPLODING or OSCILLATING
-    K: np.ndarray  # K* that the flow from K¹ tends to; inf where it explodes
-    chi_parallel: np.ndarray  # χ∥ at K*; where the flow explodes, the limit for K → ∞
-    chi_perp: np.ndarray  # χ⊥, likewise
-    error: np.ndarray  # estimated relative error of K*; inf where it is not known which K* the flow tends to
+    `cw`: (cw,) values of C_W.
+    `cb`: (cb,) values of C_b.
+    `phase`: int8, index into `PHASES`: 0 ordered, 1 chaotic, 2 exploding, 3 oscillating.
+    `K`: the K* to which the flow from K¹ tends; inf where it explodes.
+    `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K*; where the flow explodes, their limits for K → ∞.
+    `error`: estimated relative error of K*; inf where it is unknown to which K* the flow tends.
+    """
+
+    cw: np.ndarray
+    cb: np.ndarray
+    phase: np.ndarray
+    K: np.ndarray
+    chi_parallel: np.ndarray
+    chi_perp: np.ndarray
+    error: np.ndarray
 
 
 class CriticalCurve(NamedTuple):
-    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field of shape (points,)."""
+    """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field has shape (points,).
 
-    K: np.ndarray  # the fixed point, ascending
+    `K`: the fixed point, ascending.
+    `cw`, `cb`: C_W, and C_b ≥ 0.
+    `chi_parallel`: χ∥ at the fixed point, which attracts where |χ∥| < 1.
+    `error`: estimated relative error of C_W.
+    """
+
+    K: np.ndarray
     cw: np.ndarray
-    cb: np.ndarray  # ≥ 0
-    chi_parallel: np.ndarray  # the fixed point attracts where |χ∥| < 1
-    error: np.ndarray  # estimated relative error of C_W
+    cb: np.ndarray
+    chi_parallel: np.ndarray
+    error: np.ndarray
 
 
 def _scalar(name: str, value: object) -> float:
@@ -75,11 +114,11 @@ def _step(K: np.ndarray, K_next: np.ndarray) -> np.ndarray:
         return np.where(np.isposinf(K_next), 1.0, (K_next - K) / (K_next + K))
 
 
-def _steps(land: Landscape, cw: float, cb: float):
+def _steps(grid: MomentGrid, cw: float, cb: float):
     """log K → `_step` and its error."""
 
     def at(x):
-        m = land.at(x)
+        m = grid.at(x)
         rounding = 8 * EPS * (2 + np.abs(x))  # the round-off error of a power of K grows with |log K|
         K = np.exp(x)
         with np.errstate(all="ignore"):
@@ -111,44 +150,44 @@ def fixed_points(act: ActivationLike, cw: object, cb: object = 0.0) -> tuple[Fix
     K = 0.2869, stable
     """
     cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
-    land = landscape(analysed(act))
-    found, _, open_ = fixed_points_of(land, cw_, cb_)
+    grid = moments_on_grid(analysed(act))
+    points, _, open_ = fixed_points_of(grid, cw_, cb_)
     if open_:
-        _warn(land, f"whether K′ = K {_ranges(open_)}", open_[0][0])
-    return found
+        _warn(grid, f"whether K′ = K {_ranges(open_)}", open_[0][0])
+    return points
 
 
-def _warn(land: Landscape, what: str, K: float) -> None:
+def _warn(grid: MomentGrid, what: str, K: float) -> None:
     """Warn that `what` is not known because the moments at K are not, and say why."""
-    cause = cause_at(K, land.accuracy)
-    warn_user(f"{land.act.name}: {what} is not known: {cause}", QuadratureWarning)
+    cause = cause_at(K, grid.accuracy)
+    warn_user(f"{grid.act.name}: {what} is not known: {cause}", QuadratureWarning)
 
 
 def _ranges(ranges: list[tuple[float, float]]) -> str:
     return "somewhere at K " + ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in ranges[:3])
 
 
-def _undecided(land: Landscape, s: np.ndarray, roots: list[Root]) -> list[tuple[float, float]]:
+def _undecided(grid: MomentGrid, s: np.ndarray, roots: list[Root]) -> list[tuple[float, float]]:
     """The ranges of K, except near roots, where the moments are too uncertain to decide whether K′ > K."""
-    open_ = (s == 0) & ~(land.moments.error <= CLEAR)
+    open_ = (s == 0) & ~(grid.moments.error <= RELIABLE_ERROR)
     for root in roots:
-        open_ &= np.abs(land.x - root.x) > 0.3
+        open_ &= np.abs(grid.x - root.x) > ROOT_MARGIN
     at = np.flatnonzero(open_)
     parts = np.split(at, 1 + np.flatnonzero(np.diff(at) > 1)) if len(at) else []
-    return [(float(land.K[part[0]]), float(land.K[part[-1]])) for part in parts]
+    return [(float(grid.K[part[0]]), float(grid.K[part[-1]])) for part in parts]
 
 
 def fixed_points_of(
-    land: Landscape, cw: float, cb: float
+    grid: MomentGrid, cw: float, cb: float
 ) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
     """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
-    steps = _steps(land, cw, cb)
-    s = signs(*steps(land.x))
+    steps = _steps(grid, cw, cb)
+    s = signs(*steps(grid.x))
     decided = s[s != 0]
-    roots = find_roots(steps, land.x)
-    at_zero = [] if cb or (cw and float(sampled(land.act, np.zeros(1)).g[0])) else [0.0]
+    roots = find_roots(steps, grid.x)
+    at_zero = [] if cb or (cw and float(sampled(grid.act, np.zeros(1)).g[0])) else [0.0]
     K = np.array([*at_zero, *(np.exp(root.x) for root in roots)])
-    m = sampled(land.act, K)
+    m = sampled(grid.act, K)
     points = []
     for i, value in enumerate(K):
         with np.errstate(all="ignore"):
@@ -159,7 +198,7 @@ def fixed_points_of(
             stability = _stability(roots[i - len(at_zero)], parallel)
         error = 0.0 if value == 0 else float(m.error[i]) / max(abs(1 - parallel), float(m.error[i]) ** 0.5)
         points.append(FixedPoint(float(value), parallel, perp, stability, error))
-    return tuple(points), int(decided[-1]) if len(decided) else 0, _undecided(land, s, roots)
+    return tuple(points), int(decided[-1]) if len(decided) else 0, _undecided(grid, s, roots)
 
 
 def _stability(root: Root, parallel: float) -> str:
@@ -185,19 +224,19 @@ def threshold(act: ActivationLike, cw: object, cb: object = 0.0) -> np.ndarray:
     cw_, cb_ = arguments.broadcast(
         {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     )
-    land = landscape(analysed(act))
-    found = [_threshold(land, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
-    return np.array(found).reshape(cw_.shape)
+    grid = moments_on_grid(analysed(act))
+    thresholds = [_threshold(grid, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
+    return np.array(thresholds).reshape(cw_.shape)
 
 
-def _threshold(land: Landscape, cw: float, cb: float) -> float:
-    points, beyond, open_ = fixed_points_of(land, cw, cb)
+def _threshold(grid: MomentGrid, cw: float, cb: float) -> float:
+    points, beyond, open_ = fixed_points_of(grid, cw, cb)
     last = points[-1].K if points else 0.0
     if open_ and open_[-1][1] > last:
-        _warn(land, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
+        _warn(grid, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
         return float("nan")
     if beyond <= 0:
-        return float("nan") if land.overflows and cw and land.K_known < 1e100 else float("inf")
+        return float("nan") if grid.overflows and cw and grid.K_known < HUGE else float("inf")
     return last
 
 
@@ -216,35 +255,35 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
     >>> print(curve.cw.round(4), curve.cb.round(4))
     [1.688  2.1533] [0.038 0.151]
     """
-    land = landscape(analysed(act))
+    grid = moments_on_grid(analysed(act))
     if K is None:
-        k = np.exp(_curve_nodes(land))
+        k = np.exp(_curve_nodes(grid))
     else:
         k = np.sort(np.ravel(np.asarray(arguments.positive("K", K), float)))
-    m = sampled(land.act, k)
+    m = sampled(grid.act, k)
     with np.errstate(all="ignore"):
         cw = 1 / m.slope2
         cb = k - cw * m.g
-        cb = np.where(np.abs(cb) <= 1e-12 * k, 0.0, cb)
+        cb = np.where(np.abs(cb) <= NEGLIGIBLE_CB * k, 0.0, cb)
         kept = np.isfinite(cw) & (cw > 0) & (cb >= 0)
-    uncertain = kept & ~(m.error <= CLEAR)
+    uncertain = kept & ~(m.error <= RELIABLE_ERROR)
     if uncertain.any() and K is not None:
-        _warn(land, f"the curve at K = {k[uncertain][0]:.4g}", float(k[uncertain][0]))
+        _warn(grid, f"the curve at K = {k[uncertain][0]:.4g}", float(k[uncertain][0]))
     kept &= ~uncertain if K is None else True
     return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept], m.error[kept])
 
 
-def _curve_nodes(land: Landscape) -> np.ndarray:
+def _curve_nodes(grid: MomentGrid) -> np.ndarray:
     """log K along the curve: the landscape's nodes, the ends where C_b = 0, and more nodes near those."""
-    x = land.x[(np.abs(land.x) <= 12 * np.log(10)) & (np.exp(land.x) <= land.K_known)]
+    x = grid.x[(np.abs(grid.x) <= 12 * np.log(10)) & (np.exp(grid.x) <= grid.K_known)]
 
     def bias(x):
-        m = land.at(x)
+        m = grid.at(x)
         with np.errstate(all="ignore"):
             return _step(m.g / m.slope2, np.exp(x)), 8 * EPS * (2 + np.abs(x)) + m.error
 
     ends = [root.x for root in find_roots(bias, x)]
-    cell = 2 * np.log(10) / CELLS * np.linspace(-1, 1, 65)
+    cell = 2 * np.log(10) / NODES_PER_DECADE * np.linspace(-1, 1, 65)
     return np.unique(np.concatenate([x, ends, *(end + cell for end in ends)]))
 
 
@@ -275,21 +314,21 @@ def phase_diagram(
         if axis.ndim != 1 or not axis.size:
             raise ArgumentError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
     cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
-    land = landscape(analysed(act))
+    grid = moments_on_grid(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
     W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
-    log_g = _log_g(land)
-    cell, ending, lost = _brackets(land, log_g, W, B, start)
+    log_g = _log_g(grid)
+    cell, ending, lost = _brackets(grid, log_g, W, B, start)
     K = np.select(
         [ending == -1, ending == 1, ending == 2],
-        [0.0, np.exp(land.x[-1]), start],
+        [0.0, np.exp(grid.x[-1]), start],
         _bisected(log_g, W, B, cell),
     )
-    m = sampled(land.act, K)
+    m = sampled(grid.act, K)
     with np.errstate(all="ignore"):
         parallel, perp = W * m.dg, W * m.slope2
         newton = K + (B + W * m.g - K) / (1 - parallel)
-        near = (ending == 0) & (np.abs(1 - parallel) > 1e-6) & (np.abs(newton - K) < 1e-3 * K)
+        near = (ending == 0) & (np.abs(1 - parallel) > MIN_SLOPE) & (np.abs(newton - K) < MAX_STEP * K)
     K = np.where(near, newton, np.where(ending == 1, np.inf, K))
     parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
     phase = np.where(perp > 1, CHAOTIC, ORDERED)
@@ -297,20 +336,24 @@ def phase_diagram(
     with np.errstate(all="ignore"):
         error = np.where(ending == 0, m.error / np.maximum(np.abs(1 - parallel), np.sqrt(m.error)), 0.0)
     error = np.where(lost, np.inf, error)
-    if (uncertain := ~(error <= CLEAR) & ~(m.error <= CLEAR) | lost).any():
+    if (uncertain := ~(error <= RELIABLE_ERROR) & ~(m.error <= RELIABLE_ERROR) | lost).any():
         worst = int(error.argmax())
         where = f"C_W = {W[worst]:.4g}, C_b = {B[worst]:.4g} and {uncertain.sum() - 1} more"
-        _warn(land, f"the phase at {where}", float(min(K[worst], land.K[-1])))
+        _warn(grid, f"the phase at {where}", float(min(K[worst], grid.K[-1])))
     shape = cb_.size, cw_.size
     fields = phase.astype(np.int8), K, parallel, perp, error
     return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in fields))
 
 
 class _LogG(NamedTuple):
-    """log g as a function of log K: quintics that match the value and two derivatives at the nodes."""
+    """log g as a function of log K: quintics that match the value and two derivatives at the nodes.
 
-    x: np.ndarray  # (nodes,)
-    c: tuple[np.ndarray, ...]  # coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,)
+    `x`: (nodes,) log K.
+    `c`: coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,).
+    """
+
+    x: np.ndarray
+    c: tuple[np.ndarray, ...]
 
     def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
         total = np.zeros_like(t)
@@ -319,27 +362,27 @@ class _LogG(NamedTuple):
         return total
 
 
-def _log_g(land: Landscape) -> _LogG:
-    x, m = land.x, land.moments
+def _log_g(grid: MomentGrid) -> _LogG:
+    x, m = grid.x, grid.moments
     with np.errstate(all="ignore"):
         K = np.exp(x)
         y = np.log(m.g)
         slope = K * m.dg / m.g
-        bend = K * K * m.d2g / m.g + slope - slope**2
-    y = np.nan_to_num(y, nan=1e3, posinf=1e3, neginf=-1e3)
-    slope, bend = (np.where(np.isfinite(a) & (np.abs(y) < 1e3), a, 0.0) for a in (slope, bend))
-    at = y[:-1], slope[:-1], bend[:-1], y[1:], slope[1:], bend[1:]
+        curvature = K * K * m.d2g / m.g + slope - slope**2
+    y = np.nan_to_num(y, nan=MAX_LOG, posinf=MAX_LOG, neginf=-MAX_LOG)
+    slope, curvature = (np.where(np.isfinite(a) & (np.abs(y) < MAX_LOG), a, 0.0) for a in (slope, curvature))
+    at = y[:-1], slope[:-1], curvature[:-1], y[1:], slope[1:], curvature[1:]
     return _LogG(x, _quintic(at, np.diff(x)))
 
 
-def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _brackets(grid: MomentGrid, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each flow the node below the fixed point it tends to, how it ends, and whether it is lost.
 
     It ends with 0 at a fixed point above that node, −1 at K = 0, 1 at K → ∞, and 2 where K¹ is a fixed point
     itself. It is lost if it comes to a K where the moments do not decide its direction.
     """
-    x, nodes, K, g = land.x, len(land.x), np.exp(land.x), land.moments.g
-    error = np.where(land.moments.error <= CLEAR, 0.0, land.moments.error)
+    x, nodes, K, g = grid.x, len(grid.x), np.exp(grid.x), grid.moments.g
+    error = np.where(grid.moments.error <= RELIABLE_ERROR, 0.0, grid.moments.error)
     lost = np.zeros(len(cw), bool)
     rounding = 16 * EPS * (2 + np.abs(x))
 
@@ -357,7 +400,7 @@ def _brackets(land: Landscape, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray,
     everywhere = np.arange(len(cw))
     at_low, at_high = sign(cell, everywhere), sign(cell + 1, everywhere)
     way = np.where(
-        at_low == at_high, at_low, np.where(np.abs(step) > 1e-11 * start, np.sign(step), 0)
+        at_low == at_high, at_low, np.where(np.abs(step) > BISECTION_ERROR * start, np.sign(step), 0)
     ).astype(int)
     # K rises, or falls, from node to node until the step changes sign
     node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)

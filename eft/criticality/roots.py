@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial import Chebyshev
 
-from eft.criticality.moment_grid import BLOCK, CELLS
+from eft.criticality.moment_grid import BLOCK_SIZE, NODES_PER_DECADE
 
 DEGREE = 20
 """Degree of the polynomial in a bracket: exact up to round-off on 16 grid cells, or half a decade of K."""
 
-WIDE = 8 * np.log(10) / CELLS
+MAX_BRACKET = 8 * np.log(10) / NODES_PER_DECADE
 """Width in log K above which a bracket is too wide for one polynomial."""
 
 Sampled = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -24,12 +24,18 @@ Sampled = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Root(NamedTuple):
-    """A root of f, or a point where f touches 0 (then the signs on the two sides are equal)."""
+    """A root of f, or a point where f touches 0 (then the signs on the two sides are equal).
 
-    x: float  # log K
-    error: float  # error of x due to round-off in f
-    below: int  # sign of f below the root
-    above: int  # sign of f above the root
+    `x`: log K.
+    `error`: error of x due to round-off in f.
+    `below`: sign of f below the root.
+    `above`: sign of f above the root.
+    """
+
+    x: float
+    error: float
+    below: int
+    above: int
 
 
 def signs(value: np.ndarray, error: np.ndarray) -> np.ndarray:
@@ -53,40 +59,41 @@ def _suspects(x: np.ndarray, value: np.ndarray, s: np.ndarray) -> list[tuple[int
     # a point where f touches 0 may lie right beside a change of sign
     wider = [(i - (i > 0 and s[i - 1] != 0), j + (j < n - 1 and s[j + 1] != 0)) for i, j in pairs]
     pairs = [
-        wide if x[wide[1]] - x[wide[0]] <= WIDE else pair for wide, pair in zip(wider, pairs, strict=True)
+        wide if x[wide[1]] - x[wide[0]] <= MAX_BRACKET else pair
+        for wide, pair in zip(wider, pairs, strict=True)
     ]
     with np.errstate(invalid="ignore"):
         dips = 1 + np.flatnonzero((size[1:-1] <= size[:-2]) & (size[1:-1] <= size[2:]))
         for i in dips:
             # the parabola through the three nodes shows whether the dip may reach 0
-            bend = abs(value[i + 1] - 2 * value[i] + value[i - 1])
+            curvature = abs(value[i + 1] - 2 * value[i] + value[i - 1])
             slope = value[i + 1] - value[i - 1]
-            shallow = bend * (16 * size[i] - 8 * max(size[i - 1], size[i + 1])) >= slope**2
-            if s[i - 1] == s[i + 1] != 0 and not shallow and x[i + 1] - x[i - 1] <= WIDE:
+            shallow = curvature * (16 * size[i] - 8 * max(size[i - 1], size[i + 1])) >= slope**2
+            if s[i - 1] == s[i + 1] != 0 and not shallow and x[i + 1] - x[i - 1] <= MAX_BRACKET:
                 pairs.append((int(i) - 1, int(i) + 1))
     merged: list[tuple[int, int]] = []
     for i, j in sorted(pairs):
-        if merged and i < merged[-1][1] and x[max(j, merged[-1][1])] - x[merged[-1][0]] <= WIDE:
+        if merged and i < merged[-1][1] and x[max(j, merged[-1][1])] - x[merged[-1][0]] <= MAX_BRACKET:
             i, j = merged[-1][0], max(j, merged.pop()[1])
         merged.append((i, j))
     return merged
 
 
 def _fitted(f: Sampled, low: float, high: float) -> tuple[Chebyshev, float]:
-    """The polynomial fitted to f at `BLOCK` Chebyshev points, and the error of its values."""
-    x = (low + high) / 2 + (high - low) / 2 * np.cos(np.pi * (np.arange(BLOCK) + 0.5) / BLOCK)
+    """The polynomial fitted to f at `BLOCK_SIZE` Chebyshev points, and the error of its values."""
+    x = (low + high) / 2 + (high - low) / 2 * np.cos(np.pi * (np.arange(BLOCK_SIZE) + 0.5) / BLOCK_SIZE)
     value, error = f(x)
     good = np.isfinite(value)
     fit = Chebyshev.fit(x[good], value[good], DEGREE, domain=[low, high])
     rounding = np.sqrt(np.mean((fit(x[good]) - value[good]) ** 2))
     # the fit averages out the round-off errors of many values; the part they have in common remains
-    return fit, float(rounding * np.sqrt(DEGREE / BLOCK) + np.median(error[good]) / 16)
+    return fit, float(rounding * np.sqrt(DEGREE / BLOCK_SIZE) + np.median(error[good]) / 16)
 
 
 def _between(f: Sampled, low: float, high: float, below: int, above: int) -> list[Root]:
     """The roots between two points where the signs of f are known."""
-    while high - low > WIDE:
-        x = np.linspace(low, high, BLOCK)
+    while high - low > MAX_BRACKET:
+        x = np.linspace(low, high, BLOCK_SIZE)
         s = signs(*f(x))
         j = int(np.flatnonzero(s == above)[0])
         i = int(np.flatnonzero(s[:j] == below)[-1])
@@ -95,7 +102,7 @@ def _between(f: Sampled, low: float, high: float, below: int, above: int) -> lis
         low, high = x[i], x[j]
     margin = (high - low) / 2
     fit, error = _fitted(f, low - margin, high + margin)
-    tolerance = 4 * float(np.max(f(np.full(BLOCK, (low + high) / 2))[1])) + 16 * error
+    tolerance = 4 * float(np.max(f(np.full(BLOCK_SIZE, (low + high) / 2))[1])) + 16 * error
     # f is monotone between its turning points
     turns = [x for x in _real_roots(fit.deriv()) if low < x < high]
     ends = np.array([low, *turns, high])

@@ -18,7 +18,6 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.derivatives import Sampler
 from eft.activations.one_sided import jump_at
 from eft.criticality.candidates import (
-    CLEAR,
     FLAT,
     HALF_INTEGER,
     NAN,
@@ -29,19 +28,26 @@ from eft.criticality.candidates import (
     gap,
     inside,
 )
-from eft.criticality.moment_grid import Landscape, in_float64, landscape, sampled
+from eft.criticality.moment_grid import MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.near_zero import Origin, origin
-from eft.criticality.phases import critical_curve
+from eft.criticality.phases import RELIABLE_ERROR, critical_curve
 from eft.criticality.roots import signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import WINDOW
 
-NOTHING = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
-UNKNOWN = "not known, see the notes"
+NO_ADVICE = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
+UNKNOWN_ADVICE = "not known, see the notes"
+
+MIN_GROWTH = 0.5 + 1e-6
+"""p up to which ⟨σ′²⟩ is infinite for σ ~ |z|^p at 0, with the error of a measured power."""
 
 
 class CriticalPoint(NamedTuple):
-    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1."""
+    """Where to initialize: at this C_W and C_b the kernel K* is a fixed point with χ∥ = χ⊥ = 1.
+
+    `K`: K*.
+    `cw`, `cb`: C_W and C_b.
+    """
 
     K: float
     cw: float
@@ -51,10 +57,13 @@ class CriticalPoint(NamedTuple):
 class Universality(NamedTuple):
     """The universality class of an activation: its preferred critical point, and all others.
 
-    `name`: of the activation. `best`: the preferred one of `candidates`, all its critical points; a Candidate
-    of kind "none" if there are none. `reason`: why it is of this kind, or why there is no critical point.
-    `advice`: which initialization to use. `decided`: whether nothing that could change the kind was left
-    undecided. `notes`: further findings, and what remains unknown.
+    `name`: the name of the activation.
+    `best`: the preferred critical point; a Candidate of kind "none" if there is none.
+    `reason`: why it is of this kind, or why there is no critical point.
+    `advice`: which initialization to use.
+    `candidates`: all critical points, the preferred one first.
+    `decided`: whether everything that could change the kind was decided.
+    `notes`: further findings, and what remains unknown.
 
     The fields of `best` are attributes of this record too: `kind`, `K` = K*, `cw` = C_W, `cb` = C_b, `a1`,
     `b1`, `c`, `stability`, `exponent_K`, `exponent_K2`, `basin`.
@@ -137,8 +146,8 @@ def critical_point(act: ActivationLike) -> CriticalPoint | None:
     >>> print(f"K = {point.K:.6g}, C_W = {point.cw:.6g}, C_b = {point.cb:.6g}")
     K = 3.56155, C_W = 1.98306, C_b = 0.172922
     """
-    found = classify(act)
-    return CriticalPoint(found.K, found.cw, found.cb) if found.candidates else None
+    result = classify(act)
+    return CriticalPoint(result.K, result.cw, result.cb) if result.candidates else None
 
 
 @in_float64
@@ -163,45 +172,47 @@ def classify(act: ActivationLike) -> Universality:
 
 @functools.lru_cache(maxsize=64)
 def _classified(act: Activation) -> Universality:
-    land = landscape(act)
+    grid = moments_on_grid(act)
     near = origin(Sampler(act.fn, act.derivatives, act.kinks), float(np.finfo(float).tiny))
-    hopeless = _hopeless(land, near)
+    hopeless = _hopeless(grid, near)
     if hopeless:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
-        return _universality(land, [], hopeless, rough, [], NOTHING)
-    zero = at_zero(land, near)
-    inner, open_ = inside(land, zero.settled_below)
-    found = sorted([*zero.found, *(point for point in inner if point.cb >= 0)], key=_rank)
-    doubts, notes = [*zero.doubts], [*_found(act)]
-    if not sampled(act, np.ones(1)).error[0] <= CLEAR:
-        doubts.append(f"the Gaussian expectations are not known: {cause_at(1.0, land.accuracy)}")
+        return _universality(grid, [], hopeless, rough, [], NO_ADVICE)
+    zero = at_zero(grid, near)
+    inner, open_ = inside(grid, zero.settled_below)
+    points = sorted([*zero.points, *(point for point in inner if point.cb >= 0)], key=_rank)
+    caveats, notes = [*zero.caveats], [*_kinks_note(act)]
+    if not sampled(act, np.ones(1)).error[0] <= RELIABLE_ERROR:
+        caveats.append(f"the Gaussian expectations are not known: {cause_at(1.0, grid.accuracy)}")
     if act.reach < np.inf:
-        doubts.append(
+        caveats.append(
             f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
         )
     if open_:
         # a critical point at larger K could not displace a stable one, but it may end its basin
-        found = [point._replace(basin=_known(point, open_)) for point in found]
-        safe = found and _rank(found[0])[0] == 0 and open_[0][0] > found[0].K
+        points = [point._replace(basin=_known_basin(point, open_)) for point in points]
+        safe = points and _rank(points[0])[0] == 0 and open_[0][0] > points[0].K
         ranges = ", ".join(f"from {low:.2g} to {high:.2g}" for low, high in open_[:3])
-        (notes if safe else doubts).append(
+        (notes if safe else caveats).append(
             f"whether χ∥ = χ⊥ somewhere at K {ranges} is not known: the Gaussian expectations are not "
             "accurate there (oscillations, a kink or structure far from 0, not declared?)"
         )
-    if found:
-        return _universality(land, found, _why(found[0], near), doubts, notes, _advice(found[0]))
-    why_none = _why_none(land, near, zero.why_not, inner)
-    return _universality(land, [], why_none, doubts, notes, UNKNOWN if doubts else _second_best(land))
+    if points:
+        return _universality(grid, points, _why(points[0], near), caveats, notes, _advice(points[0]))
+    why_none = _why_none(grid, near, zero.why_not, inner)
+    return _universality(
+        grid, [], why_none, caveats, notes, UNKNOWN_ADVICE if caveats else _second_best(grid)
+    )
 
 
-def _found(act: Activation) -> list[str]:
+def _kinks_note(act: Activation) -> list[str]:
     """A note on undeclared kinks, if any were found."""
     if not act.found:
         return []
     return [f"kinks found at z = {', '.join(f'{c:.6g}' for c in act.found)}"]
 
 
-def _known(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:
+def _known_basin(point: Candidate, open_: list[tuple[float, float]]) -> tuple[float, float]:
     """The basin, cut off where the moments are not known."""
     low, high = point.basin
     below = max((end for _, end in open_ if end < point.K), default=0.0)
@@ -214,28 +225,28 @@ def _rank(point: Candidate) -> tuple[int, float]:
     return order[point.stability], point.K
 
 
-def _universality(land: Landscape, candidates, reason, doubts, notes, advice) -> Universality:
+def _universality(grid: MomentGrid, candidates, reason, caveats, notes, advice) -> Universality:
     best = candidates[0] if candidates else NO_CANDIDATE
     every = tuple(candidates)
-    return Universality(land.act.name, best, reason, advice, every, not doubts, (*notes, *doubts))
+    return Universality(grid.act.name, best, reason, advice, every, not caveats, (*notes, *caveats))
 
 
 # --- in words -----------------------------------------------------------------------------------
 
 
-def _hopeless(land: Landscape, near: Origin) -> str:
+def _hopeless(grid: MomentGrid, near: Origin) -> str:
     """Why no C_W can make χ⊥ = 1, if none can."""
-    m = land.moments
-    known = np.isfinite(m.g)
-    if not known.any():
+    m = grid.moments
+    finite = np.isfinite(m.g)
+    if not finite.any():
         return ""
-    if not np.any(m.slope2[known]):
-        value = float(np.asarray(land.act.fn(jnp.zeros(()))))
+    if not np.any(m.slope2[finite]):
+        value = float(np.asarray(grid.act.fn(jnp.zeros(()))))
         return f"σ is constant, {value:.6g}: χ⊥ = 0, every input becomes the same"
-    if near.growth <= 0.5 + 1e-6:
+    if near.growth <= MIN_GROWTH:
         return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
-    if np.isinf(m.slope2[known]).all():
-        jumps = [c for c in sorted({0.0, *land.act.kinks}) if float(jump_at(land.act.fn, c, land.x.dtype))]
+    if np.isinf(m.slope2[finite]).all():
+        jumps = [c for c in sorted({0.0, *grid.act.kinks}) if float(jump_at(grid.act.fn, c, grid.x.dtype))]
         if jumps:
             where = ", ".join(f"{c:.6g}" for c in jumps)
             return f"σ jumps at z = {where}: ⟨σ′²⟩, and with it χ⊥, is infinite"
@@ -259,14 +270,14 @@ def _why(point: Candidate, near: Origin) -> str:
     return f"χ∥ = χ⊥ at K* = {point.K:.6g}, with C_b ≥ 0"
 
 
-def _why_none(land: Landscape, near: Origin, no_zero: str, negative: list[Candidate]) -> str:
-    m = land.moments
-    window = np.abs(land.x) <= np.log(WINDOW[1])
-    known = window & np.isfinite(m.dg) & (m.error <= CLEAR)
+def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candidate]) -> str:
+    m = grid.moments
+    window = np.abs(grid.x) <= np.log(WINDOW[1])
+    reliable = window & np.isfinite(m.dg) & (m.error <= RELIABLE_ERROR)
     with np.errstate(all="ignore"):
-        ratio = (m.dg / m.slope2)[known]
+        ratio = (m.dg / m.slope2)[reliable]
     ratio = ratio[np.isfinite(ratio)]
-    s = signs(*(a[known] for a in gap(land)(land.x)))
+    s = signs(*(a[reliable] for a in gap(grid)(grid.x)))
     reasons = []
     if no_zero.startswith("σ(0)") and near.sigma2 == 0 and near.A2 > 0 and near.slope[0] == near.slope[1]:
         cw, cb = 1 / near.A2, -(near.value[1] ** 2) / near.A2
@@ -276,21 +287,21 @@ def _why_none(land: Landscape, near: Origin, no_zero: str, negative: list[Candid
     if not negative and len(ratio):
         which = "χ∥ > χ⊥" if s.sum() > 0 else "χ∥ < χ⊥"
         low, high = np.min(ratio), np.max(ratio)
-        same = high - low < 1e-9 * abs(high)
+        same = high - low < RELIABLE_ERROR * abs(high)
         span = f"= {low:.6g}" if same else f"between {low:.3g} and {high:.3g}"
-        where = " > 0" if reasons else "" if known[window].all() else " that could be examined"
+        where = " > 0" if reasons else "" if reliable[window].all() else " that could be examined"
         reasons.append(f"{which} at every K{where} (χ∥/χ⊥ {span})")
     if no_zero:
         reasons.append(f"K* = 0 is none, as {no_zero}")
     return "; ".join(reasons)
 
 
-def _second_best(land: Landscape) -> str:
+def _second_best(grid: MomentGrid) -> str:
     """Advice if no point is critical: where χ⊥ = 1, so that at least angles survive, though K does not."""
-    edge = critical_curve(land.act)
+    edge = critical_curve(grid.act)
     good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
     if not len(good):
-        return NOTHING
+        return NO_ADVICE
     i = good[np.abs(edge.chi_parallel[good]).argmax()]
     return (
         f"none is critical; at C_W = {edge.cw[i]:.4g}, C_b = {edge.cb[i]:.4g} angles survive (χ⊥ = 1) "

@@ -28,11 +28,16 @@ WIDE_ALONE = 0.25
 
 
 class Sum(NamedTuple):
-    """A series in 1/n summed at a given width; fields of the series' shape without its last axis."""
+    """A series in 1/n summed at a given width; fields of the series' shape without its last axis.
 
-    value: jax.Array  # Σ_q s_q n^{−q}
-    last: jax.Array  # the last term, an estimate of the truncation error
-    converges: jax.Array  # bool: whether `last` is a reliable estimate, see `at_width`
+    `value`: Σ_q s_q n^{−q}.
+    `last`: the last term, an estimate of the truncation error.
+    `converges`: bool, whether `last` is a reliable estimate; see `at_width`.
+    """
+
+    value: jax.Array
+    last: jax.Array
+    converges: jax.Array
 
 
 def at_width(series: object, n: object) -> Sum:
@@ -149,11 +154,16 @@ def correlator(e: Expansion, powers: Sequence[int], *, connected: bool = False) 
 
 
 class Action(NamedTuple):
-    """The action of m neurons of a layer; each field is a series in 1/n like `e.G`."""
+    """The action of m neurons of a layer; each field is a series in 1/n like `e.G`.
 
-    g: jax.Array  # batch + (depth, p+1) quadratic coupling
-    v: jax.Array  # batch + (depth, p+1) quartic coupling
-    s: jax.Array  # batch + (depth, p+2, p+1) coefficients of R^a, a = 0 … p+1; s_0 without its constant
+    `g`: batch + (depth, p+1) quadratic coupling.
+    `v`: batch + (depth, p+1) quartic coupling.
+    `s`: batch + (depth, p+2, p+1) coefficients of R^a for a = 0 … p+1; s_0 without its constant.
+    """
+
+    g: jax.Array
+    v: jax.Array
+    s: jax.Array
 
 
 def couplings(e: Expansion, neurons: int = 1) -> Action:

@@ -34,19 +34,26 @@ AMPLIFIED = 4096
 
 
 class Expansion(NamedTuple):
-    """The series for one input. Layers are as in `KernelFlow`; p is the order, m = n_{l−1}.
+    """The 1/n series of one input. Layers are as in `KernelFlow`; p is the order, and m = n_{l−1}.
 
     The last axis of a series is the power q = 0 … p of 1/m at layer l, as for V and G1.
+
+    `K`: batch + (depth,) kernel at infinite width.
+    `log_K`: log K, of K's shape; for homogeneous σ right even where K leaves the range of floating-point
+        numbers.
+    `M`: batch + (depth, 2p+1, p+1), E[(Ĝ/K − 1)^k] = Σ_q M[k, q] m^{−q} + O(m^{−p−1}).
+    `error`: of M's shape, estimated absolute error of M due to round-off and quadrature.
+    `valid`: bool, batch + (depth,), whether K, M and the quadrature are accurate at this and every earlier
+        layer.
+    `n`: (depth,) m = n_{l−1} if `widths` were given (with n₁ in place of n₀), else None.
     """
 
-    K: jax.Array  # batch + (depth,) kernel at infinite width
-    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
-    M: jax.Array  # batch + (depth, 2p+1, p+1): E[(Ĝ/K − 1)^k] = Σ_q M[k, q] m^{−q} + O(m^{−p−1})
-    error: jax.Array  # of M's shape: estimated absolute error of M, from round-off and quadrature
-    valid: (
-        jax.Array
-    )  # bool, batch + (depth,): K, M and the quadrature are accurate at this and every earlier layer
-    n: jax.Array | None  # (depth,) m = n_{l−1} if `widths` were given (with n₁ in place of n₀), else None
+    K: jax.Array
+    log_K: jax.Array
+    M: jax.Array
+    error: jax.Array
+    valid: jax.Array
+    n: jax.Array | None
 
     @property
     def order(self) -> int:
@@ -165,11 +172,16 @@ def _size(depth: object, *settings: object) -> int:
 
 
 class _Layer(NamedTuple):
-    """The state passed from one layer to the next; the batch is the last axis."""
+    """The state passed from one layer to the next; the batch is the last axis.
 
-    M: jax.Array  # (2p+1, p+1, N)
+    `M`: (2p+1, p+1, N).
+    `error`: of M's shape.
+    `valid`: (N,).
+    """
+
+    M: jax.Array
     error: jax.Array
-    valid: jax.Array  # (N,)
+    valid: jax.Array
 
 
 @compiled(0)

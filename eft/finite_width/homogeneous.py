@@ -25,10 +25,16 @@ STEP = 0.05
 
 
 class LogFlow(NamedTuple):
-    """Moments over networks of given width. Both fields have shape batch + (depth,); index 0 is layer 1."""
+    """Mean and variance of log Ĝ over networks of given widths.
 
-    mean: Array  # E[log Ĝ^l]
-    variance: Array  # Var(log Ĝ^l); 0 at layer 1
+    Both fields have shape batch + (depth,); index 0 is layer 1.
+
+    `mean`: E[log Ĝ^l].
+    `variance`: Var(log Ĝ^l); 0 at layer 1.
+    """
+
+    mean: Array
+    variance: Array
 
 
 def log_flow(

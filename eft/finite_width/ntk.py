@@ -21,23 +21,33 @@ from eft.programs import compiled
 
 
 class NTKFlow(NamedTuple):
-    """The flow of one input's NTK Θ̂_ij, for neurons i, j of a layer; ΔΘ = Θ̂ − E[Θ̂], z pre-activations.
+    """The flow of one input's NTK. Every field has shape batch + (depth,); index 0 is layer 1.
 
-    Every field has shape batch + (depth,); index 0 is layer 1. n is n_{l−1}.
+    Θ̂_ij is the NTK of neurons i, j of layer l in one network, ΔΘ = Θ̂ − E[Θ̂], z are the pre-activations,
+    n = n_{l−1}, and dΘ̂ is the differential of the NTK, as in `ntk_flow`. Each relation holds up to O(1/n²).
+
+    `K`: the kernel at infinite width.
+    `V`: the four-point vertex, Var(Ĝ) = V/n.
+    `Theta`, `Theta1`: the NTK at infinite width and its first correction, E[Θ̂_ij] = δ_ij (Θ + Theta1/n).
+    `A`, `B`: E[ΔΘ_12 ΔΘ_34] = (δ₁₂δ₃₄ A + (δ₁₃δ₂₄ + δ₁₄δ₂₃) B)/n.
+    `D`, `F`: E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄ + δ₁₄δ₂₃) F)/n.
+    `P`, `Q`: E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃ + δ₀₂δ₁₃) Q)/n.
+    `valid`: bool, whether these fields and the quadrature are accurate here and at every layer before.
+    `error`: estimated relative error of the Gaussian expectations at this layer.
     """
 
-    K: jax.Array  # kernel at infinite width
-    V: jax.Array  # four-point vertex, Var(Ĝ) = V/n
-    Theta: jax.Array  # Θ: E[Θ̂_ij] = δ_ij Θ at infinite width
-    Theta1: jax.Array  # E[Θ̂_ij] = δ_ij (Θ + Theta1/n) + O(1/n²)
-    A: jax.Array  # E[ΔΘ_12 ΔΘ_34] = (δ₁₂δ₃₄ A + (δ₁₃δ₂₄+δ₁₄δ₂₃) B)/n + O(1/n²)
+    K: jax.Array
+    V: jax.Array
+    Theta: jax.Array
+    Theta1: jax.Array
+    A: jax.Array
     B: jax.Array
-    D: jax.Array  # E[z₁z₂ ΔΘ_34] = (δ₁₂δ₃₄ D + (δ₁₃δ₂₄+δ₁₄δ₂₃) F)/n + O(1/n²)
+    D: jax.Array
     F: jax.Array
-    P: jax.Array  # E[dΘ̂_012 z₃] = (δ₀₃δ₁₂ P + (δ₀₁δ₂₃+δ₀₂δ₁₃) Q)/n + O(1/n²), dΘ̂ as in `ntk_flow`
+    P: jax.Array
     Q: jax.Array
-    valid: jax.Array  # bool: these fields and the quadrature are valid here and at every layer before
-    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+    valid: jax.Array
+    error: jax.Array
 
 
 def ntk_flow(
@@ -101,9 +111,9 @@ def ntk_flow(
     flow, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
     first = lw * x2_ + (0.0 if own else lb)
     ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
-    found = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
-    warn(found, act, *accuracies(act, cw_.dtype))
-    return found
+    ntk = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
+    warn(ntk, act, *accuracies(act, cw_.dtype))
+    return ntk
 
 
 def checked_continuous(act: Activation) -> Activation:
@@ -138,7 +148,7 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
         mean, mean_K, mean_KK = lw * m.g + c * p.s, lw * m.dg + c * p.ds, lw * m.d2g + c * p.d2s
         square = lw * (lw * m.var) + 2 * lw * c * p.cov + c * (c * p.var)  # ⟨Ω²⟩ − ⟨Ω⟩²
         cross = lw * m.var + c * p.cov  # ⟨σ²Ω⟩ − ⟨σ²⟩⟨Ω⟩
-        bend, both = c * c * p.bend, chi_parallel * chi_perp
+        cross_slopes, both = c * c * p.cross_slopes, chi_parallel * chi_perp
         after = (
             lb + mean,
             r * (mean_K * G1 + mean_KK * V / 2 + cw * p.ds * (D + 2 * F) + chi_perp * Theta1),
@@ -146,18 +156,18 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
             c * c * p.s4 + r * chi_perp**2 * B,
             cw * cross + r * (chi_parallel * mean_K * V + both * D),
             cw * c * p.cross + r * chi_parallel**2 * F,
-            bend + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
-            bend + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
+            cross_slopes + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
+            cross_slopes + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
         )
         return tuple(map(saturated, after)), (now, _within(now))
 
     zero = jnp.zeros_like(first)
     start = (saturated(first), *(7 * (zero,)))
-    _, (found, whole) = lax.scan(layer, start, (by_layer, ratios))
-    found = [jnp.moveaxis(a, 0, -1) for a in found]
+    _, (fields, whole) = lax.scan(layer, start, (by_layer, ratios))
+    fields = [jnp.moveaxis(a, 0, -1) for a in fields]
     good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))
     valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
-    return NTKFlow._make([flow.K, flow.V, *found, valid, error])
+    return NTKFlow._make([flow.K, flow.V, *fields, valid, error])
 
 
 def _within(numbers) -> jax.Array:

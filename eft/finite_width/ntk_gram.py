@@ -27,7 +27,7 @@ from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
 from eft.programs import compiled
 
-MOST_INPUTS = 4
+MAX_INPUTS = 4
 """The largest number of different inputs."""
 
 QUICK = {4: 1e-5, 8: 1e-8}
@@ -37,23 +37,36 @@ QUICK = {4: 1e-5, 8: 1e-8}
 class NTKGramFlow(NamedTuple):
     """The flow of n inputs; index 0 of the layer axis is layer 1.
 
-    P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons i, j, k, m
-    and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer before:
+    There are P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`. With neurons
+    i, j, k, m and inputs 1 … 4, z the pre-activations, ΔΘ = Θ̂ − E[Θ̂], and n_{l−1} the width of the layer
+    before:
 
         E[ΔΘ_ij;12 ΔΘ_km;34] = (δ_ij δ_km A_(12)(34) + δ_ik δ_jm B_1324 + δ_im δ_jk B_1423)/n_{l−1}
         E[z_i;1 z_j;2 ΔΘ_km;34] = (δ_ij δ_km D_(12)(34) + δ_ik δ_jm F_1324 + δ_im δ_jk F_1423)/n_{l−1}
+
+    `K`: (depth, n, n) kernel at infinite width.
+    `V`: (depth, P, P) four-point vertex.
+    `Theta`: (depth, n, n) NTK at infinite width.
+    `Theta1`: (depth, n, n) its first correction, E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²).
+    `A`: (depth, P, P).
+    `B`: (depth, n, n, n, n), B_1324 at [1, 3, 2, 4].
+    `D`: (depth, P, P), the pair of the z first, that of Θ̂ second.
+    `F`: (depth, n, n, n, n), F_1324 at [1, 3, 2, 4].
+    `valid`: bool, (depth,), whether all are in range and `error` ≤ 1e-4 (float32: 1e-3), here and at every
+        layer before.
+    `error`: (depth,) bound on the relative error of the expectations at this layer.
     """
 
-    K: jax.Array  # (depth, n, n) kernel at infinite width
-    V: jax.Array  # (depth, P, P) four-point vertex
-    Theta: jax.Array  # (depth, n, n) NTK at infinite width
-    Theta1: jax.Array  # (depth, n, n) E[Θ̂_αβ] = Θ_αβ + Theta1_αβ/n_{l−1} + O(1/n²)
-    A: jax.Array  # (depth, P, P)
-    B: jax.Array  # (depth, n, n, n, n) B_1324 at [1, 3, 2, 4]
-    D: jax.Array  # (depth, P, P): the pair of the z first, that of Θ̂ second
-    F: jax.Array  # (depth, n, n, n, n) F_1324 at [1, 3, 2, 4]
-    valid: jax.Array  # bool, (depth,): all in range and `error` ≤ 1e-4 (float32: 1e-3), here and before
-    error: jax.Array  # (depth,) bound on the relative error of this layer's expectations
+    K: jax.Array
+    V: jax.Array
+    Theta: jax.Array
+    Theta1: jax.Array
+    A: jax.Array
+    B: jax.Array
+    D: jax.Array
+    F: jax.Array
+    valid: jax.Array
+    error: jax.Array
 
 
 def ntk_gram_flow(
@@ -101,8 +114,8 @@ def ntk_gram_flow(
     rows = checked_inputs("X", X)
     inputs, place = np.unique(np.asarray(rows), axis=0, return_inverse=True)
     place = place.ravel()
-    if len(inputs) > MOST_INPUTS:
-        raise ArgumentError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
+    if len(inputs) > MAX_INPUTS:
+        raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
     slope = slope_of(act)
     if len(inputs) > 1 and slope.degree is None and any(slope.jumps):
         raise ArgumentError(
@@ -192,7 +205,7 @@ def _flow(
         fresh = lw * lw * var + lw * (mixed + mixed.T) + jnp.outer(c, c) * square
         # F_a1b2 + F_a2b1 with pairs (ab), (12)
         paired = F[I[:, None], I, J[:, None], J] + F[I[:, None], J, J[:, None], I]
-        s_pairs, kinked = p.g[index], _kicks(m.J, p.g, index)
+        s_pairs, jacobian = p.g[index], _slope_jacobian(m.J, p.g, index)
         tensor = p.fourth[index][:, :, index]  # ⟨σ′₁σ′₂σ′₃σ′₄⟩ at [1, 2, 3, 4]
         after = (
             cw * m.distance,
@@ -212,7 +225,7 @@ def _flow(
             + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", s_pairs, s_pairs, B),
             cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
             cw * cw * jnp.einsum("ijkl,kl->ikjl", cross[index][:, :, index], Theta[index])
-            + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", kinked, kinked, F),
+            + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", jacobian, jacobian, F),
         )
         worst = jnp.maximum(jnp.maximum(m.error, p.error), cross_error)
         return (*after, worst), (K, V, Theta, Theta1, A, B, D, F, error)
@@ -226,7 +239,7 @@ def _flow(
     return lax.scan(layer, start, by_layer)[1]
 
 
-def _kicks(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
+def _slope_jacobian(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
     """⟨∂(σ_iσ′_k)/∂z_a⟩ at [i, k, a]: ⟨σ′_iσ′_k⟩ from a = i, and ⟨σ_iσ″_k⟩ = 2 ∂⟨σ_iσ_k⟩/∂K_kk from a = k."""
     n = len(index)
     own = np.diag(index)
@@ -263,10 +276,10 @@ def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K,
     """
     n = len(K_diagonal)
     index = pair_index(n)
-    found, errors = [p.cross], [p.error]
+    values, errors = [p.cross], [p.error]
     I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
 
-    def both(each):
+    def products(each):
         a, b, gap = each
         q = plane(act, a, b, gap)
         (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
@@ -278,7 +291,7 @@ def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K,
         a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[J])
         size = jnp.where(a * b > 0, a * b, 1.0)
         gap = jnp.clip((distance[index[I, J]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        found.append(lax.map(both, (a, b, gap)).ravel())
+        values.append(lax.map(products, (a, b, gap)).ravel())
     places, powers = _cross_places(n)
     matrix = K[index]
     for r, fine in zip((3, 4), grids, strict=True):
@@ -286,7 +299,7 @@ def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K,
         if len(chosen):
             blocks = matrix[chosen[:, :, None], chosen[:, None]]
             value, error = lax.map(lambda K, r=r, fine=fine: slope_products(act, K, fine, powers[r]), blocks)
-            found.append(value.ravel())
+            values.append(value.ravel())
             size = jnp.prod(jnp.maximum(p.cross[chosen], jnp.finfo(K.dtype).tiny), 1) ** (1 / r)
             errors.append((error / size[:, None]).ravel())
-    return jnp.concatenate(found)[places], jnp.max(jnp.concatenate(errors))
+    return jnp.concatenate(values)[places], jnp.max(jnp.concatenate(errors))

@@ -17,12 +17,12 @@ from eft.arguments import ArgumentError
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
-from eft.gaussian.kernel_derivatives import response
+from eft.gaussian.kernel_derivatives import pair_derivatives
 from eft.gaussian.multivariate import Grid, grid, products
 from eft.gaussian.records import Moments
 from eft.programs import compiled
 
-MOST_INPUTS = 8
+MAX_INPUTS = 8
 """The largest number of different inputs: eight take 70 integrals over four variables per layer."""
 
 ACCURACY = {8: 1e-4, 4: 1e-3}
@@ -32,16 +32,21 @@ ACCURACY = {8: 1e-4, 4: 1e-3}
 class VertexFlow(NamedTuple):
     """The flow of n inputs; index 0 of the layer axis is layer 1.
 
-    P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`.
+    There are P = n(n+1)/2 unordered pairs (αβ), α ≤ β, in the order of `np.triu_indices(n)`.
+
+    `K`: (depth, n, n) kernel at infinite width.
+    `V`: (depth, P, P) four-point vertex, Cov(Ĝ_12^l, Ĝ_34^l) = V_(12)(34)^l/n_{l−1} + O(1/n²).
+    `G1`: (depth, n, n) first correction of the mean, E[Ĝ_αβ^l] = K_αβ^l + G1_αβ^l/n_{l−1} + O(1/n²).
+    `valid`: bool, (depth,), whether K is in range and `error` ≤ 1e-4 (float32: 1e-3), here and at every layer
+        before.
+    `error`: (depth,) bound on the relative error of the expectations ⟨σσσσ⟩ at this layer.
     """
 
-    K: jax.Array  # (depth, n, n) kernel at infinite width
-    V: jax.Array  # (depth, P, P) V_(12)(34): Cov(Ĝ_12^l, Ĝ_34^l) = V^l/n_{l−1} + O(1/n²)
-    G1: jax.Array  # (depth, n, n) E[Ĝ_αβ^l] = K_αβ^l + G1_αβ^l/n_{l−1} + O(1/n²)
-    valid: (
-        jax.Array
-    )  # bool, (depth,): K is in range, `error` ≤ 1e-4 (float32: 1e-3), here and at every layer before
-    error: jax.Array  # (depth,) bound on the relative error of this layer's expectations ⟨σσσσ⟩
+    K: jax.Array
+    V: jax.Array
+    G1: jax.Array
+    valid: jax.Array
+    error: jax.Array
 
 
 def vertex_flow(
@@ -86,8 +91,8 @@ def vertex_flow(
     cw_, cb_ = (checked_number(name, value) for name, value in (("cw", cw), ("cb", cb)))
     given = checked_inputs("X", X)
     inputs, place = np.unique(np.asarray(given), axis=0, return_inverse=True)
-    if len(inputs) > MOST_INPUTS:
-        raise ArgumentError(f"X must hold at most {MOST_INPUTS} different inputs; got {len(inputs)}")
+    if len(inputs) > MAX_INPUTS:
+        raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
     ratios = np.ones(depth)
     if widths is not None:
         n = np.array(arguments.widths_of(widths, depth), float)
@@ -153,13 +158,13 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw
         distance, V, G1, error = now
         K_diagonal, m, ratio = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        found = layer_moments(pairs, grids, K, K_diagonal, distance, m)
-        fresh = cw * cw * (found.fourth - jnp.outer(found.g, found.g))
-        linear = cw * found.J
+        moments = layer_moments(pairs, grids, K, K_diagonal, distance, m)
+        fresh = cw * cw * (moments.fourth - jnp.outer(moments.g, moments.g))
+        linear = cw * moments.J
         V_next = fresh + ratio * linear @ V @ linear.T
         V_next = (V_next + V_next.T) / 2
-        G1_next = ratio * (linear @ G1 + cw * found.second_order(V))
-        return (cw * found.distance, V_next, G1_next, found.error), (K, V, G1, error)
+        G1_next = ratio * (linear @ G1 + cw * moments.second_order(V))
+        return (cw * moments.distance, V_next, G1_next, moments.error), (K, V, G1, error)
 
     P = len(I)
     zero = jnp.zeros((), x.dtype)
@@ -169,13 +174,21 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw
 
 
 class LayerMoments(NamedTuple):
-    """Expectations at one layer, for P pairs of inputs."""
+    """Expectations at one layer, for P pairs of inputs.
 
-    g: jax.Array  # (P,) ⟨σ₁σ₂⟩
-    distance: jax.Array  # (P,) ⟨(σ₁−σ₂)²⟩
-    fourth: jax.Array  # (P, P) ⟨σ₁σ₂σ₃σ₄⟩
-    J: jax.Array  # (P, P) ∂⟨σ₁σ₂⟩/∂K
-    second_order: Callable[[jax.Array], jax.Array]  # V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,)
+    `g`: (P,) ⟨σ₁σ₂⟩.
+    `distance`: (P,) ⟨(σ₁−σ₂)²⟩.
+    `fourth`: (P, P) ⟨σ₁σ₂σ₃σ₄⟩.
+    `J`: (P, P) ∂⟨σ₁σ₂⟩/∂K.
+    `second_order`: V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,).
+    `error`: bound on their relative error.
+    """
+
+    g: jax.Array
+    distance: jax.Array
+    fourth: jax.Array
+    J: jax.Array
+    second_order: Callable[[jax.Array], jax.Array]
     error: jax.Array
 
 
@@ -196,36 +209,36 @@ def layer_moments(
 
     I, L = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
     at = np.stack([np.diag(index)[I], np.diag(index)[L], index[I, L]], -1)
-    answers = None
+    derivatives = None
     if len(I):
         a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[L])
         size = jnp.where(a * b > 0, a * b, 1.0)
         gap = jnp.clip((distance[at[:, 2]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
         both = jax.tree.map(lambda x: x[I], m), jax.tree.map(lambda x: x[L], m)
         pair = pair_moments(pairs, a, b, a - b, gap, moments=both)
-        answers = lax.map(lambda each: response(act, *each), (a, b, gap))
+        derivatives = lax.map(lambda each: pair_derivatives(act, *each), (a, b, gap))
         g = g.at[at[:, 2]].set((m.g[I] + m.g[L] - pair.distance) / 2)
         apart = apart.at[at[:, 2]].set(pair.distance)
-        J = J.at[at[:, 2:], at].set(answers.gradient)
-        fourth.append(answers.fourth.ravel())
+        J = J.at[at[:, 2:], at].set(derivatives.gradient)
+        fourth.append(derivatives.fourth.ravel())
         errors.append(pair.error)
     matrix = K[index]
-    for r, fine in zip((3, 4), grids, strict=True):
+    for r, rule in zip((3, 4), grids, strict=True):
         chosen = np.array(list(itertools.combinations(range(n), r)), int)
         if len(chosen):
-            integral = functools.partial(products, act, grid=fine)
-            found = lax.map(integral, matrix[chosen[:, :, None], chosen[:, None]])
-            fourth.append(found.value.ravel())
+            integral = functools.partial(products, act, grid=rule)
+            integrals = lax.map(integral, matrix[chosen[:, :, None], chosen[:, None]])
+            fourth.append(integrals.value.ravel())
             size = jnp.prod(m.g4[chosen], 1) ** (1 / r)
-            size = jnp.where(size > 0, size, 1.0).reshape(-1, *(1,) * (found.error.ndim - 1))
-            errors.append((found.error / size).ravel())
+            size = jnp.where(size > 0, size, 1.0).reshape(-1, *(1,) * (integrals.error.ndim - 1))
+            errors.append((integrals.error / size).ravel())
 
     def second_order(V):
         total = jnp.zeros_like(K).at[np.diag(index)].set(m.d2g * V[np.diag(index), np.diag(index)] / 2)
-        if answers is None:
+        if derivatives is None:
             return total
         corner = V[at[:, :, None], at[:, None]]
-        return total.at[at[:, 2]].set(jax.vmap(lambda answer, V: answer.second_order(V))(answers, corner))
+        return total.at[at[:, 2]].set(jax.vmap(lambda each, V: each.second_order(V))(derivatives, corner))
 
     error = jnp.max(jnp.concatenate(errors))
     return LayerMoments(g, apart, jnp.concatenate(fourth)[_fourth_moments(n)], J, second_order, error)

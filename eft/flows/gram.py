@@ -44,37 +44,57 @@ MEMORY = 2**31
 
 
 class GramFlow(NamedTuple):
-    """Kernels of n inputs (rows) with m (columns): shape (n, m), or (depth, n, m) with all layers."""
+    """Kernels of n inputs (rows) with m (columns): shape (n, m), or (depth, n, m) with all layers.
 
-    K: jax.Array  # K_αβ of the pre-activations at infinite width (NNGP)
-    Theta: jax.Array  # Θ_αβ, the NTK
-    error: (
-        jax.Array
-    )  # (n, m): bound on the truncation error of the expectations, in units of √(g_α g_β), at the worst layer
-    valid: jax.Array  # bool, (n, m): `error` is at most 1e-9 (float32: 1e-5), and K in range
+    `K`: K_αβ of the pre-activations at infinite width, the NNGP kernel.
+    `Theta`: Θ_αβ, the NTK.
+    `error`: (n, m) bound on the truncation error of the expectations at the worst layer, in units of √(g_α
+        g_β).
+    `valid`: bool, (n, m), whether `error` is at most 1e-9 (float32: 1e-5) and K is in range.
+    """
+
+    K: jax.Array
+    Theta: jax.Array
+    error: jax.Array
+    valid: jax.Array
 
 
 class _Series(NamedTuple):
-    """Hermite coefficients, and how many of them matter; the axes are inputs and layers."""
+    """Hermite coefficients, and how many of them matter; the axes are inputs and layers.
 
-    expansion: Expansion  # e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form
-    left_out: jax.Array  # (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient
-    runs: jax.Array  # (n, depth): runs of RUN coefficients after which that share is negligible
+    `expansion`: e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form.
+    `left_out`: (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient.
+    `runs`: (n, depth): runs of RUN coefficients after which that share is negligible.
+    """
+
+    expansion: Expansion
+    left_out: jax.Array
+    runs: jax.Array
 
 
 class _Layers(NamedTuple):
-    """Single-input quantities at each layer; shapes (n, depth, …)."""
+    """Single-input quantities at each layer; shapes (n, depth, …).
+
+    `K`: the kernel.
+    `shares`: √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g.
+    `Theta`: the NTK.
+    `series`: the Hermite series.
+    """
 
     K: jax.Array
-    shares: tuple  # √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g
+    shares: tuple
     Theta: jax.Array
     series: _Series
 
 
 class _Side(NamedTuple):
-    """The inputs along one side of the matrix, and their single-input quantities."""
+    """The inputs along one side of the matrix, and their single-input quantities.
 
-    x: jax.Array  # (n, n₀)
+    `x`: (n, n₀).
+    `layers`: their single-input quantities.
+    """
+
+    x: jax.Array
     layers: _Layers
 
 
@@ -321,12 +341,18 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
 
 
 class _State(NamedTuple):
-    """The state of a tile of pairs at one layer, (TILE, TILE)."""
+    """The state of a tile of pairs at one layer, (TILE, TILE).
+
+    `K`: the kernel.
+    `Theta`: the NTK.
+    `error`: the error so far.
+    `angle`: 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ().
+    """
 
     K: jax.Array
     Theta: jax.Array
     error: jax.Array
-    angle: tuple  # 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ()
+    angle: tuple
 
 
 def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:

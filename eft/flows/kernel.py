@@ -17,7 +17,7 @@ from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
-from eft.gaussian.tabulated import table
+from eft.gaussian.tabulated import moment_table
 from eft.programs import compiled
 
 MAX_NUMBERS = 2**28
@@ -25,16 +25,26 @@ MAX_NUMBERS = 2**28
 
 
 class KernelFlow(NamedTuple):
-    """One input's flow. Every field has shape batch + (depth,); index 0 is layer 1."""
+    """The flow of one input. Every field has shape batch + (depth,); index 0 is layer 1.
 
-    K: jax.Array  # kernel at infinite width
-    chi_parallel: jax.Array  # χ∥(K^l): multiplies a small change of K from layer l to l+1
-    chi_perp: jax.Array  # χ⊥(K^l): likewise a small angle between inputs; inf if σ jumps
-    V: jax.Array  # four-point vertex: Var(Ĝ^l) = V^l/n_{l−1} + O(1/n²)
-    G1: jax.Array  # E[Ĝ^l] = K^l + G1^l/n_{l−1} + O(1/n²)
-    log_K: jax.Array  # log K; for homogeneous σ valid even where K leaves the float range
-    valid: jax.Array  # bool: K and the quadrature are accurate at this and every earlier layer
-    error: jax.Array  # estimated relative error of the Gaussian expectations at this layer
+    `K`: the kernel at infinite width.
+    `chi_parallel`: χ∥(K^l), the factor that multiplies a small change of K from layer l to l+1.
+    `chi_perp`: χ⊥(K^l), likewise for a small angle between two inputs; inf if σ jumps.
+    `V`: the four-point vertex, Var(Ĝ^l) = V^l/n_{l−1} + O(1/n²).
+    `G1`: the first correction of the mean, E[Ĝ^l] = K^l + G1^l/n_{l−1} + O(1/n²).
+    `log_K`: log K; for homogeneous σ right even where K leaves the range of floating-point numbers.
+    `valid`: bool, whether K and the quadrature are accurate at this and every earlier layer.
+    `error`: estimated relative error of the Gaussian expectations at this layer.
+    """
+
+    K: jax.Array
+    chi_parallel: jax.Array
+    chi_perp: jax.Array
+    V: jax.Array
+    G1: jax.Array
+    log_K: jax.Array
+    valid: jax.Array
+    error: jax.Array
 
 
 def kernel_flow(
@@ -212,7 +222,7 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         K = float(kernel[tuple(where)])
         worst = float(np.max(np.asarray(error)[bad]))
         known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
-        cause = cause_at(K, *(accuracies or (table(act, error.dtype).accuracy,)))
+        cause = cause_at(K, *(accuracies or (moment_table(act, error.dtype).accuracy,)))
         warn_user(
             f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
             f"{cause}",

@@ -20,33 +20,87 @@ from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, known
 from eft.programs import compiled
 
+CLOSE_SIZES = 0.05
+"""|K_parallel|/(K_aa + K_bb) below which g(K_aa) − g(K_bb) would cancel, and is computed as ∫g′dK."""
+
 
 class PairFlow(NamedTuple):
-    """The flow of two inputs. Every field has shape (depth,) or batch + (depth,); index 0 is layer 1.
+    """The flow of two inputs a and b. Every field has shape (depth,) or batch + (depth,); index 0 is layer 1.
 
-    [[K_aa, K_ab], [K_ab, K_bb]] = K0 [[1, 1], [1, 1]] + K1 [[1, 0], [0, −1]] + K2 [[1, −1], [−1, 1]].
+    `K_aa`, `K_ab`, `K_bb`: the kernel at infinite width.
+    `K_mid`: (K_aa + K_bb + 2K_ab)/4, the kernel of the midpoint.
+    `K_parallel`: (K_aa − K_bb)/2, the difference in size.
+    `K_perp`: (K_aa + K_bb − 2K_ab)/4, a quarter of the squared distance, to relative accuracy.
+    `gap`: 1 − ρ, ρ = K_ab/√(K_aa K_bb); to relative accuracy, unless the sizes differ far more than that.
+    `valid`: bool, whether the quadrature is accurate and K in range, here and at every layer before.
+
+        [[K_aa, K_ab], [K_ab, K_bb]] = K_mid [[1, 1], [1, 1]] + K_parallel [[1, 0], [0, −1]]
+                                       + K_perp [[1, −1], [−1, 1]]
+
+    K_mid, K_parallel and K_perp are K_[0], K_[1] and K_[2] of PDLT chapter 5. `K0`, `K1`, `K2` are their
+    former names, kept for one release.
     """
 
     K_aa: jax.Array
     K_ab: jax.Array
     K_bb: jax.Array
-    K0: jax.Array  # (K_aa + K_bb + 2K_ab)/4: the midpoint's kernel
-    K1: jax.Array  # (K_aa − K_bb)/2: the difference in size
-    K2: jax.Array  # (K_aa + K_bb − 2K_ab)/4: a quarter of the squared distance, to relative accuracy
-    gap: jax.Array  # 1 − ρ, ρ = K_ab/√(K_aa K_bb): to relative accuracy unless sizes differ by far more
-    valid: jax.Array  # bool: the quadrature is accurate, and K in range, here and at every layer before
+    K_mid: jax.Array
+    K_parallel: jax.Array
+    K_perp: jax.Array
+    gap: jax.Array
+    valid: jax.Array
+
+    @property
+    def K0(self) -> jax.Array:
+        """The former name of `K_mid`."""
+        return self.K_mid
+
+    @property
+    def K1(self) -> jax.Array:
+        """The former name of `K_parallel`."""
+        return self.K_parallel
+
+    @property
+    def K2(self) -> jax.Array:
+        """The former name of `K_perp`."""
+        return self.K_perp
 
 
 class ExpandedPairFlow(NamedTuple):
-    """The flow of two inputs to leading order in their separation δ. Fields as in `PairFlow`."""
+    """The flow of two inputs to leading order in their separation δ; shapes as in `PairFlow`.
 
-    K0: jax.Array  # follows the one-input flow; error O(δ²)
-    K1: jax.Array  # error O(δ³)
-    K2: jax.Array  # error O(δ⁴)
-    chi_parallel: jax.Array  # χ∥(K0)
-    chi_perp: jax.Array  # χ⊥(K0)
-    h: jax.Array  # ½ dχ⊥/dK at K0
+    `K_mid`: the kernel of the midpoint, which follows the flow of one input; error O(δ²).
+    `K_parallel`: the difference in size; error O(δ³).
+    `K_perp`: a quarter of the squared distance; error O(δ⁴).
+    `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K_mid.
+    `h`: ½ dχ⊥/dK at K_mid.
+    `valid`: as in `PairFlow`.
+
+    `K0`, `K1`, `K2` are the former names of the first three, kept for one release.
+    """
+
+    K_mid: jax.Array
+    K_parallel: jax.Array
+    K_perp: jax.Array
+    chi_parallel: jax.Array
+    chi_perp: jax.Array
+    h: jax.Array
     valid: jax.Array
+
+    @property
+    def K0(self) -> jax.Array:
+        """The former name of `K_mid`."""
+        return self.K_mid
+
+    @property
+    def K1(self) -> jax.Array:
+        """The former name of `K_parallel`."""
+        return self.K_parallel
+
+    @property
+    def K2(self) -> jax.Array:
+        """The former name of `K_perp`."""
+        return self.K_perp
 
 
 def pair_flow(
@@ -58,12 +112,12 @@ def pair_flow(
 
     and, so that the distance of close inputs keeps full relative accuracy,
 
-        K2′ = ¼C_W⟨(σ_a − σ_b)²⟩,     K1′ = ½C_W (g(K_aa) − g(K_bb)) = ½C_W ∫ g′ dK
+        K_perp′ = ¼C_W⟨(σ_a − σ_b)²⟩,     K_parallel′ = ½C_W (g(K_aa) − g(K_bb)) = ½C_W ∫ g′ dK
 
     (PDLT chapter 5). `xa`, `xb`: the inputs, of shape (n₀,). `cw` = C_W and `cb` = C_b ≥ 0 broadcast to give
     the batch axes. Piecewise linear activations and the sine have closed forms; others take quadrature at
-    some 6 ms a layer. In float64 the error per layer is 1e-12 in K and 1e-9 in K2, for K in [1e-6, 1e4].
-    Raises TypeError or ValueError for a bad argument.
+    about 6 ms per layer. In float64 the error per layer is 1e-12 in K and 1e-9 in K_perp, for K from 1e-6 to
+    1e4. Raises TypeError or ValueError for a bad argument.
 
     >>> flow = eft.pair_flow("tanh", 1.5, 4, [1.0, 0.0], [0.5, 1.0])
     >>> print(flow.K_ab.round(4))
@@ -78,17 +132,17 @@ def expanded_pair_flow(
 ) -> ExpandedPairFlow:
     """The flow of two inputs expanded about their midpoint; arguments as for `pair_flow`.
 
-        K0′ = C_b + C_W g(K0),   K1′ = χ∥ K1,   K2′ = χ⊥ K2 + h K1²,   h = ½ dχ⊥/dK
+        K_mid′ = C_b + C_W g(K_mid),   K_parallel′ = χ∥ K_parallel,   K_perp′ = χ⊥ K_perp + h K_parallel²,
 
-    (PDLT chapter 5). With δ the separation of the inputs, the errors of K0, K1, K2 are O(δ²), O(δ³), O(δ⁴) if
-    σ is smooth; a kink spoils the last.
+    h = ½ dχ⊥/dK (PDLT chapter 5). With δ the separation of the inputs, the errors of K_mid, K_parallel and
+    K_perp are O(δ²), O(δ³) and O(δ⁴) if σ is smooth; if it has a kink, that of K_perp is larger.
 
     >>> flow = eft.expanded_pair_flow("tanh", 1.5, 4, [1.0, 0.0], [0.99, 0.1])
-    >>> print(flow.K2.round(6))
+    >>> print(flow.K_perp.round(6))
     [0.001894 0.001469 0.001295 0.001217]
     """
-    act, depth, cw_, cb_, (K_aa, K_bb, K1, K2, _) = _prepared(act, cw, depth, xa, xb, cb)
-    flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K2, cb=cb_)
+    act, depth, cw_, cb_, (K_aa, K_bb, K_parallel, K_perp, _) = _prepared(act, cw, depth, xa, xb, cb)
+    flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K_perp, cb=cb_)
 
     moments = source(act, cw_.dtype)
 
@@ -97,23 +151,25 @@ def expanded_pair_flow(
 
     h = jax.jvp(chi_perp, (flow.K,), (jnp.ones_like(flow.K),))[1] / 2
     factors = (flow.chi_parallel, flow.chi_perp, h)
-    K1, K2 = _expanded(K1, K2, factors)
-    return ExpandedPairFlow(flow.K, K1, K2, *factors, flow.valid & jnp.isfinite(K2))
+    K_parallel, K_perp = _expanded(K_parallel, K_perp, factors)
+    return ExpandedPairFlow(flow.K, K_parallel, K_perp, *factors, flow.valid & jnp.isfinite(K_perp))
 
 
 @compiled()
-def _expanded(K1, K2, factors) -> tuple[jax.Array, jax.Array]:
+def _expanded(K_parallel, K_perp, factors) -> tuple[jax.Array, jax.Array]:
     def layer(now, factors):
-        K1, K2 = now
+        K_parallel, K_perp = now
         chi_parallel, chi_perp, h = factors
-        return (chi_parallel * K1, chi_perp * K2 + h * K1**2), now
+        return (chi_parallel * K_parallel, chi_perp * K_perp + h * K_parallel**2), now
 
-    _, (K1, K2) = lax.scan(layer, (K1, K2), jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), factors))
-    return jnp.moveaxis(K1, 0, -1), jnp.moveaxis(K2, 0, -1)
+    _, (K_parallel, K_perp) = lax.scan(
+        layer, (K_parallel, K_perp), jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), factors)
+    )
+    return jnp.moveaxis(K_parallel, 0, -1), jnp.moveaxis(K_perp, 0, -1)
 
 
 def _prepared(act, cw, depth, xa, xb, cb):
-    """The checked arguments, and K_aa, K_bb, K1, K2 and K_ab of layer 1."""
+    """The checked arguments, and K_aa, K_bb, K_parallel, K_perp and K_ab of layer 1."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     a, b = _input("xa", xa), _input("xb", xb)
@@ -146,34 +202,34 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 @compiled(0)
 def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
-    def moments(K_aa, K_bb, K1):
+    def moments(K_aa, K_bb, K_parallel):
         """Those at K_aa and K_bb, and g(K_aa) − g(K_bb), for close K as ∫g′dK by Gauss–Legendre."""
-        start, change = known((K_bb, K1))
+        start, change = known((K_bb, K_parallel))
         share, w = (
             jnp.asarray(a / 2, K_aa.dtype).reshape(-1, *K_aa.ndim * (1,)) for a in (_NODES + 1, _WEIGHTS)
         )
         between = start[None] + 2 * change[None] * share
         m = pairs.moments(jnp.concatenate([K_aa[None], K_bb[None], between]))
         m_a, m_b, slopes = (jax.tree.map(lambda a, i=i: a[i], m) for i in (0, 1, slice(2, None)))
-        near = jnp.abs(K1) < 0.05 * (K_aa + K_bb)
+        near = jnp.abs(K_parallel) < CLOSE_SIZES * (K_aa + K_bb)
         direct = known(m_a.g) - known(m_b.g)
-        difference = jnp.where(near, 2 * known(K1) * known(jnp.sum(slopes.dg * w, 0)), direct)
+        difference = jnp.where(near, 2 * known(K_parallel) * known(jnp.sum(slopes.dg * w, 0)), direct)
         return m_a, m_b, attached(difference, (m_a.dg, -m_b.dg), (K_aa, K_bb))
 
     def layer(now, _):
-        K_aa, K_bb, K1, K2, K_ab, valid = now
+        K_aa, K_bb, K_parallel, K_perp, K_ab, valid = now
         M = (K_aa + K_bb) / 2
         a, b = (jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_aa, K_bb))
         a, b = jnp.where(K_aa > 0, a, 0.0), jnp.where(K_bb > 0, b, 0.0)
         size = jnp.where(a * b > 0, a * b, 1.0)
-        difference = 2 * K1 / jnp.where(a + b > 0, a + b, 1.0)
+        difference = 2 * K_parallel / jnp.where(a + b > 0, a + b, 1.0)
         # for close inputs K_ab is computed from the distance, for others the distance from K_ab
-        close = a * b >= 4 * K2
-        K_ab = jnp.where(close, M - 2 * K2, K_ab)
-        K2 = jnp.where(close, K2, (M - K_ab) / 2)
-        gap = jnp.where(close, (4 * K2 - difference**2) / (2 * size), 1 - K_ab / size)
+        close = a * b >= 4 * K_perp
+        K_ab = jnp.where(close, M - 2 * K_perp, K_ab)
+        K_perp = jnp.where(close, K_perp, (M - K_ab) / 2)
+        gap = jnp.where(close, (4 * K_perp - difference**2) / (2 * size), 1 - K_ab / size)
         gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
-        m_a, m_b, change = moments(K_aa, K_bb, K1)
+        m_a, m_b, change = moments(K_aa, K_bb, K_parallel)
         pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab), (m_a, m_b))
         after = (
             cb + cw * m_a.g,
@@ -183,7 +239,9 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
             cb + cw * pair.product,
         )
         error = jnp.maximum(pair.error, jnp.maximum(m_a.error, m_b.error))
-        record = PairFlow(K_aa, K_ab, K_bb, M - K2, K1, K2, gap, valid & (error <= tolerance(M.dtype)))
+        record = PairFlow(
+            K_aa, K_ab, K_bb, M - K_perp, K_parallel, K_perp, gap, valid & (error <= tolerance(M.dtype))
+        )
         sound = jnp.isfinite(after[0] + after[1]) & (after[0] >= 0) & (after[1] >= 0)
         return (*after, record.valid & sound), record
 

@@ -31,21 +31,34 @@ class Posterior(NamedTuple):
     """The distribution of a network's outputs at m test inputs, over networks conditioned on the data.
 
     With several depths, every field has a leading axis over them.
+
+    `mean`: (m,), or (m, outputs).
+    `variance`: (m,), the same for every output; negative values due to round-off are set to 0.
+    `clipped`: () the largest amount by which round-off made a variance negative.
+    `jitter`: () what was added to the kernel's diagonal, besides `noise`, for the Cholesky factorization to
+        succeed.
+    `condition`: () condition number of the factorized matrix, estimated from below.
+    `valid`: bool, (): the factorization succeeded, `clipped` is at most √ε max K_**, and the kernels are
+        valid.
     """
 
-    mean: jax.Array  # (m,), or (m, outputs)
-    variance: jax.Array  # (m,), the same for every output; negative values due to round-off are set to 0
-    clipped: jax.Array  # () the largest amount by which round-off made a variance negative
-    jitter: jax.Array  # () added to the kernel's diagonal, besides `noise`, for Cholesky to succeed
-    condition: jax.Array  # () condition number of the factorized matrix, estimated from below
-    valid: jax.Array  # bool, (): Cholesky succeeded, `clipped` is at most √ε max K_**, the kernels are valid
+    mean: jax.Array
+    variance: jax.Array
+    clipped: jax.Array
+    jitter: jax.Array
+    condition: jax.Array
+    valid: jax.Array
 
 
 class Regression(NamedTuple):
-    """Both kinds of inference from the same data."""
+    """Both kinds of inference from the same data.
 
-    nngp: Posterior  # exact Bayesian inference
-    ntk: Posterior  # gradient descent on the squared error, in the limit of infinite time
+    `nngp`: exact Bayesian inference.
+    `ntk`: gradient descent on the squared error, in the limit of infinite time.
+    """
+
+    nngp: Posterior
+    ntk: Posterior
 
 
 def regress(

@@ -20,19 +20,22 @@ from eft.activations.one_sided import numpy_of
 DECADES = 16
 """The grid of log₁₀K runs from −DECADES to DECADES."""
 
-DENSITY = 8
+PER_DECADE = 8
 """Values of K per decade: from one to the next, the weight of a kink grows at most a few hundredfold."""
 
-GRID = 10.0 ** (np.arange(-DECADES * DENSITY, DECADES * DENSITY + 1) / DENSITY)
+GRID = 10.0 ** (np.arange(-DECADES * PER_DECADE, DECADES * PER_DECADE + 1) / PER_DECADE)
 
 SAFETY = 5.0
 """The ratio of the estimated error to the largest observed deviation."""
 
-SETTLED = 5e-13
+SUFFICIENT_ERROR = 5e-13
 """The error up to which a smaller number of rules suffices."""
 
-NOTHING = 1e-13
+NEGLIGIBLE_ERROR = 1e-13
 """Errors up to this are round-off and count as 0."""
+
+UNKNOWN = 0.1
+"""Estimated relative error above which nothing is known about an expectation: its error is inf."""
 
 SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW, ROUNDING = range(1, 7)
 """Causes of an error."""
@@ -51,11 +54,16 @@ CAUSES = {
 
 
 class Accuracy(NamedTuple):
-    """The error of a table's expectations on the grid of K."""
+    """The error of a table's expectations on the grid of K.
 
-    error: Array  # (grid,) largest error among the moments, relative to their units; 0 where none was seen
-    cause: Array  # (grid,) the cause of that error, or 0
-    measured: Array  # () 1, or 0 for a rule that is known to be accurate
+    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was seen.
+    `cause`: (grid,) the cause of that error, or 0.
+    `measured`: () 1, or 0 for a rule that is known to be accurate.
+    """
+
+    error: Array
+    cause: Array
+    measured: Array
 
     @classmethod
     def exact(cls) -> "Accuracy":
@@ -65,7 +73,7 @@ class Accuracy(NamedTuple):
 
 def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
     """The relative error at any K: the larger one at the two nearest grid points, and at least round-off."""
-    position = (jnp.log10(jnp.where(K > 0, K, 1e-30)) + DECADES) * DENSITY
+    position = (jnp.log10(jnp.where(K > 0, K, 1e-30)) + DECADES) * PER_DECADE
     position = jnp.clip(jnp.nan_to_num(position, nan=0.0), 0, len(GRID) - 1)
     low, high = (jax.lax.stop_gradient(f(position)).astype(int) for f in (jnp.floor, jnp.ceil))
     error = jax.lax.stop_gradient(accuracy.error)
@@ -74,7 +82,7 @@ def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
 
 def cause_at(K: float, *accuracies: Accuracy) -> str:
     """The cause of the largest error at K, in words."""
-    position = np.clip((np.log10(max(K, 1e-30)) + DECADES) * DENSITY, 0, len(GRID) - 1)
+    position = np.clip((np.log10(max(K, 1e-30)) + DECADES) * PER_DECADE, 0, len(GRID) - 1)
     around = np.array([np.floor(position), np.ceil(position)], int)
     errors = np.concatenate([np.asarray(accuracy.error)[around] for accuracy in accuracies])
     causes = np.concatenate([np.asarray(accuracy.cause)[around] for accuracy in accuracies])
@@ -83,59 +91,72 @@ def cause_at(K: float, *accuracies: Accuracy) -> str:
 
 
 def measured(
-    made: Any, sums: Callable, units: Callable, doubts: Callable, *, last: bool, every: bool = False
+    table: Any, sums: Callable, units: Callable, error_sources: Callable, *, last: bool, every: bool = False
 ) -> Any | None:
     """The table with as many of its rules as are needed, and its accuracy; None if all are not enough.
 
     `sums`: (table, K) → expectations (…, grid); `units`: (expectations, K) → what their errors are relative
-    to; `doubts`: table → [(cause, relative error (grid,))], errors that a comparison of rules does not show.
-    `last`: if all rules are not enough, use them nevertheless and report the error. `every`: use all rules
-    in any case.
+    to; `error_sources`: table → [(cause, relative error (grid,))], errors that a comparison of the rules does
+    not show. `last`: if all rules are not enough, use them nevertheless and report the error. `every`: use
+    all rules in any case.
     """
-    xp = numpy_of(made.columns)
-    K = GRID.astype(made.z.dtype)
-    each = xp.stack([sums(_some(made, (i,)), K) for i in range(len(made.z))])
+    xp = numpy_of(table.columns)
+    K = GRID.astype(table.z.dtype)
+    each = xp.stack([sums(_restricted(table, (i,)), K) for i in range(len(table.z))])
     mean = each.mean(0)
     size = units(mean, K)
-    known = xp.isfinite(each).all(0) & (size > 0)
+    finite = xp.isfinite(each).all(0) & (size > 0)
 
     def deviation(apart):
         """The largest deviation of the mean of every `apart`-th rule from the mean of all, times SAFETY."""
         some = xp.stack([each[first::apart].mean(0) for first in range(apart)])
-        relative = xp.where(known[None], xp.abs(some - mean[None]) / xp.where(size > 0, size, 1.0)[None], 0.0)
+        relative = xp.where(
+            finite[None], xp.abs(some - mean[None]) / xp.where(size > 0, size, 1.0)[None], 0.0
+        )
         return SAFETY * xp.max(relative, axis=(0, 1))
 
     chosen, spread = _enough(deviation, len(each), last, every)
     if chosen is None:
         return None
-    spread = xp.where(spread > 0.1, np.inf, spread)  # then nothing is known
-    found = [(SPREAD, spread), (OVERFLOW, xp.where(_lost(mean, made.infinite), np.inf, 0.0)), *doubts(made)]
-    errors = xp.stack([xp.where(error > NOTHING, error, 0.0) for _, error in found])
-    causes = np.array([cause for cause, _ in found], made.z.dtype)
+    spread = xp.where(spread > UNKNOWN, np.inf, spread)
+    sources = [
+        (SPREAD, spread),
+        (OVERFLOW, xp.where(_overflowed(mean, table.infinite), np.inf, 0.0)),
+        *error_sources(table),
+    ]
+    errors = xp.stack([xp.where(error > NEGLIGIBLE_ERROR, error, 0.0) for _, error in sources])
+    causes = np.array([cause for cause, _ in sources], table.z.dtype)
     # where known kinks are left out, these explain every other error
-    beyond = (causes == BEYOND)[:, None]
-    left_out = xp.any(beyond & (errors > 0), axis=0)[None]
-    explained = xp.where(left_out & ~beyond, 0.0, errors)
+    is_beyond = (causes == BEYOND)[:, None]
+    left_out = xp.any(is_beyond & (errors > 0), axis=0)[None]
+    explained = xp.where(left_out & ~is_beyond, 0.0, errors)
     cause = xp.take(causes, xp.argmax(explained, axis=0))
     error = xp.max(errors, axis=0)
     error = jax.lax.stop_gradient(error) if xp is jnp else error
-    return _some(made, chosen)._replace(accuracy=Accuracy(error, cause, np.ones(())))
+    return _restricted(table, chosen)._replace(accuracy=Accuracy(error, cause, np.ones(())))
 
 
-DOUBLED = {6: (1, 2), 24: (3, 6)}
+DOUBLINGS = {6: (1, 2), 24: (3, 6)}
 """Number of rules → two smaller numbers, a factor 2 apart, whose errors show how fast the error falls."""
+
+SLOW_RATIO, SLOW_FACTOR, CHANCE = 1e-2, 0.3, 16
+"""Where the error falls by less than the first from few rules to many, it falls as a power of the step.
+
+Then the next doubling reduces it to the second at best. The error of few rules, divided by the third, is a
+lower limit, since that of many may vanish by chance.
+"""
 
 
 def error_of_all(errors: dict[int, Any], rules: int) -> Any:
     """The error of the mean of all rules, from `errors`: m → the error of the mean of m of them."""
-    half, (few, more) = errors[rules // 2], DOUBLED[rules]
+    half, (few, more) = errors[rules // 2], DOUBLINGS[rules]
     xp = numpy_of(half)
     ratio = xp.clip(errors[more] / xp.where(errors[few] > 0, errors[few], 1.0), 0.0, 1.0)
     # at a kink the error of a few rules may vanish by chance; that of others then shows a power of the step
     likely = xp.maximum(half, errors[more] / 4)
-    slow = likely > 1e-2 * errors[few]
-    half = xp.where(slow, xp.maximum(likely, errors[few] / 16), half)
-    ratio = xp.where(slow, xp.maximum(ratio, 0.3), ratio)
+    slow = likely > SLOW_RATIO * errors[few]
+    half = xp.where(slow, xp.maximum(likely, errors[few] / CHANCE), half)
+    ratio = xp.where(slow, xp.maximum(ratio, SLOW_FACTOR), ratio)
     # two halves may agree by chance
     return ratio * xp.maximum(half, ratio * errors[more] if 2 * more == rules // 2 else 0.0)
 
@@ -157,31 +178,31 @@ def max_of(arrays) -> Any:
 
 def _enough(deviation: Callable, rules: int, last: bool, every: bool) -> tuple[tuple[int, ...] | None, Any]:
     """The rules to use, as few as suffice (None if all do not), and the error of their mean."""
-    seen = {m: deviation(rules // m) for m in range(1, rules) if rules % m == 0}
-    seen[rules] = error_of_all(seen, rules)
-    if every or numpy_of(seen[rules]) is jnp:
-        return tuple(range(rules)), seen[rules]
-    for wanted in (WANTED, WANTED_AT_LEAST) if last else (WANTED,):
-        for m, error in sorted(seen.items()):
-            if np.all(error[(wanted[0] <= GRID) & (wanted[1] >= GRID)] <= SETTLED):
+    errors = {m: deviation(rules // m) for m in range(1, rules) if rules % m == 0}
+    errors[rules] = error_of_all(errors, rules)
+    if every or numpy_of(errors[rules]) is jnp:
+        return tuple(range(rules)), errors[rules]
+    for range_ in (AGREEMENT_RANGE, MIN_AGREEMENT_RANGE) if last else (AGREEMENT_RANGE,):
+        for m, error in sorted(errors.items()):
+            if np.all(error[(range_[0] <= GRID) & (range_[1] >= GRID)] <= SUFFICIENT_ERROR):
                 return tuple(range(0, rules, rules // m)), error
-    return (tuple(range(rules)) if last else None), seen[rules]
+    return (tuple(range(rules)) if last else None), errors[rules]
 
 
-WANTED = (1e-4, 1e12)
+AGREEMENT_RANGE = (1e-4, 1e12)
 """The range of K over which rules must agree; below it they differ by the round-off of σ itself near 0."""
 
-WANTED_AT_LEAST = (1e-4, 1e3)
+MIN_AGREEMENT_RANGE = (1e-4, 1e3)
 """The range that must do if they do not agree over that one, as for a function that oscillates."""
 
 
-def _lost(mean, infinite) -> Any:
+def _overflowed(mean, infinite) -> Any:
     """Where a moment that should be finite overflowed."""
     xp = numpy_of(mean)
     return xp.any(~xp.isfinite(mean) & (infinite == 0)[:, None], axis=0)
 
 
-def _some(made: Any, rows: tuple[int, ...]) -> Any:
+def _restricted(table: Any, rows: tuple[int, ...]) -> Any:
     """The table restricted to some of its rules."""
-    kept = {name: getattr(made, name)[np.array(rows)] for name in made.PER_RULE}
-    return made._replace(**kept)
+    kept = {name: getattr(table, name)[np.array(rows)] for name in table.PER_RULE}
+    return table._replace(**kept)

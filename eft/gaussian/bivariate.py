@@ -56,12 +56,18 @@ def pair_source(act: Activation, dtype) -> PairSource:
 
 
 class PairMoments(NamedTuple):
-    """Expectations in (z₁, z₂) ~ N(0, [[K₁, K₁₂], [K₁₂, K₂]]), each of the arguments' shape."""
+    """Expectations in (z₁, z₂) ~ N(0, [[K₁, K₁₂], [K₁₂, K₂]]), each of the arguments' shape.
 
-    product: jax.Array  # ⟨σ(z₁)σ(z₂)⟩
-    slopes: jax.Array  # ⟨σ′(z₁)σ′(z₂)⟩; if σ jumps, without the contribution of the jump
-    distance: jax.Array  # ⟨(σ(z₁)−σ(z₂))²⟩
-    error: jax.Array  # |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), from the one-variable rule
+    `product`: ⟨σ(z₁)σ(z₂)⟩.
+    `slopes`: ⟨σ′(z₁)σ′(z₂)⟩; if σ jumps, without the contribution of the jump.
+    `distance`: ⟨(σ(z₁)−σ(z₂))²⟩.
+    `error`: |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), with ⟨σ²⟩ from the one-variable rule.
+    """
+
+    product: jax.Array
+    slopes: jax.Array
+    distance: jax.Array
+    error: jax.Array
 
 
 def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -> PairMoments:
@@ -188,16 +194,18 @@ def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
     slopes = p.mean(d1 * d2)
     size_1 = by_size(p.mean(c1 * s2), p.mean(u1 * d1 * s2), slopes, safe_a, safe_b)
     size_2 = by_size(p.mean(s1 * c2), p.mean(s1 * u2 * d2), slopes, safe_b, safe_a)
-    kicks_1, kicks_2 = at_kinks(act, safe_a, safe_b, gap), at_kinks(act, safe_b, safe_a, gap)
+    deltas_1, deltas_2 = at_kinks(act, safe_a, safe_b, gap), at_kinks(act, safe_b, safe_a, gap)
     apart = there & (sine > PARALLEL)
 
-    def kicks(k):
+    def delta_terms(k):
         return jnp.where(apart, k, 0.0)
 
     ab = safe_a * safe_b
-    curved = p.mean(c1 * c2) + kicks(kicks_1[2] + kicks_2[2] + at_both(act, safe_a, safe_b, gap)) / ab**2
-    turned_1 = p.mean(u1 * c1 * d2) + kicks(kicks_1[1]) / ab
-    turned_2 = p.mean(d1 * u2 * c2) + kicks(kicks_2[1]) / ab
+    curved = (
+        p.mean(c1 * c2) + delta_terms(deltas_1[2] + deltas_2[2] + at_both(act, safe_a, safe_b, gap)) / ab**2
+    )
+    turned_1 = p.mean(u1 * c1 * d2) + delta_terms(deltas_1[1]) / ab
+    turned_2 = p.mean(d1 * u2 * c2) + delta_terms(deltas_2[1]) / ab
     gradient = (
         by_size(p.mean(first[3] * d2), turned_1, curved, safe_a, safe_b),
         by_size(p.mean(d1 * second[3]), turned_2, curved, safe_b, safe_a),

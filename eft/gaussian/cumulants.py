@@ -21,11 +21,20 @@ from eft.gaussian.accuracy import SAFETY
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.closed_forms.homogeneous import constant_series
-from eft.gaussian.expectation import WINDOW, density
+from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
 from eft.gaussian.tabulated import Table, table_of_every_rule
 from eft.gaussian.window import HIGHEST
+
+CUT_DECAY = 40
+"""c²/2K from which a kink at c does not matter for the derivatives in K: the Gaussian is e^{−40} there."""
+
+MAX_HALF_U2 = 800.0
+"""Limit of u²/2 in the polynomials: the Gaussian is 0 there, and 0 times a large power must not be NaN."""
+
+RANGE_SHARE = 0.9
+"""Share of the exponent range of floating-point numbers that the highest power of F may fill."""
 
 
 @jax.tree_util.register_dataclass
@@ -43,8 +52,8 @@ class TabulatedSeries:
         c = c.at[0, 0].set(1.0).at[0, 1].set(some * (m.dg / g)).at[0, 2].set(some * (some * (m.d2g / g)) / 2)
         c = c.at[1, 0].set(m.var / g / g)
         if self.first is not None:
-            known = self.first.first_cumulant(K, 2 * order + 1)
-            c, error = c.at[0].set(known), error.at[0].set(16 * jnp.finfo(K.dtype).eps * jnp.abs(known))
+            closed = self.first.first_cumulant(K, 2 * order + 1)
+            c, error = c.at[0].set(closed), error.at[0].set(16 * jnp.finfo(K.dtype).eps * jnp.abs(closed))
         low, high = WINDOW
         inside = ((low <= K) | (self.table.centres[0] == 0)) & (high >= K)
         some = (K > 0)[None, None]
@@ -77,8 +86,8 @@ def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
     if len(table.z) == 1:
         return jax.tree.map(lambda a: a[0], rules)
     c, error, valid = rules
-    seen = jax.lax.stop_gradient(c)
-    spread = SAFETY * (seen.max(0) - seen.min(0))
+    constant = jax.lax.stop_gradient(c)
+    spread = SAFETY * (constant.max(0) - constant.min(0))
     return Cumulants(c.mean(0), jnp.maximum(error.max(0), spread), valid.all(0))
 
 
@@ -90,23 +99,23 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     """
     K = jnp.clip(K, *WINDOW)
     info = jnp.finfo(K.dtype)
-    limit = float(info.max) ** (0.9 / (order + 1))
-    large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.bounded[1])
+    limit = float(info.max) ** (RANGE_SHARE / (order + 1))
+    large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.overflow_z[1])
     D = jnp.where(large[:, None, None], 0.0, table.centred)
     powers = [jnp.sum(D**r, 1) for r in range(1, order + 2)]  # (nodes, centres)
     quarter = table.columns[:, 8:9]  # ¼F⁗
     z = jnp.asarray(table.z)[None]
-    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, 800.0)
+    half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, MAX_HALF_U2)
     weight, below = table.v[None] * density(z, K[:, None]), jnp.zeros_like(half_u2)
     moments: list = [[] for _ in powers]
-    bends = []
+    curvatures = []
     for j in range(2 * order + 1):
         columns = powers[: order + 1 - (j + 1) // 2] + ([quarter] if j < 2 * order - 1 else [])
         sums = jnp.matmul(weight, jnp.concatenate(columns, 1), precision=HIGHEST)
         for r in range(len(columns) - (j < 2 * order - 1)):
             moments[r].append(sums[:, 2 * r : 2 * r + 2])
         if j < 2 * order - 1:
-            bends.append(sums[:, -1])
+            curvatures.append(sums[:, -1])
         # −(j+1) h_{j+1} = (2j + ½ − u²/2) h_j + (j − ½) h_{j−1}, h_j = (−1)ʲ L_j
         weight, below = -((2 * j + 0.5 - half_u2) * weight + (j - 0.5) * below) / (j + 1), weight
     means = jnp.abs(moments[0][0])
@@ -127,11 +136,11 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
         )
         c.append(scaled[r - 1] - sum(parts))
 
-    bent = jnp.any(table.jumps != 0, -1)
-    cut = jnp.min(jnp.where(bent, jnp.abs(table.kinks), jnp.inf))
-    smooth = jnp.minimum(table.near[1], cut**2 / 80) > K
+    kinked = jnp.any(table.jumps != 0, -1)
+    cut = jnp.min(jnp.where(kinked, jnp.abs(table.kinks), jnp.inf))
+    smooth = jnp.minimum(table.crossover[1], cut**2 / (2 * CUT_DECAY)) > K
     j = np.arange(2, 2 * order + 1, dtype=K.dtype)[:, None]
-    curved = (K * (K / unit))[None] * jnp.stack(bends) / (j * (j - 1))
+    curved = (K * (K / unit))[None] * jnp.stack(curvatures) / (j * (j - 1))
     c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))
     size = jnp.stack([jnp.abs(row[0]) ** (1 / r) for r, row in enumerate(scaled, 1)]).max(0)
     error = [16 * info.eps * math.factorial(r - 1) * size**r for r in range(1, order + 2)]
@@ -139,6 +148,6 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     error = jnp.stack(error)[:, None] * growing * needed(order, K.dtype)
     fine = jnp.where(smooth[None], 16 * info.eps * jnp.abs(curved), error[0, 2:])
     error = error.at[0, 2:].set(fine).at[0, :2].set(16 * info.eps * jnp.abs(c[0][:2]))
-    bounded = jnp.min(jnp.where(large, table.z, jnp.inf))
+    overflow_z = jnp.min(jnp.where(large, table.z, jnp.inf))
     whole = [jnp.pad(row, ((0, 2 * order + 1 - len(row)), (0, 0))) for row in c]
-    return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), bounded > 38 * jnp.sqrt(K))
+    return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), overflow_z > UNDERFLOW_U * jnp.sqrt(K))

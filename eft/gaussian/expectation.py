@@ -27,6 +27,7 @@ from eft.activations.elementwise import checked_function
 from eft.activations.one_sided import aligned, jump_at, sides
 from eft.arguments import warn_user
 from eft.gaussian.accuracy import error_of_six
+from eft.gaussian.rules import TAIL, TURN
 
 WINDOW = (1e-16, 1e16)
 """The range of K that one set of nodes serves. Outside it the nodes are stretched in proportion to √K."""
@@ -34,8 +35,11 @@ WINDOW = (1e-16, 1e16)
 STEP = 0.1
 """h: relative error ≤ 1e-14 for every catalogued activation in the window."""
 
-REACH = 16.0
+MAX_U = 16.0
 """|z|/√K at which the Gaussian, e^{−128} there, is cut off."""
+
+UNDERFLOW_U, VANISHED_U = 38.0, 40.0
+"""|z|/√K at which the Gaussian, e^{−722}, is at the end of the range of float64, and beyond which it is 0."""
 
 OFFSETS = tuple(k / 6 for k in range(6))
 """Offsets of the six rules, in steps. The error at a kink varies with the offset: not all agree by chance."""
@@ -46,7 +50,12 @@ class QuadratureWarning(UserWarning):
 
 
 class Expectation(NamedTuple):
-    """⟨f⟩_K, an estimate of its absolute error, and ⟨|f|⟩_K; each like f's value with K's shape."""
+    """A Gaussian expectation; each field is like f's value, with K's shape.
+
+    `value`: ⟨f⟩_K.
+    `error`: estimated absolute error of `value`.
+    `magnitude`: ⟨|f|⟩_K.
+    """
 
     value: Any
     error: Any
@@ -67,11 +76,11 @@ def _steps(start: float, end: float, offset: float) -> np.ndarray:
 
 def _outward(c: float, near: float, far: float, offset: float) -> tuple[np.ndarray, np.ndarray]:
     """z = c + e^{t − e^{−(t−τ)}} from c to c + far; uniformly spaced in log(z − c) beyond `near`."""
-    tau = np.log(near) - 2.5
-    t = _steps(tau - 3.7, np.log(far), offset)
-    bend = np.exp(tau - t)
-    y = np.exp(t - bend)
-    return c + y, STEP * y * (1 + bend)
+    tau = np.log(near) - TURN
+    t = _steps(tau - TAIL, np.log(far), offset)
+    decay = np.exp(tau - t)
+    y = np.exp(t - decay)
+    return c + y, STEP * y * (1 + decay)
 
 
 def _between(
@@ -79,8 +88,8 @@ def _between(
 ) -> tuple[np.ndarray, np.ndarray]:
     """z from a to b: log (z−a)/(b−z) = t − e^{−(t−τ_a)} + e^{t−τ_b}, uniformly spaced in t."""
     d = b - a
-    tau_a, tau_b = np.log(near_a / d) - 2.5, 2.5 - np.log(near_b / d)
-    t = _steps(tau_a - 3.7, tau_b + 3.7, offset)
+    tau_a, tau_b = np.log(near_a / d) - TURN, TURN - np.log(near_b / d)
+    t = _steps(tau_a - TAIL, tau_b + TAIL, offset)
     left, right = np.exp(tau_a - t), np.exp(t - tau_b)
     y = t - left + right
     from_a, to_b = d / (1 + np.exp(-y)), d / (1 + np.exp(y))
@@ -98,13 +107,13 @@ def half_line(
     """
     low, high = np.sqrt(WINDOW)
     cuts = [0.0, *sorted({abs(c) for c in kinks if c != 0})]
-    # near a kink c ≠ 0 the Gaussian decays over K/c, which is ≥ c/40² until it underflows at c = 40√K
-    near = [low, *(finer * min(1.0, c / 1600) for c in cuts[1:])]
+    # near a kink c ≠ 0 the Gaussian decays over K/c, which is ≥ c/40² until it vanishes at c = 40√K
+    near = [low, *(finer * min(1.0, c / VANISHED_U**2) for c in cuts[1:])]
     parts = [
         _between(a, b, near_a, near_b, offset)
         for a, b, near_a, near_b in zip(cuts, cuts[1:], near, near[1:], strict=False)
     ]
-    parts.append(_outward(cuts[-1], near[-1], REACH * high, offset))
+    parts.append(_outward(cuts[-1], near[-1], MAX_U * high, offset))
     z, v = map(np.concatenate, zip(*parts, strict=True))
     return z, v
 

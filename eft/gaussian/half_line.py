@@ -12,27 +12,46 @@ from eft.gaussian.expectation import half_line
 
 Derivatives = Callable[[Any], tuple[Any, ...]]
 
-PAD = 256
+NODE_PADDING = 256
 """The nodes of a user-defined function are padded to a multiple of this, so that few shapes are compiled."""
 
-FINER = 1e-4
+FINEST_SCALE = 1e-4
 """A user-defined function may have structure at a kink, or in place of one, down to 1e-7 of the kink."""
 
-LATE = 0.8
+TAIL_SHARE = 0.8
 """Terms beyond this share of the |z| where the integrand ends show whether it has decayed by there."""
+
+MAX_LIMIT = 1e3
+"""|F| at the largest |z| up to which F is taken to have a limit; F minus a large number would lose digits."""
+
+SERIES_POWER = 0.2
+"""Below |z| = ε^{1/5} the series of F to z⁴ is exact up to round-off."""
+
+SERIES_ROUNDING = 64
+"""Difference, in units of the round-off of F₀, up to which the series and the direct difference agree."""
 
 
 class Nodes(NamedTuple):
-    """The points where an activation is evaluated, and its values there."""
+    """The points where an activation is evaluated, and its values there.
 
-    z: np.ndarray  # (rules, nodes)
+    `z`: (rules, nodes) positions on the half line.
+    `v`: (rules, nodes) their weights.
+    `at_kinks`: the points near the kinks.
+    `kinks`: (kinks,) including 0.
+    `zero`: index of 0 among the kinks.
+    `kink_values`: (orders, 5, 2, kinks) σ, σ′, … at those points.
+    `left`: (orders, rules, nodes) σ, σ′, … at −z.
+    `right`: the same at z.
+    """
+
+    z: np.ndarray
     v: np.ndarray
     at_kinks: Points
-    kinks: np.ndarray  # (kinks,) including 0
-    zero: int  # index of 0 among the kinks
-    kink_values: Any  # (orders, 3, 2, kinks)
-    left: Any  # (orders, rules, nodes) at −z
-    right: Any  # at z
+    kinks: np.ndarray
+    zero: int
+    kink_values: Any
+    left: Any
+    right: Any
 
     @property
     def size(self) -> Any:
@@ -50,13 +69,13 @@ def nodes(act: Activation, derivatives: Derivatives, rules: int, traced: bool, r
     """
     dtype = np.dtype(jnp.result_type(float) if traced else np.float64)
     kinks = np.array(sorted({0.0, *act.kinks}), dtype)
-    finer = 1.0 if act.resolved else FINER
+    finer = 1.0 if act.resolved else FINEST_SCALE
     each = _equally_long([half_line(act.kinks, k / rules, finer) for k in range(rules)])
     z, v = (np.stack(rows).astype(dtype) for rows in zip(*each, strict=True))
     at_kinks = points(kinks, resolution)
     where = np.concatenate([at_kinks.z.ravel(), -z.ravel(), z.ravel()])
-    found = derivatives(jnp.asarray(where) if traced else where)
-    s = numpy_of(found[0]).stack(found)
+    orders = derivatives(jnp.asarray(where) if traced else where)
+    s = numpy_of(orders[0]).stack(orders)
     cuts = np.cumsum([at_kinks.z.size, z.size])
     parts = numpy_of(s).split(s, cuts, axis=1)
     shapes = at_kinks.z.shape, z.shape, z.shape
@@ -67,7 +86,7 @@ def nodes(act: Activation, derivatives: Derivatives, rules: int, traced: bool, r
 def _equally_long(rules: list) -> list:
     """The rules, the shorter ones padded with nodes of weight 0."""
     longest = max(len(z) for z, _ in rules)
-    longest += -longest % PAD if len(rules) > 1 else 0
+    longest += -longest % NODE_PADDING if len(rules) > 1 else 0
     return [
         (np.pad(z, (0, longest - len(z)), mode="edge"), np.pad(v, (0, longest - len(v)))) for z, v in rules
     ]
@@ -83,7 +102,7 @@ def centres(F: Limits, zero: int, left, right, size) -> tuple:
     F0 = (F.below[0, zero] + F.above[0, zero]) / 2
     F0 = xp.where((xp.abs(F0) > (np.finfo(F0.dtype).eps * size) ** 2) & F.exists[0, zero], F0, 0.0)
     far_out = (left[0, 0, -1] + right[0, 0, -1]) / 2
-    return F0, xp.where(xp.abs(far_out) < 1e3, far_out, F0)
+    return F0, xp.where(xp.abs(far_out) < MAX_LIMIT, far_out, F0)
 
 
 def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple]:
@@ -96,36 +115,36 @@ def differences(centre, F: Limits, at: Nodes, left, right) -> tuple[tuple, tuple
     F0, far = centre
     step = F.jumps[0, at.zero] / 2
     regular = F.exists[:4, at.zero].all()
-    near = (at.z < np.finfo(at.z.dtype).eps ** 0.2) & (F0 != 0) & regular
-    found = []
+    near = (at.z < np.finfo(at.z.dtype).eps ** SERIES_POWER) & (F0 != 0) & regular
+    both_sides = []
     for y, values, a0, side in ((-at.z, left[0], -step, F.below), (at.z, right[0], step, F.above)):
         _, a1, a2, a3, a4 = side[:, at.zero]
         y = xp.where(near, y, 0.0)
         # F − F(0) from the one-sided series at 0, where the difference would suffer from cancellation
         series = a0 + y * (a1 + y / 2 * (a2 + y / 3 * (a3 + y / 4 * a4)))
         direct = values - F0
-        same = xp.abs(series - direct) <= 64 * np.finfo(at.z.dtype).eps * xp.abs(F0)
+        same = xp.abs(series - direct) <= SERIES_ROUNDING * np.finfo(at.z.dtype).eps * xp.abs(F0)
         from_zero = xp.where(near & same, series, direct)
-        found.append((from_zero, xp.where(far == F0, from_zero, values - far)))
-    return found[0], found[1]
+        both_sides.append((from_zero, xp.where(far == F0, from_zero, values - far)))
+    return both_sides[0], both_sides[1]
 
 
-def finite_columns(columns, at: Nodes, used: tuple, most: float) -> tuple[Any, Any, Any]:
+def finite_columns(columns, at: Nodes, used: tuple, largest: float) -> tuple[Any, Any, Any]:
     """The columns, 0 where not finite; for each moment the |z| where that begins, and the terms before it."""
     xp = numpy_of(columns)
-    finite = xp.abs(columns) <= most
+    finite = xp.abs(columns) <= largest
     columns = xp.where(finite, columns, 0.0)
-    # next to a kink a derivative may be infinite: `edge_doubts` accounts for what is left out there
+    # next to a kink a derivative may be infinite: `edge_errors` accounts for what is left out there
     far = ~beside_kinks(at.z, at.kinks, DISTANCE)
-    bounded, last = [], []
+    overflow_z, last_terms = [], []
     for indices in used:
-        bad = ~finite[..., list(indices)].all(-1) & far
-        first = xp.min(xp.where(bad, at.z, np.inf))
+        infinite = ~finite[..., list(indices)].all(-1) & far
+        first = xp.min(xp.where(infinite, at.z, np.inf))
         terms = xp.abs(at.v[..., None] * columns[..., list(indices)]).max(-1)
-        bounded.append(first)
-        late = xp.max(xp.where((at.z < first) & (at.z > LATE * first), terms, 0.0))
-        last.append(xp.minimum(late, most))
-    return columns, xp.stack(bounded), xp.stack(last)
+        overflow_z.append(first)
+        tail = xp.max(xp.where((at.z < first) & (at.z > TAIL_SHARE * first), terms, 0.0))
+        last_terms.append(xp.minimum(tail, largest))
+    return columns, xp.stack(overflow_z), xp.stack(last_terms)
 
 
 def beside_kinks(z: np.ndarray, kinks: np.ndarray, distance: float) -> np.ndarray:

@@ -20,33 +20,33 @@ from jax import lax
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned, sides
-from eft.gaussian.planes import SPECK
+from eft.gaussian.planes import TINY_ROOT
 
-REACH = 12
+PANEL_HALF_WIDTH = 12
 """|u| at which the Gaussian is cut off; it is e^{−72} there."""
 
-SHORT = 1e-3
+SERIES_RANGE = 1e-3
 """|z| below which the slope of the chord to 0 is computed from the derivatives at 0."""
 
-CANCELS = 1e-2
+CANCELLATION_RANGE = 1e-2
 """√K below which a_k/√K loses digits to cancellation."""
 
-ORDER = 24
+PANEL_NODES = 24
 """Gauss–Legendre nodes on panels of width 1: enough for h_k to k = 512."""
 
 
 @functools.cache
 def _edges(halvings: int) -> np.ndarray:
     """Edges of the panels; those at 0 are halved repeatedly, since σ(√K u) is steep there for large K."""
-    right = np.concatenate([0.5 ** np.arange(halvings, 0, -1), np.arange(1.0, REACH + 1)])
+    right = np.concatenate([0.5 ** np.arange(halvings, 0, -1), np.arange(1.0, PANEL_HALF_WIDTH + 1)])
     return np.concatenate([-right[::-1], [0.0], right])
 
 
 def _nodes(kinks: jax.Array, halvings: int) -> tuple[jax.Array, jax.Array]:
     """Nodes u and weights for E[f(u)]; the kinks of f(u) are panel edges too."""
     edges = jnp.asarray(_edges(halvings), kinks.dtype)
-    edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -REACH, REACH)]))
-    x, w = (jnp.asarray(a, kinks.dtype) for a in np.polynomial.legendre.leggauss(ORDER))
+    edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH)]))
+    x, w = (jnp.asarray(a, kinks.dtype) for a in np.polynomial.legendre.leggauss(PANEL_NODES))
     middle, half = (edges[1:] + edges[:-1])[:, None] / 2, (edges[1:] - edges[:-1])[:, None] / 2
     u = (middle + half * x[None]).ravel()
     return u, (half * w[None]).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
@@ -65,11 +65,16 @@ def hermite_polynomials(u: jax.Array, count: int) -> jax.Array:
 
 
 class Expansion(NamedTuple):
-    """The expansion of σ at one K or many, on the leading axes."""
+    """The expansion of σ at one K or many, on the leading axes.
 
-    mean: jax.Array  # (…) a_0
-    e: jax.Array  # (…, count) e_1 … e_count
-    origin: jax.Array  # (…, 5) σ and its derivatives at 0, the mean of both sides
+    `mean`: (…) a_0.
+    `e`: (…, count) e_1 … e_count.
+    `origin`: (…, 5) σ and its derivatives at 0, the mean of both sides.
+    """
+
+    mean: jax.Array
+    e: jax.Array
+    origin: jax.Array
 
 
 def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
@@ -79,7 +84,7 @@ def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
     f0, f1, f2, f3, f4 = (jnp.where(z < 0, b, a) for b, a in zip(below, above, strict=True))
     direct = (act(z) - zero) / z
     series = (f0 - zero) / z + f1 + z / 2 * (f2 + z / 3 * (f3 + z / 4 * f4))
-    short = min([SHORT, *(abs(c) for c in act.kinks if c != 0)])
+    short = min([SERIES_RANGE, *(abs(c) for c in act.kinks if c != 0)])
     return jnp.where((jnp.abs(z) < short) & jnp.isfinite(series), series, direct)
 
 
@@ -88,7 +93,7 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
 
     Exact up to round-off for count ≤ 512, K ≤ 4^halvings and σ smooth on the scale 1 between its kinks.
     """
-    speck = SPECK * jnp.finfo(K.dtype).tiny
+    speck = TINY_ROOT * jnp.finfo(K.dtype).tiny
     root = jnp.where(K > 0, jnp.sqrt(lax.stop_gradient(K)), speck)
     ends = jnp.stack([jnp.asarray(c, K.dtype) for c in sides(0.0, K.dtype)])
     at_zero = jnp.stack(act.derivatives(ends), -1)
@@ -108,7 +113,7 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
             z = root * u
             return product(act(z), h[:, :1])[..., 0], product(_chord(act, z, at_zero) * u, h[:, 1:])
 
-        return lax.cond(jnp.all(root > CANCELS), large, any_size, root)
+        return lax.cond(jnp.all(root > CANCELLATION_RANGE), large, any_size, root)
 
     if kinks.size:
 

@@ -21,19 +21,27 @@ from eft.gaussian.expectation import density
 from eft.gaussian.planes import plane
 from eft.gaussian.rules import graded
 
-SAME = 1e-14
+COINCIDENT = 1e-14
 """1 − |ρ| up to which two variables count as one: they fluctuate together, and f_ρρ is not needed."""
 
 
-class Response(NamedTuple):
-    """The response of one pair of variables; K stands for (K₁₁, K₂₂, K₁₂)."""
+class KernelDerivatives(NamedTuple):
+    """The derivatives for one pair of variables; K stands for (K₁₁, K₂₂, K₁₂).
 
-    fourth: jax.Array  # (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩
-    gradient: jax.Array  # (3,) ∂f/∂K
-    polar_gradient: jax.Array  # (3,) ∂f/∂(a, b, ρ)
-    polar_hessian: jax.Array  # (3, 3); f_ρρ is 0 where |ρ| = 1
-    jacobian: jax.Array  # (3, 3) ∂(a, b, ρ)/∂K
-    curvature: jax.Array  # (3, 3, 3) ∂²(a, b, ρ)/∂K∂K
+    `fourth`: (3,) ⟨σ₁²σ₂²⟩, ⟨σ₁³σ₂⟩, ⟨σ₁σ₂³⟩.
+    `gradient`: (3,) ∂f/∂K.
+    `polar_gradient`: (3,) ∂f/∂(a, b, ρ).
+    `polar_hessian`: (3, 3); f_ρρ is 0 where |ρ| = 1.
+    `jacobian`: (3, 3) ∂(a, b, ρ)/∂K.
+    `curvature`: (3, 3, 3) ∂²(a, b, ρ)/∂K∂K.
+    """
+
+    fourth: jax.Array
+    gradient: jax.Array
+    polar_gradient: jax.Array
+    polar_hessian: jax.Array
+    jacobian: jax.Array
+    curvature: jax.Array
 
     def second_order(self, V: jax.Array) -> jax.Array:
         """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""
@@ -44,7 +52,7 @@ class Response(NamedTuple):
         ) / 2
 
 
-def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Response:
+def pair_derivatives(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> KernelDerivatives:
     """The response at √K₁₁ = a, √K₂₂ = b, ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
     if act.degree == 0:
         return _of_steps(act, a, b, gap)
@@ -63,22 +71,22 @@ def response(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> Res
     at_1, at_2 = at_kinks(act, a, b, gap), at_kinks(act, b, a, gap)
     f_aa, f_ar, f_rr = f_aa + at_1[0], f_ar + at_1[1], f_rr + at_1[2]
     f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + at_both(act, a, b, gap)
-    f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= SAME, 0.0, f_rr)
+    f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= COINCIDENT, 0.0, f_rr)
 
     K = jnp.stack([a * a, b * b, a * b * (1 - gap)])
     jacobian, curvature = _coordinates(K)
     gradient = jnp.stack([f_a, f_b, f_r])
     hessian = jnp.stack([f_aa, f_ab, f_ar, f_ab, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
     fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
-    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+    return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
 
 
-def _of_steps(act: Activation, a, b, gap) -> Response:
+def _of_steps(act: Activation, a, b, gap) -> KernelDerivatives:
     """σ = α sign z + β: ⟨σ₁σ₂⟩ = β² + α²(1 − 2θ/π), ρ = cos θ."""
     plus, minus = (act(jnp.asarray(sign, a.dtype)) for sign in (1.0, -1.0))
     alpha2 = (plus - minus) ** 2 / 4
     sine = jnp.sqrt(gap * (2 - gap))
-    apart = jnp.minimum(gap, 2 - gap) > SAME
+    apart = jnp.minimum(gap, 2 - gap) > COINCIDENT
     safe = jnp.where(apart, sine, 1.0)
     f_r = jnp.where(apart, 2 * alpha2 / (jnp.pi * safe), 0.0)
     f_rr = jnp.where(apart, f_r * (1 - gap) / safe**2, 0.0)
@@ -89,7 +97,7 @@ def _of_steps(act: Activation, a, b, gap) -> Response:
     s1, s2 = act(p.z1), act(p.z2)
     fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
     hessian = jnp.zeros((3, 3), a.dtype).at[2, 2].set(f_rr)
-    return Response(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+    return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
 
 
 def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -25,10 +25,14 @@ RUN = 16
 
 
 class Shape(NamedTuple):
-    """Static properties of σ."""
+    """Static properties of σ.
 
-    odd: bool  # only e_1, e_3, … are stored; the others are 0
-    smooth: bool  # σ has derivatives at 0
+    `odd`: only e_1, e_3, … are stored; the others are 0.
+    `smooth`: σ has derivatives at 0.
+    """
+
+    odd: bool
+    smooth: bool
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

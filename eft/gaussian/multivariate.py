@@ -18,7 +18,7 @@ import numpy as np
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned
-from eft.gaussian.covariance import factor
+from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
 
 
@@ -55,7 +55,7 @@ def grid(act: Activation, variables: int, largest_K: float) -> Grid:
 
 def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
     """The expectations in z ~ N(0, K), K of shape (r, r), r = 3 or 4."""
-    F, order = factor(K)
+    F, order = covariance_factor(K)
     F = F[order]
     value, rough = (_products(act, F, g) for g in (grid, grid.coarser()))
     error = jnp.abs(rough - value)
@@ -76,7 +76,7 @@ def slope_products(
 
     `powers`: (m, r, 2), the p and q of m products of r variables, p + q ≤ 2. Results of shape (m,).
     """
-    F, order = factor(K)
+    F, order = covariance_factor(K)
     which = jnp.asarray(_PLACE[powers[..., 0], powers[..., 1]])[:, order]
     value, rough = (_slope_products(act, F[order], which, g) for g in (grid, grid.coarser()))
     return value, jnp.abs(rough - value)

@@ -11,19 +11,27 @@ import jax.numpy as jnp
 from eft.activations.definition import Activation
 from eft.gaussian.rules import graded
 
-SPECK = 1e20
+TINY_ROOT = 1e20
 """√K used in place of 0, in units of the smallest normal number, so that σ′ is that on either side of 0."""
 
 
 class Plane(NamedTuple):
-    """Nodes and weights; x on the leading axis, y on the last."""
+    """Nodes and weights; x on the leading axis, y on the last.
 
-    x: jax.Array  # (N, 1)
+    `x`: (N, 1).
+    `w_x`: (N, 1) weights of x.
+    `y`: (N, M).
+    `w_y`: (N, M) weights of y.
+    `z1`: (N, 1).
+    `z2`: (N, M).
+    """
+
+    x: jax.Array
     w_x: jax.Array
-    y: jax.Array  # (N, M)
+    y: jax.Array
     w_y: jax.Array
-    z1: jax.Array  # (N, 1)
-    z2: jax.Array  # (N, M)
+    z1: jax.Array
+    z2: jax.Array
 
     def mean(self, f: jax.Array) -> jax.Array:
         return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))
@@ -33,7 +41,7 @@ def plane(act: Activation, a, b, gap) -> Plane:
     """The nodes for one pair of √K₁, √K₂ and 1 − ρ."""
     kinks = jnp.asarray([c for c in act.kinks if c != 0], a.dtype)
     tiny = jnp.finfo(a.dtype).tiny
-    a, b = (jnp.where(r == 0, SPECK * tiny, r) for r in (a, b))
+    a, b = (jnp.where(r == 0, TINY_ROOT * tiny, r) for r in (a, b))
     rho = 1 - gap
     sine = jnp.sqrt(gap * (2 - gap))
     mean = jnp.where(rho * b == 0, tiny, rho * b)

@@ -8,8 +8,13 @@ import jax
 class Moments(NamedTuple):
     """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and g(K) = ⟨F⟩_K:
 
-    `g`: ⟨σ²⟩. `g4`: ⟨σ⁴⟩. `var`: ⟨σ⁴⟩ − ⟨σ²⟩². `dg`: g′(K) = χ∥/C_W. `slope2`: ⟨σ′²⟩ = χ⊥/C_W; inf where σ
-    jumps. `d2g`: g″(K). `error`: estimated relative error of the worst of them (d2g in units of g/K²).
+    `g`: ⟨σ²⟩.
+    `g4`: ⟨σ⁴⟩.
+    `var`: ⟨σ⁴⟩ − ⟨σ²⟩².
+    `dg`: g′(K) = χ∥/C_W.
+    `slope2`: ⟨σ′²⟩ = χ⊥/C_W; inf where σ jumps.
+    `d2g`: g″(K).
+    `error`: estimated relative error of the least accurate of them (of d2g in units of g/K²).
     """
 
     g: jax.Array
@@ -24,9 +29,17 @@ class Moments(NamedTuple):
 class SlopeMoments(NamedTuple):
     """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and S = σ′²:
 
-    `s`: ⟨S⟩ = χ⊥/C_W. `s4`: ⟨S²⟩. `var`: ⟨S²⟩ − ⟨S⟩². `ds`, `d2s`: d⟨S⟩/dK, d²⟨S⟩/dK². `cross`: ⟨FS⟩.
-    `cov`: ⟨FS⟩ − ⟨F⟩⟨S⟩. `bend`: ⟨σσ′²σ″⟩. `error`: estimated relative error of the worst of them (in units
-    of s/K² for d2s, ⟨FS⟩ for cov, ⟨S²⟩ for bend).
+    `s`: ⟨S⟩ = χ⊥/C_W.
+    `s4`: ⟨S²⟩.
+    `var`: ⟨S²⟩ − ⟨S⟩².
+    `ds`, `d2s`: d⟨S⟩/dK, d²⟨S⟩/dK².
+    `cross`: ⟨FS⟩.
+    `cov`: ⟨FS⟩ − ⟨F⟩⟨S⟩.
+    `cross_slopes`: ⟨σσ′²σ″⟩ = ¼⟨F′S′⟩.
+    `error`: estimated relative error of the least accurate of them (in units of s/K² for d2s, ⟨FS⟩ for cov,
+        ⟨S²⟩ for cross_slopes).
+
+    `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
     s: jax.Array
@@ -36,15 +49,22 @@ class SlopeMoments(NamedTuple):
     d2s: jax.Array
     cross: jax.Array
     cov: jax.Array
-    bend: jax.Array
+    cross_slopes: jax.Array
     error: jax.Array
+
+    @property
+    def bend(self) -> jax.Array:
+        """The former name of `cross_slopes`."""
+        return self.cross_slopes
 
 
 class PairForm(NamedTuple):
     """Expectations at z₁, z₂ in closed form, each of the broadcast shape of the arguments.
 
-    `product`: ⟨σ₁σ₂⟩. `slopes`: ⟨σ′₁σ′₂⟩. `distance`: ⟨(σ₁−σ₂)²⟩. `lost`: √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant
-    under differentiation.
+    `product`: ⟨σ₁σ₂⟩.
+    `slopes`: ⟨σ′₁σ′₂⟩.
+    `distance`: ⟨(σ₁−σ₂)²⟩.
+    `lost`: √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant under differentiation.
     """
 
     product: jax.Array

@@ -11,13 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-REACH = 10.0
+PANEL_HALF_WIDTH = 10.0
 """|x| at which the Gaussian is cut off; it is e^{−50} there."""
 
-STEP = 0.125
+LOG_STEP = 0.125
 """Step of `graded` in the log of the distance to the nearest cut: relative error about 1e-14."""
 
-NEAR = 1e-10
+TURN, TAIL = 2.5, 3.7
+"""Distances in t of a rule that is double exponential below t = τ.
+
+τ lies `TURN` below the log of the smallest distance that the rule resolves, where e^{τ−t} = 0.08 is small.
+The first node lies `TAIL` below τ, where e^{−e^{τ−t}} = e^{−40} is below round-off.
+"""
+
+UNGRADED_SHARE = 0.2
+"""Share of a panel from which on a rule is double exponential towards an end that is no cut."""
+
+MIN_DISTANCE = 1e-10
 """The smallest distance to a cut that `graded` resolves, relative to the distance between cuts."""
 
 
@@ -28,18 +38,20 @@ def _unit_rule(graded_left: bool, graded_right: bool) -> tuple[np.ndarray, np.nd
     log ξ/(1−ξ) = t − e^{τ−t} + e^{t−τ′}, with the trapezoidal rule in t; the weights fall off double
     exponentially at the ends.
     """
-    left, right = (math.log(NEAR if graded else 0.2) for graded in (graded_left, graded_right))
-    left, right = left - 2.5, 2.5 - right
-    t = np.arange(left - 3.7, right + 3.7, STEP)
+    left, right = (
+        math.log(MIN_DISTANCE if graded else UNGRADED_SHARE) for graded in (graded_left, graded_right)
+    )
+    left, right = left - TURN, TURN - right
+    t = np.arange(left - TAIL, right + TAIL, LOG_STEP)
     down, up = np.exp(left - t), np.exp(t - right)
     y = t - down + up
     share, rest = 1 / (1 + np.exp(-y)), 1 / (1 + np.exp(y))
-    return share, STEP * share * rest * (1 + down + up)
+    return share, LOG_STEP * share * rest * (1 + down + up)
 
 
 def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights uniformly spaced in the log of the distance to every cut, where f may be singular."""
-    cuts = jnp.sort(jnp.clip(cuts, -REACH, REACH), axis=-1)
+    cuts = jnp.sort(jnp.clip(cuts, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH), axis=-1)
     panels = cuts.shape[-1] + 1
     return _composite(cuts, [_unit_rule(i > 0, i < panels - 1) for i in range(panels)])
 
@@ -47,19 +59,19 @@ def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
 def legendre(cuts: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Gauss–Legendre with `count` nodes between neighbouring cuts, for f analytic between them."""
     x, w = np.polynomial.legendre.leggauss(count)
-    cuts = jnp.sort(jnp.clip(cuts, -REACH, REACH), axis=-1)
+    cuts = jnp.sort(jnp.clip(cuts, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH), axis=-1)
     return _composite(cuts, [((x + 1) / 2, w / 2)] * (cuts.shape[-1] + 1))
 
 
 def even(step: float, dtype) -> tuple[jax.Array, jax.Array]:
     """Nodes and weights of the trapezoidal rule, the best one if f is analytic and there are no cuts."""
-    count = math.ceil(REACH / step)
+    count = math.ceil(PANEL_HALF_WIDTH / step)
     x = jnp.asarray(step * np.arange(-count, count + 1), dtype)
     return x, step * _density(x)
 
 
 def _composite(cuts: jax.Array, units: list) -> tuple[jax.Array, jax.Array]:
-    ends = jnp.full_like(cuts[..., :1], REACH)
+    ends = jnp.full_like(cuts[..., :1], PANEL_HALF_WIDTH)
     edges = jnp.concatenate([-ends, cuts, ends], -1)
     x, w = [], []
     for i, unit in enumerate(units):

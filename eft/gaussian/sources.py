@@ -16,7 +16,7 @@ from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.records import Moments, SlopeMoments
-from eft.gaussian.tabulated import Table, table, table_moments
+from eft.gaussian.tabulated import Table, moment_table, table_moments
 from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
 from eft.programs import compiled
 
@@ -70,8 +70,8 @@ def source(act: Activation, dtype) -> Source:
     """K → Moments of the activation, in this precision."""
     forms = closed_forms(act)
     if not forms.has("moments"):
-        return Tabulated(table(act, dtype))
-    return Closed(forms, table(act, dtype) if forms.uses_table else None)
+        return Tabulated(moment_table(act, dtype))
+    return Closed(forms, moment_table(act, dtype) if forms.uses_table else None)
 
 
 def slope_source(act: Activation, dtype) -> SlopeSource:
@@ -88,7 +88,7 @@ def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:
         if isinstance(slopes, TabulatedSlopes)
         else ()
     )
-    return table(act, dtype).accuracy, *both
+    return moment_table(act, dtype).accuracy, *both
 
 
 @compiled()

@@ -17,37 +17,56 @@ from eft.activations.definition import Activation
 from eft.activations.derivatives import Array, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
-from eft.gaussian.doubts import edge_doubts, rounding_errors, slope_mismatch
-from eft.gaussian.expectation import WINDOW
+from eft.gaussian.error_sources import edge_errors, rounding_errors, slope_mismatch
+from eft.gaussian.expectation import VANISHED_U, WINDOW
 from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
 from eft.gaussian.records import Moments
 from eft.gaussian.tabulation import Kind, Sample, built, kept, sampled
 from eft.gaussian.window import everywhere, in_blocks, lost, product, summed, weights, without_lost
 
-HALF = 0.4999
+DIVERGENCE_EXPONENT = 0.4999
 """Exponent a of σ ~ |z−c|^{−a} from which on σ² is not integrable."""
 
-USED = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
+MEAN_EXPONENT = 0.9
+"""Exponent a of σ′ ~ |z−c|^{−a} from which on ⟨σ′⟩ does not exist, or hardly."""
+
+MOMENT_COLUMNS = ((0,), (1,), (1, 2, 3, 4, 5), (7, 9), (6,), (8, 10))
 """The columns from which g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″ are computed."""
 
 
 class Table(NamedTuple):
-    """An activation at the nodes, and contributions of its kinks. Expectations are means over the rules."""
+    """An activation at the nodes, and contributions of its kinks. Expectations are means over the rules.
 
-    z: Array  # (rules, nodes) on the half line
-    v: Array  # (rules, nodes) weights
-    columns: Array  # (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite
-    bounded: Array  # (6,) for each moment the smallest |z| at which an integrand is not finite, or inf
-    last: Array  # (6,) the largest weight × integrand just below that |z|
-    kinks: Array  # (kinks,) 0 and where σ or a derivative jumps
-    jumps: Array  # (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c
-    infinite: Array  # (6,) 1 for each moment that is infinite at every K, else 0
-    near: Array  # (2,) the K below which g′ and g″ are taken from F″ and F⁗
-    rough: Array  # () 1 if F′ has no limit at some kink, so that F″ is not integrable, else 0
-    edges: Array  # (2, 6, 4): q, a, b and misfit of `_leading_powers`, at either end of the window
-    centres: Array  # (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀)
-    centred: Array  # (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z
-    accuracy: Accuracy  # the relative error at every scale, and its cause
+    `z`: (rules, nodes) on the half line.
+    `v`: (rules, nodes) weights.
+    `columns`: (rules, nodes, 11): f(z) + f(−z) for the integrands f of `_integrands`, 0 if not finite.
+    `overflow_z`: (6,) for each moment the smallest |z| at which an integrand is not finite, or inf.
+    `last_terms`: (6,) the largest weight × integrand just below that |z|.
+    `kinks`: (kinks,) 0 and where σ or a derivative jumps.
+    `jumps`: (kinks, 4) [F]_c, [F′]_c, [F″]_c, [F‴]_c.
+    `infinite`: (6,) 1 for each moment that is infinite at every K, else 0.
+    `crossover`: (2,) the K below which g′ and g″ are taken from F″ and F⁗.
+    `rough`: () 1 if F′ has no limit at some kink, so that F″ is not integrable, else 0.
+    `edges`: (2, 6, 4): q, a, b and residual of `_leading_powers`, at either end of the window.
+    `centres`: (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀).
+    `centred`: (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z.
+    `accuracy`: the relative error at every scale, and its cause.
+    """
+
+    z: Array
+    v: Array
+    columns: Array
+    overflow_z: Array
+    last_terms: Array
+    kinks: Array
+    jumps: Array
+    infinite: Array
+    crossover: Array
+    rough: Array
+    edges: Array
+    centres: Array
+    centred: Array
+    accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns", "centred")
 
@@ -58,11 +77,11 @@ class Table(NamedTuple):
             v=numpy_of(mask).where(mask, self.v, 0.0),
             columns=columns,
             jumps=0 * self.jumps,
-            bounded=np.full(len(USED), np.inf),
+            overflow_z=np.full(len(MOMENT_COLUMNS), np.inf),
         )
 
 
-def table(act: Activation, dtype) -> Table:
+def moment_table(act: Activation, dtype) -> Table:
     """The table of an activation, made once per dtype."""
     return kept(act, "moments", dtype, lambda: table_of(act, _sample(act), dtype))
 
@@ -70,7 +89,7 @@ def table(act: Activation, dtype) -> Table:
 def table_of_every_rule(act: Activation, dtype) -> Table:
     """The same with all rules, for powers of σ² above the second; with one if that is known to resolve σ."""
     if act.resolved:
-        return table(act, dtype)
+        return moment_table(act, dtype)
     return kept(act, "every rule", dtype, lambda: table_of(act, _sample(act), dtype, every=True))
 
 
@@ -80,113 +99,122 @@ def _sample(act: Activation) -> Sample:
 
 def table_of(act: Activation, sample: Sample, dtype, *, every: bool = False) -> Table:
     """The table of a sample of σ, σ′, σ″, σ‴, σ⁗."""
-    return built(act, sample, Kind(_assemble, _sums, _units, _doubts), dtype, every=every)
+    return built(act, sample, Kind(_assemble, _sums, _units, _error_sources), dtype, every=every)
 
 
-def _assemble(at: Nodes, resolved: bool, most: float) -> Table:
+def _assemble(at: Nodes, resolved: bool, largest: float) -> Table:
     xp = numpy_of(at.left)
     values = at.left, at.right, at.kink_values
     F_left, F_right, F_kinks = (xp.stack(leibniz(tuple(s), tuple(s))) for s in values)
     F, s = limits(at.at_kinks, F_kinks, at.size**2), limits(at.at_kinks, at.kink_values, at.size)
     centre = centres(F, at.zero, F_left, F_right, at.size)
-    apart = differences(centre, F, at, F_left, F_right)
+    differences_of_F = differences(centre, F, at, F_left, F_right)
     rough = ~F.exists & (not resolved)
-    columns = _integrands(-at.z, at.left, F_left, apart[0], rough[1].any())
-    columns = columns + _integrands(at.z, at.right, F_right, apart[1], rough[1].any())
-    columns, bounded, last = finite_columns(columns, at, USED, most)
+    columns = _integrands(-at.z, at.left, F_left, differences_of_F[0], rough[1].any())
+    columns = columns + _integrands(at.z, at.right, F_right, differences_of_F[1], rough[1].any())
+    columns, overflow_z, last_terms = finite_columns(columns, at, MOMENT_COLUMNS, largest)
     a0, a1 = (exponent(at.at_kinks, d, at.size) * float(not resolved) for d in at.kink_values[:2])
     jumps = xp.any(s.jumps[0] != 0)
-    diverges = xp.stack([a0, 2 * a0, 2 * a0, a0, xp.where(jumps, 1.0, a1), a0]) >= HALF
-    near = [_near(at.kinks, rough[: k + 1].any(0)) for k in (1, 3)]
-    made = Table(
-        at.z, at.v, columns, bounded, last, at.kinks, F.jumps[:4].T, diverges.astype(at.z.dtype),
-        xp.stack(near), rough[1].any().astype(at.z.dtype), np.zeros((2, len(USED), 4)), xp.stack(centre),
-        xp.stack([xp.stack(side, -1) for side in apart], -2), Accuracy.exact(),
+    diverges = xp.stack([a0, 2 * a0, 2 * a0, a0, xp.where(jumps, 1.0, a1), a0]) >= DIVERGENCE_EXPONENT
+    crossovers = [_crossover(at.kinks, rough[: k + 1].any(0)) for k in (1, 3)]
+    table = Table(
+        at.z, at.v, columns, overflow_z, last_terms, at.kinks, F.jumps[:4].T, diverges.astype(at.z.dtype),
+        xp.stack(crossovers), rough[1].any().astype(at.z.dtype), np.zeros((2, len(MOMENT_COLUMNS), 4)),
+        xp.stack(centre), xp.stack([xp.stack(side, -1) for side in differences_of_F], -2), Accuracy.exact(),
     )  # fmt: skip
-    return made if resolved else made._replace(near=xp.minimum(made.near, _where_forms_cross(made)))
+    return table if resolved else table._replace(crossover=xp.minimum(table.crossover, _crossovers(table)))
 
 
-WORSE = 0.1
+CROSSOVER_SHARE = 0.1
 """One form replaces another if its terms sum, in absolute value, to less than this share of the other's."""
 
 
-def _where_forms_cross(made: Table) -> Any:
+def _crossovers(table: Table) -> Any:
     """The K above which ½⟨F″⟩ loses far more to cancellation than ⟨zF′⟩/2K, and ¼⟨F⁗⟩ than its other form."""
-    xp = numpy_of(made.columns)
-    K = GRID.astype(made.z.dtype)
-    every = made.part(np.ones(made.z.shape))
+    xp = numpy_of(table.columns)
+    K = GRID.astype(table.z.dtype)
+    every = table.part(np.ones(table.z.shape))
     sums = summed(every, K)
-    crossed = [other < WORSE * one for one, other in (_slopes(every, K, sums), _bends(every, K, sums))]
+    crossed = [
+        other < CROSSOVER_SHARE * one for one, other in (_slopes(every, K, sums), _curvatures(every, K, sums))
+    ]
     return xp.stack([xp.min(xp.where(c, K, np.inf)) for c in crossed])
 
 
-def _near(kinks: np.ndarray, rough) -> Any:
+def _crossover(kinks: np.ndarray, rough) -> Any:
     """The K below which a form with F″ or F⁗ holds: 1, or so small that no rough kink is within reach."""
     xp = numpy_of(rough)
-    return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / 1600), 1.0))
+    return xp.min(xp.where(rough, np.minimum(1.0, kinks**2 / VANISHED_U**2), 1.0))
 
 
-ROUGHLY = 1e-10
+CHECK_TOLERANCE = 1e-10
 """The tolerance for a sum that serves only as a check, relative to the sum of the absolute values.
 
 For a function evaluated in float32, or a table for float32, it is four machine epsilons of that precision.
 """
 
 
-OF_BOTH = 2.0
+BOTH_FORMS_UP_TO = (np.inf, 2.0)
+"""The K up to which both forms of g′, and of g″, are accurate for smooth σ; beyond, ¼⟨F⁗⟩ is round-off."""
+
+ERROR_PER_DEVIATION = 2.0
 """The error of one form of g″ in units of its deviation from another one that may be off by as much."""
 
 
-def _doubts(act: Activation, at: Nodes, eps: float, made: Table) -> list:
+def _error_sources(act: Activation, at: Nodes, eps: float, table: Table) -> list:
     """Errors that the spread of the rules does not show."""
     jumps = limits(at.at_kinks, at.kink_values, at.size).jumps[0]
     K = GRID.astype(at.z.dtype)
-    every = made.part(np.ones(made.z.shape))
-    sums, sizes = summed(made, K), summed(every, K)
-    moments = _sums(made, K, sums)
-    missed = slope_mismatch(at, jumps, moments[4])
-    unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > 0.9  # then ⟨σ′⟩ does not exist
-    missed = numpy_of(missed).where(unbounded, 0.0, missed)
-    noise, size = max(ROUGHLY, 4 * eps), _units(moments, K)
-    apart = [
-        _form_apart(made, K, form(made, K, sums), form(every, K, sizes), near, size[unit], noise)
-        for near, (form, unit) in enumerate(((_slopes, 3), (_bends, 5)))
+    every = table.part(np.ones(table.z.shape))
+    sums, sizes = summed(table, K), summed(every, K)
+    moments = _sums(table, K, sums)
+    violation = slope_mismatch(at, jumps, moments[4])
+    unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > MEAN_EXPONENT
+    violation = numpy_of(violation).where(unbounded, 0.0, violation)
+    noise, size = max(CHECK_TOLERANCE, 4 * eps), _units(moments, K)
+    form_errors = [
+        _form_error(table, K, form(table, K, sums), form(every, K, sizes), which, size[unit], noise)
+        for which, (form, unit) in enumerate(((_slopes, 3), (_curvatures, 5)))
     ]
-    magnitudes = _magnitudes(made, K, sizes)
+    magnitudes = _magnitudes(table, K, sizes)
     rounding = rounding_errors(magnitudes, size, eps)
     of_z = rounding_errors(_slopes_of_terms(at, K), size, float(np.finfo(at.z.dtype).eps) / 2)
-    found = [(SLOPE, missed), *((SLOPE, form) for form in apart), (ROUNDING, rounding), (ROUNDING, of_z)]
+    sources = [
+        (SLOPE, violation),
+        *((SLOPE, form) for form in form_errors),
+        (ROUNDING, rounding),
+        (ROUNDING, of_z),
+    ]
     noises = noise, 4 * eps * magnitudes[5]
-    found.append((SLOPE, _curvature_apart(at, made, K, moments[5], size[5], noises)))
-    return [*found, *edge_doubts(act, at, made, _sums, size)]
+    sources.append((SLOPE, _curvature_error(at, table, K, moments[5], size[5], noises)))
+    return [*sources, *edge_errors(act, at, table, _sums, size)]
 
 
-def _curvature_apart(at: Nodes, made: Table, K, d2g, size, noise: tuple) -> Any:
+def _curvature_error(at: Nodes, table: Table, K, d2g, size, noise: tuple) -> Any:
     """The excess over noise of the deviation of g″ from ⟨z³F′/K − 3zF′⟩/4K², which needs no F″."""
     xp = numpy_of(at.left)
     z, v = at.z.reshape(-1), at.v.reshape(-1) / len(at.z)
     slopes = [(side[0] * side[1]).reshape(-1) * 2 for side in (at.left, at.right)]
-    slope = slopes[1] - slopes[0]  # F′(z) − F′(−z), times z an even function
-    slope = xp.where(xp.isfinite(slope), slope, 0.0)
+    odd_slope = slopes[1] - slopes[0]  # F′(z) − F′(−z), times z an even function
+    odd_slope = xp.where(xp.isfinite(odd_slope), odd_slope, 0.0)
     p = v * weights(z, K[..., None])
-    columns = xp.stack([z**3 * slope, z * slope], -1)
+    columns = xp.stack([z**3 * odd_slope, z * odd_slope], -1)
     (third, first), (third_size, first_size) = ((p @ c).T for c in (columns, xp.abs(columns)))
-    jumps = _at_kinks(made._replace(rough=1.0 + 0 * made.rough), K)[3]
-    other = (third / K - 3 * first) / (4 * K**2) + jumps
-    roughly, rounding = noise  # relative to the terms of the other form; of g″ itself
-    allowed = roughly * (third_size / K + 3 * first_size) / (4 * K**2) + rounding
-    missed = (xp.abs(d2g - other) - allowed) / xp.where(size > 0, size, 1.0)
-    return xp.where((missed > 0) & xp.isfinite(size), OF_BOTH * missed, 0.0)
+    jumps = _at_kinks(table._replace(rough=1.0 + 0 * table.rough), K)[3]
+    without_curvature = (third / K - 3 * first) / (4 * K**2) + jumps
+    tolerance, rounding = noise  # relative to the terms of the other form; of g″ itself
+    allowed = tolerance * (third_size / K + 3 * first_size) / (4 * K**2) + rounding
+    excess = (xp.abs(d2g - without_curvature) - allowed) / xp.where(size > 0, size, 1.0)
+    return xp.where((excess > 0) & xp.isfinite(size), ERROR_PER_DEVIATION * excess, 0.0)
 
 
-def _form_apart(made: Table, K, forms: tuple, sizes: tuple, near: int, size, roughly: float) -> Any:
+def _form_error(table: Table, K, forms: tuple, sizes: tuple, which: int, size, tolerance: float) -> Any:
     """The excess over noise of the difference of the forms of g′, or g″: F″ misses a kink, zF′ does not."""
-    xp = numpy_of(made.columns)
-    difference = xp.abs(forms[0] - forms[1]) - roughly * sum(sizes)
-    # at larger K, F⁗ is nothing but round-off
-    both = (made.near[near] > K) | (made.near[near] >= 1) & ((np.inf, 2.0)[near] >= K)
-    known = (difference > 0) & both & xp.isfinite(size)
-    return xp.where(known, difference / xp.where(size > 0, size, 1.0), 0.0)
+    xp = numpy_of(table.columns)
+    difference = xp.abs(forms[0] - forms[1]) - tolerance * sum(sizes)
+    both_hold = (table.crossover[which] > K) | (table.crossover[which] >= 1) & (BOTH_FORMS_UP_TO[which] >= K)
+    decided = (difference > 0) & both_hold & xp.isfinite(size)
+    return xp.where(decided, difference / xp.where(size > 0, size, 1.0), 0.0)
 
 
 def _integrands(z, s, F, centred, rough) -> Any:
@@ -236,8 +264,11 @@ def _sums(table: Table, K, sums: Any = None) -> Any:
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 - d0 * d0, q1 - d1 * d1)
     kinks = _at_kinks(table, K)
-    slopes, bends = _slopes(table, K, sums, kinks), _bends(table, K, sums, kinks)
-    dg, d2g = (xp.where(near > K, *forms) for near, forms in zip(table.near, (slopes, bends), strict=True))
+    slopes, curvatures = _slopes(table, K, sums, kinks), _curvatures(table, K, sums, kinks)
+    dg, d2g = (
+        xp.where(crossover > K, *forms)
+        for crossover, forms in zip(table.crossover, (slopes, curvatures), strict=True)
+    )
     moments = xp.stack([g, g4, var, dg, slope2, d2g])
     return without_lost(table, K, moments, _units(moments, K))
 
@@ -248,11 +279,11 @@ def _slopes(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
     return sums[7] + kinks[0], sums[9] / K + kinks[1]
 
 
-def _bends(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
+def _curvatures(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
     """g″ = ¼⟨F⁗⟩ and ⟨z²F″ − zF′⟩/4K², or ⟨z³F′/K − 3zF′⟩/4K²."""
     xp, kinks = numpy_of(sums[0]), kinks or _at_kinks(table, K)
-    bend = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
-    return sums[8] + kinks[2], bend / K**2 + kinks[3]
+    curvature = xp.where(table.rough > 0, sums[10] / K - 1.5 * sums[9], sums[10])
+    return sums[8] + kinks[2], curvature / K**2 + kinks[3]
 
 
 def _magnitudes(table: Table, K, sums) -> Any:
@@ -261,9 +292,9 @@ def _magnitudes(table: Table, K, sums) -> Any:
     g, g4, d0, q0, d1, q1, slope2, *_ = sums
     kinks = _at_kinks(table, K, absolute=True)
     var = xp.where(xp.abs(d0) <= 2 * xp.abs(d1), q0 + d0 * d0, q1 + d1 * d1)
-    bend = xp.where(table.rough > 0, sums[10] / K + 1.5 * sums[9], sums[10])
-    dg = xp.where(table.near[0] > K, sums[7] + kinks[0], sums[9] / K + kinks[1])
-    d2g = xp.where(table.near[1] > K, sums[8] + kinks[2], bend / K**2 + kinks[3])
+    curvature = xp.where(table.rough > 0, sums[10] / K + 1.5 * sums[9], sums[10])
+    dg = xp.where(table.crossover[0] > K, sums[7] + kinks[0], sums[9] / K + kinks[1])
+    d2g = xp.where(table.crossover[1] > K, sums[8] + kinks[2], curvature / K**2 + kinks[3])
     return xp.stack([g, g4, var, dg, slope2, d2g])
 
 
@@ -292,20 +323,20 @@ def _units(moments, K) -> Any:
 def _from_table(table: Table, K: jax.Array) -> Moments:
     moments, extrapolation = everywhere(_sums, table, K)
     error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
-    error = jnp.maximum(error, jnp.where(WINDOW[0] <= K, _sunk(table, moments[1]), 0.0))
+    error = jnp.maximum(error, jnp.where(WINDOW[0] <= K, _underflow_error(table, moments[1]), 0.0))
     return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
 
 
-SUNK = 1e3
+UNDERFLOW_LOSS = 1e3
 """What ⟨σ⁴⟩ may lose to terms that underflow, in units of the smallest normal number."""
 
 
-def _sunk(table: Table, g4: jax.Array) -> jax.Array:
+def _underflow_error(table: Table, g4: jax.Array) -> jax.Array:
     """The relative error of ⟨σ⁴⟩ due to terms that underflow, where ⟨σ⁴⟩ itself does not."""
     tiny = jnp.finfo(g4.dtype).tiny
     g4 = jax.lax.stop_gradient(g4)
     return jnp.where(
-        g4 >= tiny, table.accuracy.measured * (SUNK * tiny) / jnp.where(g4 >= tiny, g4, 1.0), 0.0
+        g4 >= tiny, table.accuracy.measured * (UNDERFLOW_LOSS * tiny) / jnp.where(g4 >= tiny, g4, 1.0), 0.0
     )
 
 

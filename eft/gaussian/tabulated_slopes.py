@@ -15,26 +15,38 @@ from eft.activations.definition import Activation
 from eft.activations.derivatives import Array, Sampler, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, Accuracy, error_at
-from eft.gaussian.doubts import edge_doubts
+from eft.gaussian.error_sources import edge_errors
 from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
 from eft.gaussian.records import SlopeMoments
-from eft.gaussian.tabulated import HALF, Table, table_moments, table_of
+from eft.gaussian.tabulated import DIVERGENCE_EXPONENT, Table, table_moments, table_of
 from eft.gaussian.tabulation import Kind, built, kept, sampled
 from eft.gaussian.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
 
 class CrossTable(NamedTuple):
-    """F and S at the nodes; the fields are those of `Table`."""
+    """F and S at the nodes; the fields are those of `Table`.
 
-    z: Array  # (rules, nodes)
-    v: Array  # (rules, nodes)
-    columns: Array  # (rules, nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S²
-    bounded: Array  # (4,)
-    last: Array  # (4,)
-    kinks: Array  # (kinks,)
-    kicks: Array  # (kinks,) σ[σ′³]/3 at the kinks: the coefficient of δ(z−c) in σσ′²σ″ = σ(σ′³)′/3
-    infinite: Array  # (4,)
-    edges: Array  # (2, 4, 4)
+    `z`: (rules, nodes).
+    `v`: (rules, nodes).
+    `columns`: (rules, nodes, 9): FS, f, s, fs for f = F−F₀, s = S−S₀, and for F−F_∞, S−S_∞, ¼F′S′, S².
+    `overflow_z`: (4,).
+    `last_terms`: (4,).
+    `kinks`: (kinks,).
+    `delta_weights`: (kinks,) σ[σ′³]/3 at the kinks: the coefficient of δ(z−c) in σσ′²σ″ = σ(σ′³)′/3.
+    `infinite`: (4,).
+    `edges`: (2, 4, 4).
+    `accuracy`: the relative error at every scale, and its cause.
+    """
+
+    z: Array
+    v: Array
+    columns: Array
+    overflow_z: Array
+    last_terms: Array
+    kinks: Array
+    delta_weights: Array
+    infinite: Array
+    edges: Array
     accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns")
@@ -45,19 +57,23 @@ class CrossTable(NamedTuple):
         return self._replace(
             v=numpy_of(mask).where(mask, self.v, 0.0),
             columns=columns,
-            kicks=0 * self.kicks,
-            bounded=np.full(4, np.inf),
+            delta_weights=0 * self.delta_weights,
+            overflow_z=np.full(4, np.inf),
         )
 
 
-CROSS_USED = ((0,), (0, 1, 2, 3, 4, 5, 6), (7, 8), (8,))
+CROSS_COLUMNS = ((0,), (0, 1, 2, 3, 4, 5, 6), (7, 8), (8,))
 """The columns from which ⟨FS⟩, the covariance, ⟨σσ′²σ″⟩ and ⟨S²⟩ are computed."""
 
 
 class SlopeTable(NamedTuple):
-    """What `slope_moments` needs besides K."""
+    """What `slope_moments` needs besides K.
 
-    slope: Table  # of σ′
+    `slope`: the table of σ′ as an activation of its own.
+    `cross`: that of F and S together.
+    """
+
+    slope: Table
     cross: CrossTable
 
 
@@ -76,57 +92,59 @@ def _slope_table(act: Activation, dtype) -> SlopeTable:
     six = functools.partial(six_derivatives, act)
     sample = sampled(act, six, lambda: Sampler(act.fn, six, act.kinks, orders=5))
     slope = table_of(act, sample.from_order(1), dtype)
-    return SlopeTable(slope, built(act, sample, Kind(_assemble, _cross_sums, _units, _doubts), dtype))
+    return SlopeTable(slope, built(act, sample, Kind(_assemble, _cross_sums, _units, _error_sources), dtype))
 
 
-def _assemble(at: Nodes, resolved: bool, most: float) -> CrossTable:
+def _assemble(at: Nodes, resolved: bool, largest: float) -> CrossTable:
     xp = numpy_of(at.left)
     left, right, kinks = (
         (xp.stack(leibniz(tuple(s[:5]), tuple(s[:5]))), xp.stack(leibniz(tuple(s[1:]), tuple(s[1:]))))
         for s in (at.left, at.right, at.kink_values)
     )
-    apart = []
+    differences_of_FS = []
     sizes = at.size**2, xp.max(xp.abs(at.kink_values[1, 1])) ** 2
     for F_left, F_right, F_kinks, size in zip(left, right, kinks, sizes, strict=True):
         F = limits(at.at_kinks, F_kinks, size)
-        apart.append(differences(centres(F, at.zero, F_left, F_right, size**0.5), F, at, F_left, F_right))
+        differences_of_FS.append(
+            differences(centres(F, at.zero, F_left, F_right, size**0.5), F, at, F_left, F_right)
+        )
     columns = 0
     for side, (F, S) in enumerate((left, right)):
-        (f0, f1), (s0, s1) = (parts[side] for parts in apart)
+        (f0, f1), (s0, s1) = (parts[side] for parts in differences_of_FS)
         columns = columns + xp.stack(
             [F[0] * S[0], f0, s0, f0 * s0, f1, s1, f1 * s1, F[1] * S[1] / 4, S[0] * S[0]], -1
         )
-    columns, bounded, last = finite_columns(columns, at, CROSS_USED, most)
+    columns, overflow_z, last_terms = finite_columns(columns, at, CROSS_COLUMNS, largest)
     cube = xp.stack(leibniz(tuple(kinks[1]), tuple(at.kink_values[1:])))
     cube = limits(at.at_kinks, cube, xp.max(xp.abs(cube[0, 1])))
     s = limits(at.at_kinks, at.kink_values, at.size)
-    kicks = (s.below[0] + s.above[0]) / 2 * cube.jumps[0] / 3
+    delta_weights = (s.below[0] + s.above[0]) / 2 * cube.jumps[0] / 3
     a0, a1 = (exponent(at.at_kinks, d, at.size) * float(not resolved) for d in at.kink_values[:2])
-    diverges = xp.stack([a0 + a1, a0 + a1, 2 * a1, 2 * a1]) >= HALF
+    diverges = xp.stack([a0 + a1, a0 + a1, 2 * a1, 2 * a1]) >= DIVERGENCE_EXPONENT
     return CrossTable(
-        at.z, at.v, columns, bounded, last, at.kinks, kicks, diverges.astype(at.z.dtype),
+        at.z, at.v, columns, overflow_z, last_terms, at.kinks, delta_weights, diverges.astype(at.z.dtype),
         np.zeros((2, 4, 4)), Accuracy.exact(),
     )  # fmt: skip
 
 
-def _doubts(act: Activation, at: Nodes, eps: float, made: CrossTable) -> list:
+def _error_sources(act: Activation, at: Nodes, eps: float, table: CrossTable) -> list:
     """Errors that the spread of the rules does not show; the table of σ checks that σ′ is the slope of σ."""
-    K = GRID.astype(made.z.dtype)
-    return edge_doubts(act, at, made, _cross_sums, _units(_cross_sums(made, K), K))
+    K = GRID.astype(table.z.dtype)
+    return edge_errors(act, at, table, _cross_sums, _units(_cross_sums(table, K), K))
 
 
-def _cross_sums(made: CrossTable, K) -> Any:
+def _cross_sums(table: CrossTable, K) -> Any:
     """⟨FS⟩, the covariance, ⟨σσ′²σ″⟩, ⟨S²⟩.
 
     ⟨fs⟩ − ⟨f⟩⟨s⟩ uses the shifts, by the values at 0 or at infinity, that cancel less. 4σσ′²σ″ = F′S′.
     """
-    both, f0, s0, q0, f1, s1, q1, bend, SS = summed(made, K)
+    both, f0, s0, q0, f1, s1, q1, cross_slopes, SS = summed(table, K)
     xp = numpy_of(both)
-    p = weights(made.kinks, K[..., None])
-    bend = bend + xp.sum(xp.where(p > 0, aligned(made.kicks, p) * p, 0.0), -1)
+    p = weights(table.kinks, K[..., None])
+    cross_slopes = cross_slopes + xp.sum(xp.where(p > 0, aligned(table.delta_weights, p) * p, 0.0), -1)
     cov = xp.where(xp.abs(f0 * s0) <= xp.abs(f1 * s1), q0 - f0 * s0, q1 - f1 * s1)
-    moments = xp.stack([both, cov, bend, SS])
-    return without_lost(made, K, moments, _units(moments, K))
+    moments = xp.stack([both, cov, cross_slopes, SS])
+    return without_lost(table, K, moments, _units(moments, K))
 
 
 def _units(moments, K) -> Any:
@@ -134,18 +152,18 @@ def _units(moments, K) -> Any:
     return numpy_of(moments).abs(moments[np.array([0, 0, 3, 3])])
 
 
-def _cross_moments(made: CrossTable, K: jax.Array) -> tuple[jax.Array, ...]:
+def _cross_moments(table: CrossTable, K: jax.Array) -> tuple[jax.Array, ...]:
     """⟨FS⟩, the covariance, ⟨σσ′²σ″⟩, and the relative error."""
-    moments, outside = everywhere(_cross_sums, made, K)
-    error = jnp.maximum(error_at(made.accuracy, K), outside)
-    return *moments[:3], jnp.where(lost(made, moments, K), jnp.inf, error)
+    moments, outside = everywhere(_cross_sums, table, K)
+    error = jnp.maximum(error_at(table.accuracy, K), outside)
+    return *moments[:3], jnp.where(lost(table, moments, K), jnp.inf, error)
 
 
-def slope_moments(made: SlopeTable, K: jax.Array) -> SlopeMoments:
+def slope_moments(table: SlopeTable, K: jax.Array) -> SlopeMoments:
     """The expectations at any K ≥ 0: relative error ≤ 1e-12 (float32: ≤ 2e-6) for K in [1e-12, 1e12].
 
-    For var, d2s, cov and bend it is in the units given in `SlopeMoments`, unless their terms cancel.
+    For var, d2s, cov and cross_slopes it is in the units given in `SlopeMoments`, unless their terms cancel.
     """
-    m = table_moments(made.slope, K)
-    cross, cov, bend, error = in_blocks(_cross_moments, made.cross, K)
-    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, bend, jnp.maximum(m.error, error))
+    m = table_moments(table.slope, K)
+    cross, cov, cross_slopes, error = in_blocks(_cross_moments, table.cross, K)
+    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, cross_slopes, jnp.maximum(m.error, error))

@@ -17,30 +17,41 @@ from eft.gaussian.accuracy import measured
 from eft.gaussian.half_line import Derivatives, nodes
 from eft.gaussian.window import edges
 
-KEPT = 16
+MAX_TABLES = 16
 """Tables that are kept for an activation: one for each kind, precision and state of its parameters."""
 
 _tables: WeakKeyDictionary[Activation, dict[tuple, Any]] = WeakKeyDictionary()
 
-RULES = (6, 24)
+RULE_COUNTS = (6, 24)
 """The numbers of rules that are tried, unless one rule is known to resolve the activation."""
 
 
 class Kind(NamedTuple):
-    """A kind of table: how it is assembled, summed and checked."""
+    """A kind of table: how it is assembled, summed and checked.
 
-    assemble: Callable  # (nodes, resolved, largest number) → table
-    sums: Callable  # (table, K) → expectations
-    units: Callable  # (expectations, K) → what their errors are relative to
-    doubts: Callable  # (activation, nodes, rounding unit, table) → [(cause, error)]
+    `assemble`: (nodes, resolved, largest number) → table.
+    `sums`: (table, K) → expectations.
+    `units`: (expectations, K) → what their errors are relative to.
+    `error_sources`: (activation, nodes, rounding unit, table) → [(cause, error)].
+    """
+
+    assemble: Callable
+    sums: Callable
+    units: Callable
+    error_sources: Callable
 
 
 class Sample(NamedTuple):
-    """How an activation is evaluated."""
+    """How an activation is evaluated.
 
-    derivatives: Derivatives  # z → (σ, σ′, …)
-    traced: bool  # evaluated by JAX, as σ closes over traced values; else by NumPy, in float64
-    resolution: Any  # the precision to which σ resolves z
+    `derivatives`: z → (σ, σ′, …).
+    `traced`: evaluated by JAX, as σ closes over traced values; else by NumPy, in float64.
+    `resolution`: the precision to which σ resolves z.
+    """
+
+    derivatives: Derivatives
+    traced: bool
+    resolution: Any
 
     def from_order(self, order: int) -> "Sample":
         """The same for a derivative of σ."""
@@ -62,12 +73,12 @@ def kept(act: Activation, kind: str, dtype, make: Callable[[], Any]) -> Any:
     tables = _tables.setdefault(act, {})
     if key in tables:
         return tables[key]
-    made = make()
-    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(made)):
-        if len(tables) >= KEPT:
+    table = make()
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(table)):
+        if len(tables) >= MAX_TABLES:
             tables.clear()
-        tables[key] = made
-    return made
+        tables[key] = table
+    return table
 
 
 def built(act: Activation, sample: Sample, kind: Kind, dtype, *, every: bool = False) -> Any:
@@ -85,21 +96,24 @@ def _built(act: Activation, sample: Sample, kind: Kind, dtype, every: bool) -> A
     with np.errstate(all="ignore"):
         # more rules do not help against kinks that are not known
         few = every or sample.traced or act.reach < np.inf
-        tried = (1,) if act.resolved else RULES[:1] if few else RULES
-        made: Any = None
+        tried = (1,) if act.resolved else RULE_COUNTS[:1] if few else RULE_COUNTS
+        table: Any = None
         for rules in tried:
-            at = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
-            made = kind.assemble(at, act.resolved, float(jnp.finfo(dtype).max))
+            points = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
+            table = kind.assemble(points, act.resolved, float(jnp.finfo(dtype).max))
             if act.resolved:
                 break
-            doubts = functools.partial(kind.doubts, act, at, _rounding(sample, dtype))
-            found = measured(made, kind.sums, kind.units, doubts, last=rules == tried[-1], every=every)
-            if found is not None:
-                made = found
+            error_sources = functools.partial(kind.error_sources, act, points, _rounding(sample, dtype))
+            measured_table = measured(
+                table, kind.sums, kind.units, error_sources, last=rules == tried[-1], every=every
+            )
+            if measured_table is not None:
+                table = measured_table
                 break
-        made = made._replace(edges=edges(kind.sums, made))
+        table = table._replace(edges=edges(kind.sums, table))
         return jax.tree.map(
-            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype)), made
+            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype)),
+            table,
         )
 
 

@@ -9,18 +9,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations.one_sided import aligned, numpy_of
-from eft.gaussian.expectation import WINDOW
-from eft.gaussian.half_line import LATE
+from eft.gaussian.expectation import UNDERFLOW_U, WINDOW
+from eft.gaussian.half_line import TAIL_SHARE
 
 HIGHEST = jax.lax.Precision.HIGHEST
 
-RUN = 32
+SUM_LENGTH = 32
 """Terms summed one after another in float32."""
 
-BLOCK = 2**20
+BLOCK_WEIGHTS = 2**20
 """Weights held in memory at a time: enough to occupy all cores, few enough to stay near the cache."""
 
-LEAST_BLOCK = 512
+NEGLIGIBLE_TAIL = 1e-3
+"""Size of a term, in units of the sum's round-off, below which it may be left out."""
+
+POWER_TOLERANCE = 1e-5
+"""Difference from an integer or half-integer within which a measured power is taken to be that one."""
+
+SMALL_CORRECTION = 1e-3
+"""Relative size below which b x^{±1/2} is the first correction to a power law; else it is left out."""
+
+MIN_BLOCK = 512
 """The least number of values of K integrated at a time, whatever the number of nodes."""
 
 
@@ -35,74 +44,82 @@ def product(a, b):
     if numpy_of(a, b) is np:
         return a @ b
     if jnp.result_type(a, b) == jnp.float32:  # sums of sums: round-off grows with the root of their length
-        a, b = (jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % RUN]], -1) for c in (a, b.T))
+        a, b = (
+            jnp.concatenate([c, jnp.zeros_like(c)[..., : -c.shape[-1] % SUM_LENGTH]], -1) for c in (a, b.T)
+        )
         parts = jnp.einsum(
-            "...rj,krj->...rk", *(c.reshape(*c.shape[:-1], -1, RUN) for c in (a, b)), precision=HIGHEST
+            "...rj,krj->...rk", *(c.reshape(*c.shape[:-1], -1, SUM_LENGTH) for c in (a, b)), precision=HIGHEST
         )
         return parts.sum(-2)
     return jnp.matmul(a, b, precision=HIGHEST)
 
 
-def summed(made: Any, K) -> list:
+def summed(table: Any, K) -> list:
     """Σ v p_K times each column, over the nodes; the mean over the rules."""
-    rules = len(made.z)
-    z, v = made.z.reshape(-1), made.v.reshape(-1)
-    columns = made.columns.reshape(-1, made.columns.shape[-1])
+    rules = len(table.z)
+    z, v = table.z.reshape(-1), table.v.reshape(-1)
+    columns = table.columns.reshape(-1, table.columns.shape[-1])
     w = weights(z, K[..., None])
     sums = product(aligned(v, w) * w, columns)
     # one by one: if the axes were exchanged, XLA would compute the product in an order a third slower
     return [sums[..., k] if rules == 1 else sums[..., k] / rules for k in range(sums.shape[-1])]
 
 
-def without_lost(made: Any, K, moments, size) -> Any:
+def without_lost(table: Any, K, moments, size) -> Any:
     """The moments, set to inf where they diverge or where terms that matter are not finite."""
     xp = numpy_of(moments)
     shape = (-1, *(1,) * K.ndim)
     K = K[None]
-    bounded, last, infinite = (a.reshape(shape) for a in (made.bounded, made.last, made.infinite))
-    finite = xp.isfinite(bounded)
-    end = xp.where(finite, bounded, 1.0)
-    tail = last * xp.where(finite, weights(LATE * end, K), 0.0)
-    beyond = finite & (end < 38 * xp.sqrt(K)) & (tail > 1e-3 * np.finfo(moments.dtype).eps * size)
+    overflow_z, last_terms, infinite = (
+        a.reshape(shape) for a in (table.overflow_z, table.last_terms, table.infinite)
+    )
+    finite = xp.isfinite(overflow_z)
+    end = xp.where(finite, overflow_z, 1.0)
+    tail = last_terms * xp.where(finite, weights(TAIL_SHARE * end, K), 0.0)
+    beyond = (
+        finite
+        & (end < UNDERFLOW_U * xp.sqrt(K))
+        & (tail > NEGLIGIBLE_TAIL * np.finfo(moments.dtype).eps * size)
+    )
     return xp.where(beyond | (infinite > 0), np.inf, moments)
 
 
-def lost(made: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
+def lost(table: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
     """Where a moment in the window is not finite though it should be."""
-    finite = jnp.isfinite(moments) | (made.infinite.reshape(-1, *(1,) * K.ndim) > 0)
+    finite = jnp.isfinite(moments) | (table.infinite.reshape(-1, *(1,) * K.ndim) > 0)
     return ~jnp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
 
 
-def edges(sums: Callable, made: Any) -> Any:
+def edges(sums: Callable, table: Any) -> Any:
     """`_leading_powers` at either end of the window."""
     ends = zip(WINDOW, (4.0, 0.25), strict=True)
-    found = [_leading_powers(sums, made, K, step) for K, step in ends]
-    return numpy_of(found[0]).stack(found)
+    powers = [_leading_powers(sums, table, K, step) for K, step in ends]
+    return numpy_of(powers[0]).stack(powers)
 
 
-def _leading_powers(sums: Callable, made: Any, K: float, step: float) -> Any:
-    """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the misfit; shape (…, 4).
+def _leading_powers(sums: Callable, table: Any, K: float, step: float) -> Any:
+    """q, a, b of M = x^q (a + b x^{±1/2}), x = K over an end of the window, and the residual; shape (…, 4).
 
     One-sided Taylor series at 0, and power laws at infinity, give integer or half-integer powers q.
     """
-    x = step ** np.arange(3, dtype=made.z.dtype)
-    M = sums(made, K * x)
+    x = step ** np.arange(3, dtype=table.z.dtype)
+    M = sums(table, K * x)
     xp = numpy_of(M)
     fixed = M if xp is np else jax.lax.stop_gradient(M)
     # x^{±1/2} is 1, 2, 4 at the three points: the first correction to the slope drops out
     slopes = xp.log(xp.abs(fixed[:, 1:] / fixed[:, :-1])) / math.log(step)
     slope = 2 * slopes[:, 0] - slopes[:, 1]
     q = xp.round(2 * slope) / 2
-    q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < 1e-5, q, slope), 0.0)
+    q = xp.where(xp.isfinite(slope), xp.where(xp.abs(slope - q) < POWER_TOLERANCE, q, slope), 0.0)
     scaled = M / x[None] ** q[:, None]
     b = scaled[:, 1] - scaled[:, 0]
-    small = xp.abs(b) < 1e-3 * xp.abs(scaled[:, 0])
+    small = xp.abs(b) < SMALL_CORRECTION * xp.abs(scaled[:, 0])
     a, b = xp.where(small, scaled[:, 0] - b, M[:, 0]), xp.where(small, b, 0.0)
-    missed = xp.stack([scaled[:, 2] - a - 4 * b, a])
-    missed = missed if xp is np else jax.lax.stop_gradient(missed)
+    deviation = xp.stack([scaled[:, 2] - a - 4 * b, a])
+    deviation = deviation if xp is np else jax.lax.stop_gradient(deviation)
     # an expectation that is 0 or infinite at one K is so at all K
-    misfit = xp.where((missed[0] == 0) | ~xp.isfinite(M[:, 0]), 0.0, xp.abs(missed[0] / missed[1]))
-    return xp.stack([q, a, b, misfit], -1)
+    residual = xp.where((deviation[0] == 0) | ~xp.isfinite(M[:, 0]), 0.0, xp.abs(deviation[0] / deviation[1]))
+    return xp.stack([q, a, b, residual], -1)
 
 
 def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -114,14 +131,14 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
 
     def outside(x, correction, edge):
         x, correction = x[None], correction[None]
-        q, a, b, misfit = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
+        q, a, b, residual = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
         log_x = jnp.log(jnp.where(x > 0, x, 1.0))
         power = jnp.where((x > 0) | (q == 0), jnp.exp(q * log_x), jnp.where(q > 0, 0.0, jnp.inf))
         # integer and half-integer powers are exact; the error of any other grows with the distance
         distance = jnp.abs(log_x)
         growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0).astype(distance.dtype), distance)
-        misfit = jnp.where(growth > 0, misfit, 0.0)
-        return power * (a + b * correction), jnp.max((misfit * growth)[:5], axis=0)
+        residual = jnp.where(growth > 0, residual, 0.0)
+        return power * (a + b * correction), jnp.max((residual * growth)[:5], axis=0)
 
     below, error_below = outside(down, corrections[0], table.edges[0])
     above, error_above = outside(up, corrections[1], table.edges[1])
@@ -132,7 +149,7 @@ def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:
     """moments(table, K), evaluated one block of K at a time."""
-    block = max(LEAST_BLOCK, BLOCK // table.z.size)
+    block = max(MIN_BLOCK, BLOCK_WEIGHTS // table.z.size)
     if K.size <= block:
         return moments(table, K)
     blocks = jnp.pad(K.ravel(), (0, -K.size % block), constant_values=1.0).reshape(-1, block)

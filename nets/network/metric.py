@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from eft.activations.definition import Activation
-from eft.gaussian.covariance import factor
+from eft.gaussian.covariance import covariance_factor
 from nets.network.normals import standard_normal
 from nets.network.observables import GramObservables, Observables, activate, observe, overlap
 
@@ -59,7 +59,7 @@ def sample_gram(
 
     def layer(key, n, G):
         u = standard_normal(key, (len(K1), n)).astype(K1.dtype)
-        z = jnp.matmul(factor(G)[0], u, precision="highest")
+        z = jnp.matmul(covariance_factor(G)[0], u, precision="highest")
         return cb + cw * overlap(activate(act, z)), G
 
     return GramObservables(_layers(key, widths, K1, layer), None)

@@ -22,7 +22,7 @@ def keep_programs(folder: Path) -> None:
     JAX's own settings go first: the variable JAX_COMPILATION_CACHE_DIR names another folder, and
     JAX_ENABLE_COMPILATION_CACHE=false turns this off. A folder that cannot be written is not used.
     """
-    if jax.config.jax_compilation_cache_dir or not _usable(folder):
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR") or not _usable(folder):
         return
     settings = {
         "jax_compilation_cache_dir": str(folder / _processor()),

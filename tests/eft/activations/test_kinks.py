@@ -9,8 +9,8 @@ from user_functions import user_function
 import eft
 from eft.activations.analysis import analysed
 from eft.activations.derivatives import Sampler, nested_derivatives
-from eft.activations.kinks import MOST, find_kinks
-from eft.criticality.moment_grid import landscape
+from eft.activations.kinks import MAX_KINKS, find_kinks
+from eft.criticality.moment_grid import moments_on_grid
 
 
 def found_in(fn, declared=()):
@@ -83,14 +83,14 @@ def test_thirty_functions():
 )
 def test_of_many_kinks_the_nearest_are_used(fn, places):
     found = found_in(fn)
-    assert len(found.places) == MOST == 24
+    assert len(found.places) == MAX_KINKS == 24
     np.testing.assert_allclose(found.places, places[places != 0], atol=1e-12)
     assert abs(found.reach - (places[-1] + 1)) < 1e-12
 
 
 def test_of_few_kinks_all_are_used():
-    found = found_in(lambda z: sum(jnp.maximum(z - 0.5 * i, 0) for i in range(1, MOST)))
-    assert len(found.places) == MOST - 1 and found.reach == np.inf
+    found = found_in(lambda z: sum(jnp.maximum(z - 0.5 * i, 0) for i in range(1, MAX_KINKS)))
+    assert len(found.places) == MAX_KINKS - 1 and found.reach == np.inf
 
 
 @pytest.mark.parametrize("width", [1e-2, 1e-3, 1e-4])
@@ -105,7 +105,7 @@ def test_kinks_that_are_found_are_used_and_reported():
     fn = lambda z: jnp.tanh(z) + jnp.maximum(z - 0.3, 0)  # noqa: E731
     act = analysed(fn)
     assert act.kinks == (0.3,) == act.found and analysed(fn) is act
-    assert (landscape(act).moments.error[100:-100] < 1e-12).all()
+    assert (moments_on_grid(act).moments.error[100:-100] < 1e-12).all()
     assert "kinks found at z = 0.3" in eft.classify(fn).notes
     assert analysed(eft.Activation(fn, (0.3,))).found == ()
 

@@ -10,7 +10,7 @@ import pytest
 
 import eft
 from eft.gaussian.series import odd_factorial
-from eft.gaussian.tabulated import table
+from eft.gaussian.tabulated import moment_table
 
 HUGE = float(np.finfo(float).max)
 
@@ -228,6 +228,6 @@ def test_one_program_serves_every_tabulated_activation_and_every_depth(compilati
 
     cw = jnp.linspace(0.5, 2.0, 77)
     eft.kernel_flow("tanh", cw, 33)
-    table(eft.activation("arctan"), cw.dtype)
+    moment_table(eft.activation("arctan"), cw.dtype)
     assert compilations(lambda: eft.kernel_flow("arctan", cw, 33)) == 0
     assert compilations(lambda: eft.kernel_flow("arctan", cw[:76], 33)) > 0

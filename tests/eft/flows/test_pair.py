@@ -10,6 +10,7 @@ import eft
 rng = np.random.default_rng(5)
 X = rng.normal(size=6)
 STEP = rng.normal(size=6)
+PARTS = ("K_mid", "K_parallel", "K_perp")
 
 
 def apart(distance):
@@ -18,20 +19,18 @@ def apart(distance):
 
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_errors_of_the_expansion_fall_with_the_stated_order(name):
-    """Errors of K0, K1, K2 fall as δ², δ³, δ⁴. The controls: K2 without h, or with 2h, only as δ²."""
+    """Errors of K_mid, K_parallel, K_perp fall as δ², δ³, δ⁴; of K_perp without h, or with 2h, only as δ²."""
     errors, controls = [], []
     for delta in (0.1, 0.05, 0.025):
         exact = eft.pair_flow(name, 1.5, 6, *apart(delta), cb=0.1)
         expanded = eft.expanded_pair_flow(name, 1.5, 6, *apart(delta), cb=0.1)
         assert exact.valid.all()
-        errors.append(
-            [float(jnp.abs(getattr(exact, k) - getattr(expanded, k))[-1]) for k in ("K0", "K1", "K2")]
-        )
+        errors.append([float(jnp.abs(getattr(exact, k) - getattr(expanded, k))[-1]) for k in PARTS])
         for share in (0.0, 2.0):
-            K2 = expanded.K2[0]
-            for chi_perp, h, K1 in zip(expanded.chi_perp, expanded.h, expanded.K1, strict=True):
+            K2 = expanded.K_perp[0]
+            for chi_perp, h, K1 in zip(expanded.chi_perp, expanded.h, expanded.K_parallel, strict=True):
                 last, K2 = K2, chi_perp * K2 + share * h * K1**2
-            controls.append(float(abs(last - exact.K2[-1])))
+            controls.append(float(abs(last - exact.K_perp[-1])))
     slopes = np.log2(np.array(errors)[:-1] / np.array(errors)[1:])
     np.testing.assert_allclose(slopes, [[2, 3, 4]] * 2, atol=0.1)
     wrong = np.array(controls).reshape(3, 2)
@@ -43,11 +42,11 @@ def test_distance_survives_a_thousand_layers_of_tanh():
     exact = eft.pair_flow("tanh", 1.0, 1000, X, near)
     expanded = eft.expanded_pair_flow("tanh", 1.0, 1000, X, near)
     assert exact.valid.all()
-    np.testing.assert_allclose(exact.K2, expanded.K2, rtol=1e-6)
-    np.testing.assert_allclose(exact.K1, expanded.K1, rtol=1e-6)
+    np.testing.assert_allclose(exact.K_perp, expanded.K_perp, rtol=1e-6)
+    np.testing.assert_allclose(exact.K_parallel, expanded.K_parallel, rtol=1e-6)
     # what the subtraction of kernels would have left
     naive = (exact.K_aa + exact.K_bb - 2 * exact.K_ab) / 4
-    assert np.max(np.abs(naive / expanded.K2 - 1)) > 1e-2
+    assert np.max(np.abs(naive / expanded.K_perp - 1)) > 1e-2
 
 
 def test_distance_survives_a_thousand_layers_of_relu():
@@ -62,7 +61,7 @@ def test_distance_survives_a_thousand_layers_of_relu():
             C = mpmath.sqrt(A * B) / mpmath.pi * (mpmath.sin(theta) + (mpmath.pi - theta) * mpmath.cos(theta))
         K2 = float((A + B - 2 * C) / 4)
     assert found.valid.all()
-    np.testing.assert_allclose(found.K2[-1], K2, rtol=1e-6)
+    np.testing.assert_allclose(found.K_perp[-1], K2, rtol=1e-6)
 
 
 def test_angles_of_relu_decay_as_the_inverse_square_of_depth():
@@ -74,9 +73,9 @@ def test_angles_of_relu_decay_as_the_inverse_square_of_depth():
 def test_components_belong_together():
     flow = eft.pair_flow("softplus", jnp.array([0.5, 1.0]), 4, X, STEP, cb=jnp.array([[0.1], [0.2], [0.3]]))
     assert flow.K_ab.shape == (3, 2, 4)
-    np.testing.assert_allclose(flow.K_aa, flow.K0 + flow.K1 + flow.K2, rtol=1e-14)
-    np.testing.assert_allclose(flow.K_bb, flow.K0 - flow.K1 + flow.K2, rtol=1e-14)
-    np.testing.assert_allclose(flow.K_ab, flow.K0 - flow.K2, rtol=1e-14)
+    np.testing.assert_allclose(flow.K_aa, flow.K_mid + flow.K_parallel + flow.K_perp, rtol=1e-14)
+    np.testing.assert_allclose(flow.K_bb, flow.K_mid - flow.K_parallel + flow.K_perp, rtol=1e-14)
+    np.testing.assert_allclose(flow.K_ab, flow.K_mid - flow.K_perp, rtol=1e-14)
     np.testing.assert_allclose(1 - flow.gap, flow.K_ab / jnp.sqrt(flow.K_aa * flow.K_bb), rtol=1e-13)
     one = eft.kernel_flow(
         "softplus", jnp.array([0.5, 1.0]), 4, x2=np.mean(X**2), cb=jnp.array([[0.1], [0.2], [0.3]])
@@ -86,7 +85,7 @@ def test_components_belong_together():
 
 def test_inputs_that_coincide_or_vanish():
     same = eft.pair_flow("gelu", 2.0, 5, X, X)
-    assert (same.K2 == 0).all() and (same.gap == 0).all() and (same.K_aa == same.K_ab).all()
+    assert (same.K_perp == 0).all() and (same.gap == 0).all() and (same.K_aa == same.K_ab).all()
     opposite = eft.pair_flow("tanh", 2.0, 5, X, -X)
     np.testing.assert_allclose(opposite.K_ab, -opposite.K_aa, rtol=1e-13)
     none = eft.pair_flow("tanh", 2.0, 5, 0 * X, 0 * X)
@@ -105,3 +104,9 @@ def test_inputs_that_coincide_or_vanish():
 def test_bad_input(xa, xb, says):
     with pytest.raises(ValueError, match=says):
         eft.pair_flow("tanh", 1.0, 3, xa, xb)
+
+
+def test_former_names():
+    """K0, K1 and K2 still name the parts of the kernel, in both records."""
+    for flow in (eft.pair_flow("relu", 2.0, 2, X, STEP), eft.expanded_pair_flow("relu", 2.0, 2, X, STEP)):
+        assert flow.K0 is flow.K_mid and flow.K1 is flow.K_parallel and flow.K2 is flow.K_perp

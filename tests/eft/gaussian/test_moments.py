@@ -15,7 +15,7 @@ import references
 from references import FLOAT32, FLOAT64, PROMISED, USER_KINKS
 
 import eft
-from eft.gaussian.window import BLOCK
+from eft.gaussian.window import BLOCK_WEIGHTS
 
 CATALOGUE = [key for key in references.table() if key not in USER_KINKS]
 FAR = jnp.array([0.0, 1e-300, 1e-100, 1e-20, 1e-16, 1e16, 1e17, 1e30, 1e150, 1e300])
@@ -138,7 +138,7 @@ def test_logarithms_beyond_the_window_are_flagged():
 
 
 def test_blocks_do_not_matter():
-    K = jnp.logspace(-6, 6, 2 * BLOCK + 17).reshape(-1, 1)
+    K = jnp.logspace(-6, 6, 2 * BLOCK_WEIGHTS + 17).reshape(-1, 1)
     act = eft.activation("gelu")
     whole, parts = eft.moments(act, K), [eft.moments(act, part) for part in (K[:700], K[700:])]
     for a, b in zip(whole, zip(*parts, strict=True), strict=True):

@@ -61,7 +61,7 @@ def units(m: SlopeMoments, K: float) -> SlopeMoments:
         ds=max(size.ds, 1e-3 * size.s / K),
         d2s=max(size.d2s, size.s / K**2),
         cov=max(size.cov, 1e-4 * m.cross),
-        bend=max(size.bend, m.s4),
+        cross_slopes=max(size.cross_slopes, m.s4),
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import eft
 from eft.gaussian.closed_forms import closed_forms
-from eft.gaussian.kernel_derivatives import response
+from eft.gaussian.kernel_derivatives import pair_derivatives
 
 POINTS = [(1.0, 1.2, 0.3), (2.0, 0.5, 1.4), (0.1, 0.2, 1e-3)]  # √K₁₁, √K₂₂, 1 − ρ
 
@@ -17,7 +17,7 @@ POINTS = [(1.0, 1.2, 0.3), (2.0, 0.5, 1.4), (0.1, 0.2, 1e-3)]  # √K₁₁, √
 @functools.cache
 def compiled(name):
     act = eft.activation(name)
-    return act, jax.jit(functools.partial(response, act))
+    return act, jax.jit(functools.partial(pair_derivatives, act))
 
 
 @pytest.mark.parametrize("name", ["relu", "leaky_relu", "sin"])

@@ -9,11 +9,14 @@ import numpy as np
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import exponent, numpy_of
-from eft.gaussian.accuracy import BEYOND, EDGE, GRID, SAFETY
+from eft.gaussian.accuracy import BEYOND, EDGE, GRID, SAFETY, UNKNOWN
 from eft.gaussian.half_line import Nodes, beside_kinks
 
 UNRESOLVED = 2e-14
 """|z−c|/|c| below which floating-point numbers are too coarse for a slope that grows without bound."""
+
+SINGULAR_EXPONENT = 0.05
+"""Exponent a of |z−c|^{−a} from which on a derivative counts as growing without bound at c."""
 
 
 def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
@@ -47,8 +50,10 @@ def slope_mismatch(at: Any, jumps: Any, unit: Any) -> Any:
     # if a slope grows without bound at a kink, the contribution from next to it is missing
     beside = beside_kinks(at.z, at.kinks, UNRESOLVED).ravel()
     rounding = rounding + 10 * (p[:, beside] @ (xp.abs(left[1]) + xp.abs(right[1]))[beside])
-    missed = xp.maximum(xp.abs(odd), xp.abs(even)) - rounding
-    return _with_neighbours(xp.where(missed > 0, SAFETY * missed / xp.where(scale > 0, scale, 0.0), 0.0))
+    violation = xp.maximum(xp.abs(odd), xp.abs(even)) - rounding
+    return _with_neighbours(
+        xp.where(violation > 0, SAFETY * violation / xp.where(scale > 0, scale, 0.0), 0.0)
+    )
 
 
 def _with_neighbours(error: Any) -> Any:
@@ -65,28 +70,28 @@ def rounding_errors(magnitudes: Any, size: Any, eps: float) -> Any:
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
-def share(made: Any, mask: Any, sums: Callable, size: Any) -> Any:
+def share(table: Any, mask: Any, sums: Callable, size: Any) -> Any:
     """Bound on the relative contribution of the nodes in `mask` to the expectations; the largest, (grid,)."""
-    xp = numpy_of(made.columns)
+    xp = numpy_of(table.columns)
     if xp is np and not mask.any():
         return np.zeros(len(GRID))
-    part = sums(made.part(mask), GRID.astype(made.z.dtype))
+    part = sums(table.part(mask), GRID.astype(table.z.dtype))
     relative = xp.where((size > 0) & xp.isfinite(size), part / xp.where(size > 0, size, 1.0), 0.0)
     return xp.max(xp.where(xp.isfinite(relative), relative, 0.0), axis=0)
 
 
-def edge_doubts(act: Activation, at: Nodes, made: Any, sums: Callable, size: Any) -> list:
+def edge_errors(act: Activation, at: Nodes, table: Any, sums: Callable, size: Any) -> list:
     """Errors from next to the kinks, where z is too coarse, and from beyond the kinks that are known.
 
     `sums`: (table, K) → expectations; `size`: what their errors are relative to, (…, grid).
     """
     singular = functools.reduce(
-        operator.or_, (exponent(at.at_kinks, d, at.size) > 0.05 for d in at.kink_values[:3])
+        operator.or_, (exponent(at.at_kinks, d, at.size) > SINGULAR_EXPONENT for d in at.kink_values[:3])
     )
-    beside = beside_kinks(made.z, made.kinks, UNRESOLVED)
-    edge = share(made, beside & singular, sums, size)
-    found = [(EDGE, edge)]
+    beside = beside_kinks(table.z, table.kinks, UNRESOLVED)
+    edge = share(table, beside & singular, sums, size)
+    sources = [(EDGE, edge)]
     if act.reach < np.inf:
-        beyond = share(made, made.z > act.reach, sums, size)
-        found.append((BEYOND, numpy_of(beyond).where(beyond > 0.1, np.inf, SAFETY * beyond)))
-    return found
+        beyond = share(table, table.z > act.reach, sums, size)
+        sources.append((BEYOND, numpy_of(beyond).where(beyond > UNKNOWN, np.inf, SAFETY * beyond)))
+    return sources
