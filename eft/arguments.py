@@ -178,6 +178,15 @@ def hidden_widths(width: object, widths: object, depth: int) -> tuple[int, ...]:
     return (n,) * (depth - 1)
 
 
+def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
+    """n_l/n_{l−1} for l = 1 … L; set to 1 at l = 1, where nothing fluctuates yet, and at l = L."""
+    ratios = np.ones(depth)
+    if widths is not None:
+        n = np.array(widths_of(widths, depth), float)
+        ratios[1:-1] = n[1:] / n[:-1]
+    return ratios
+
+
 def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
     """The arrays, broadcast to their common shape and dtype."""
     try:

@@ -146,11 +146,8 @@ def expand(
         )
     flow, m = flow_and_moments(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=widths)
     shape, dtype = flow.K.shape, flow.K.dtype
-    n = None
-    ratios = np.ones(shape[-1])
-    if widths is not None and len(widths):
-        n = np.array([widths[0], *widths], float)
-        ratios[1:-1] = n[2:] / n[1:-1]
+    ratios = arguments.width_ratios(widths, shape[-1])
+    n = np.array([widths[0], *widths], float) if widths is not None and len(widths) else None
     cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
     kept = flow.K, flow.log_K, m
     rows = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)

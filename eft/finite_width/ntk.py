@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from eft import arguments
@@ -110,7 +109,7 @@ def ntk_flow(
     cw_, cb_, lw, lb, x2_, *own = arguments.broadcast(given)
     flow, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
     first = lw * x2_ + (0.0 if own else lb)
-    ratios = jnp.asarray(width_ratios(widths, depth), cw_.dtype)
+    ratios = jnp.asarray(arguments.width_ratios(widths, depth), cw_.dtype)
     ntk = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk
@@ -123,15 +122,6 @@ def checked_continuous(act: Activation) -> Activation:
             f"act must be continuous; {act.name} jumps, and its NTK is infinite from layer 2 on"
         )
     return act
-
-
-def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
-    """n_l/n_{l−1} for l = 1 … L; set to 1 at l = 1, where nothing fluctuates yet, and at l = L."""
-    ratios = np.ones(depth)
-    if widths is not None:
-        n = np.array(arguments.widths_of(widths, depth), float)
-        ratios[1:-1] = n[1:] / n[:-1]
-    return ratios
 
 
 @compiled()

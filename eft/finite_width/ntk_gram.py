@@ -15,7 +15,7 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
-from eft.finite_width.ntk import checked_continuous, width_ratios
+from eft.finite_width.ntk import checked_continuous
 from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import flow_and_moments
@@ -122,7 +122,7 @@ def ntk_gram_flow(
             f"act must have a continuous derivative where X holds different inputs, or be piecewise linear "
             f"with its kink at 0; the derivative of {act.name} jumps"
         )
-    ratios = width_ratios(widths, depth)
+    ratios = arguments.width_ratios(widths, depth)
     x = jnp.asarray(inputs)
     settings = [jnp.asarray(number, x.dtype) for number in numbers]
     single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))

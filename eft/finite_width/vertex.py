@@ -93,10 +93,7 @@ def vertex_flow(
     inputs, place = np.unique(np.asarray(given), axis=0, return_inverse=True)
     if len(inputs) > MAX_INPUTS:
         raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
-    ratios = np.ones(depth)
-    if widths is not None:
-        n = np.array(arguments.widths_of(widths, depth), float)
-        ratios[1:-1] = n[1:] / n[:-1]
+    ratios = arguments.width_ratios(widths, depth)
 
     x = jnp.asarray(inputs)
     cw_, cb_ = jnp.asarray(cw_, x.dtype), jnp.asarray(cb_, x.dtype)

@@ -122,10 +122,7 @@ def _checked_flow(act, cw, depth, cb, x2, K1, widths, *, moments: bool) -> tuple
             f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
             f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
         )
-    ratios = np.ones(depth)
-    if widths is not None:
-        n = np.array(arguments.widths_of(widths, depth), float)
-        ratios[1:-1] = n[1:] / n[:-1]
+    ratios = arguments.width_ratios(widths, depth)
     first = cb_ + cw_ * first if K1 is None else first
     ratios = jnp.asarray(ratios, cw_.dtype)
     flow, m = _flow(moments, act.degree, source(act, cw_.dtype), cw_, cb_, first, ratios)

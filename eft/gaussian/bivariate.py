@@ -78,8 +78,8 @@ def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -
     In float64, for K in [1e-6, 1e4]: ⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩ are accurate to 1e-12 of √(⟨σ₁²⟩⟨σ₂²⟩) and its
     analogue for σ′, at every ρ including ±1; ⟨(σ₁−σ₂)²⟩ has a relative error of 1e-9 down to gap = 1e-12 and
     below. In float32 they are accurate to about 1e-5. `error` compares two of the integrals with known
-    one-variable ones. Undeclared kinks are searched for. Piecewise linear activations, sine and erf have
-    closed forms; all others need about 0.2 million function values per pair.
+    one-variable ones. Undeclared kinks are searched for. Piecewise linear activations, sine, erf and
+    GELU have closed forms; all others need about 0.2 million function values per pair.
 
     Whatever `gap`, a variable of variance 0 counts as independent of any other, and as identical to another
     of variance 0; σ′ at 0 then takes the values of both sides, each with weight ½: ⟨σ′σ′⟩ of ReLU is ¼ and ½.
