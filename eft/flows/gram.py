@@ -19,9 +19,9 @@ from eft.flows.kernel import flow_and_moments
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.hermite import Expansion, coefficients
-from eft.gaussian.mehler import RUN, Shape, correlation, pair_series
+from eft.gaussian.mehler import RUN_LENGTH, Shape, correlation, pair_series
 from eft.gaussian.records import Moments, PairForm
-from eft.gaussian.tangents import known
+from eft.gaussian.tangents import constant
 from eft.programs import compiled
 
 TILE = 128
@@ -39,6 +39,15 @@ NEGLIGIBLE_SHARE = 1e-12
 OPPOSITE = 1.9
 """1 − ρ above which 1 + ρ is computed from the sum of the inputs."""
 
+SHARE_ROUNDING = 256
+"""Round-off of such a share, a difference of sums over all coefficients, in machine epsilons."""
+
+PARITY_ROUNDING = 64
+"""|a_k| of even k, in machine epsilons of the largest coefficient, up to which σ is odd."""
+
+MAX_ERROR = {8: 1e-9, 4: 1e-5}
+"""`GramFlow.error` up to which an entry is valid, by bytes per number."""
+
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
 
@@ -48,8 +57,7 @@ class GramFlow(NamedTuple):
 
     `K`: K_αβ of the pre-activations at infinite width, the NNGP kernel.
     `Theta`: Θ_αβ, the NTK.
-    `error`: (n, m) bound on the truncation error of the expectations at the worst layer, in units of √(g_α
-        g_β).
+    `error`: (n, m) bound on the truncation error of the expectations at the worst layer, in √(g_α g_β).
     `valid`: bool, (n, m), whether `error` is at most 1e-9 (float32: 1e-5) and K is in range.
     """
 
@@ -59,12 +67,12 @@ class GramFlow(NamedTuple):
     valid: jax.Array
 
 
-class _Series(NamedTuple):
+class _HermiteSeries(NamedTuple):
     """Hermite coefficients, and how many of them matter; the axes are inputs and layers.
 
     `expansion`: e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form.
     `left_out`: (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient.
-    `runs`: (n, depth): runs of RUN coefficients after which that share is negligible.
+    `runs`: (n, depth): runs of `RUN_LENGTH` coefficients after which that share is negligible.
     """
 
     expansion: Expansion
@@ -75,24 +83,17 @@ class _Series(NamedTuple):
 class _Layers(NamedTuple):
     """Single-input quantities at each layer; shapes (n, depth, …).
 
-    `K`: the kernel.
     `shares`: √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g.
-    `Theta`: the NTK.
-    `series`: the Hermite series.
     """
 
     K: jax.Array
     shares: tuple
     Theta: jax.Array
-    series: _Series
+    series: _HermiteSeries
 
 
 class _Side(NamedTuple):
-    """The inputs along one side of the matrix, and their single-input quantities.
-
-    `x`: (n, n₀).
-    `layers`: their single-input quantities.
-    """
+    """The inputs along one side of the matrix, (n, n₀), and their single-input quantities."""
 
     x: jax.Array
     layers: _Layers
@@ -123,7 +124,7 @@ def gram_flow(
     Piecewise linear activations, the sine and erf have closed forms. Any other activation is expanded in
     Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
     `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
-    the scale on which they bend. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
+    the scale on which they vary. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
 
     An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
     That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
@@ -169,7 +170,7 @@ def gram_flow(
     whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
     rows_whole, columns_whole = whole[:n], whole[-m:]
     return flow._replace(
-        error=known(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
+        error=constant(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
     )
 
 
@@ -205,24 +206,24 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
         raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {n:,} × {m:,} pairs"
             f"{f' at all {depth} layers' if all_layers else ''}; got {budget:,}. "
-            "Blocks of rows can be had one at a time: gram_flow(act, cw, depth, X[:1000], X)"
+            "Compute one block of rows at a time: gram_flow(act, cw, depth, X[:1000], X)"
         )
 
 
 # --- single inputs ------------------------------------------------------------------------------
 
 
-def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
+def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_HermiteSeries, Shape]:
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
     if closed_forms(act).pair:
         empty = jnp.zeros(K.shape, K.dtype)
         none = empty[..., None][..., :0]
-        return _Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
+        return _HermiteSeries(Expansion(empty, none, none), empty, empty.astype(int)), shape
     count, halvings = MAX_COEFFICIENTS, MAX_HALVINGS
-    known_K, g, slope2 = known((K, m.g, m.slope2))
-    if not isinstance(known_K, Tracer):
-        flat = np.ravel(known_K)
+    constant_K, g, slope2 = constant((K, m.g, m.slope2))
+    if not isinstance(constant_K, Tracer):
+        flat = np.ravel(constant_K)
         halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
         some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
         few = _coefficients(act, jnp.asarray(flat[some]), count, halvings)
@@ -231,29 +232,29 @@ def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_Series, Shape]:
             sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
             shape = shape._replace(odd=_is_odd(few))
             worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
-            count = min(count, math.ceil(worst / (2 * RUN)) * 2 * RUN)
-    return _all_series(act, known_K, g, slope2, count, halvings, shape.odd), shape
+            count = min(count, math.ceil(worst / (2 * RUN_LENGTH)) * 2 * RUN_LENGTH)
+    return _all_series(act, constant_K, g, slope2, count, halvings, shape.odd), shape
 
 
 _coefficients = compiled(2, 3)(coefficients)
 
 
 @compiled(4, 5, 6)
-def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> _Series:
+def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> _HermiteSeries:
     """The coefficients at every input and layer, for odd σ only those with odd k."""
     flat = K.ravel()
     expansion = coefficients(act, flat, count, halvings)
     squares = lax.stop_gradient(_squares(expansion, flat))
-    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN)
+    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN_LENGTH)
     expansion = expansion._replace(e=expansion.e[:, :: 1 + odd])
     expansion = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), expansion)
-    return _Series(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
+    return _HermiteSeries(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
 
 
 def _is_odd(few: Expansion) -> bool:
     """Whether a_0, a_2, … are 0 up to round-off."""
     even = np.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
-    unit = 64 * np.finfo(few.e.dtype).eps
+    unit = PARITY_ROUNDING * np.finfo(few.e.dtype).eps
     return bool(np.all(np.abs(even) <= unit * np.max(np.abs(few.e), 1, keepdims=True)))
 
 
@@ -271,7 +272,7 @@ def _counted(squares, g, slope, run: int) -> tuple[Any, Any]:
     for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
         beyond = size[:, None] - xp.cumsum(terms, -1)
         share = xp.abs(beyond) / xp.where(size > 0, size, 1.0)[:, None]
-        share = xp.where(share <= 256 * np.finfo(g.dtype).eps, 0.0, share)
+        share = xp.where(share <= SHARE_ROUNDING * np.finfo(g.dtype).eps, 0.0, share)
         share = xp.where(xp.isnan(share), np.inf, share)
         left_out = xp.maximum(left_out, share[:, -1])
         last = xp.maximum(last, xp.max(xp.where(share > NEGLIGIBLE_SHARE, k[None], 0), -1) + 1)
@@ -290,7 +291,7 @@ def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tup
         return lambda_b + lambda_w * g + chi_perp * Theta, Theta
 
     _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
-    g, cw, cb = known((g, cw, cb))
+    g, cw, cb = constant((g, cw, cb))
     K = cb + cw * g
     over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
     return Theta.T, (jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over)
@@ -342,9 +343,6 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
 class _State(NamedTuple):
     """The state of a tile of pairs at one layer, (TILE, TILE).
 
-    `K`: the kernel.
-    `Theta`: the NTK.
-    `error`: the error so far.
     `angle`: 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ().
     """
 
@@ -367,7 +365,7 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
         own = (a.Theta[:, None] + b.Theta[None]) / 2
         small = a.K[:, None] <= jnp.finfo(K.dtype).eps ** 0.5
-        alike = now.Theta + known(own - now.Theta)
+        alike = now.Theta + constant(own - now.Theta)
         return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
 
     @jax.checkpoint
@@ -376,8 +374,8 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         K, Theta = here(now, a, b)
         kernel = a.K, b.K, K
         if form:
-            found, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
-            product, slopes, error = found.product, found.slopes, now.error
+            pair, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
+            product, slopes, error = pair.product, pair.slopes, now.error
         else:
             runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
             product, slopes = pair_series(modes.shape, kernel, a.series.expansion, b.series.expansion, runs)
@@ -400,13 +398,13 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         end, _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
         K, Theta = here(end, *last)
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
-    good = finite & (end.error <= (1e-9 if K.dtype == jnp.float64 else 1e-5))
+    good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])
     return GramFlow(K, Theta, end.error, good)
 
 
 def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
     """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of unit vectors x̂, ŷ with scalar product ρ."""
-    x, y, K_x, K_y, cw, cb = known((x, y, K_x, K_y, cw, cb))
+    x, y, K_x, K_y, cw, cb = constant((x, y, K_x, K_y, cw, cb))
     over_x, over_y = (1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_x, K_y))
     x, y = x * over_x[:, None], y * over_y[:, None]
 
@@ -426,13 +424,13 @@ def _by_form(
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
     """
-    gap, rest = known(angle)
-    a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
+    gap, rest = constant(angle)
+    a, b = (jnp.sqrt(K) for K in constant(kernel[:2]))
     a, b = a[:, None], b[None]
     there = (a > 0) & (b > 0)  # if both are 0 they are the same input, treated separately
     gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
-    found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
+    pair = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
     (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
     gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
-    gap = jnp.clip(gap + known(found.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
-    return found, (gap, 2 - gap)
+    gap = jnp.clip(gap + constant(pair.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
+    return pair, (gap, 2 - gap)

@@ -200,7 +200,7 @@ def test_functions_as_people_write_them():
 
 def test_what_cannot_be_resolved_is_said():
     """⌊z⌋ has a kink at every integer; those near 0 are looked after."""
-    with pytest.warns(eft.QuadratureWarning, match="more kinks than are looked after"):
+    with pytest.warns(eft.QuadratureWarning, match="more kinks than are taken into account"):
         (point,) = eft.fixed_points(jnp.floor, 0.5)
     k = np.arange(-30, 30)
     mass = np.diff(scipy.stats.norm.cdf(np.append(k, 30) / np.sqrt(point.K)))
