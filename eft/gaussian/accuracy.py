@@ -56,7 +56,7 @@ CAUSES = {
 class Accuracy(NamedTuple):
     """The error of a table's expectations on the grid of K.
 
-    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was seen.
+    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was observed.
     `cause`: (grid,) the cause of that error, or 0.
     `measured`: () 1, or 0 for a rule that is known to be accurate.
     """

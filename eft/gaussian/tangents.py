@@ -29,7 +29,7 @@ def _attached_jvp(primals, tangents):
 
 
 def linear(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
-    """The same by plain arithmetic, correct for one derivative.
+    """The same by plain arithmetic, right for the first derivative only.
 
     A rule returns this as its value, since JAX drops the rules within a scan when it differentiates the
     backward pass: `jax.hessian` would be silently wrong.
