@@ -2,7 +2,7 @@
 # what continuous integration runs.
 # Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
 PYTHON ?= python3
-# WORKERS: processes of the tests.
+# WORKERS: processes of the tests, which share compiled programs and keep them (see tests/conftest.py).
 WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt

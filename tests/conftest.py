@@ -1,16 +1,33 @@
-"""Every test runs in float64 unless it asks for float32, JAX promotes nothing, no figure opens a window."""
+"""Every test runs in float64 unless it asks for float32, JAX promotes nothing, no figure opens a window.
+
+Compiled programs are kept between runs, and shared by the workers and by the processes that tests start, in
+`$XDG_CACHE_HOME/eft-tests`, by default `~/.cache/eft-tests`. The variable JAX_COMPILATION_CACHE_DIR names
+another folder; JAX_ENABLE_COMPILATION_CACHE=false turns this off.
+"""
 
 import ctypes
 import gc
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import matplotlib
 import pytest
 
+from nets.runtime.program_cache import keep_programs, user_folder
+
+KILLING = ("test_processes.py", "test_training.py")
+"""Tests that kill processes."""
+
+keep_programs(user_folder("eft-tests"))
 jax.config.update("jax_enable_x64", True)
 matplotlib.use("Agg")
+
+
+def pytest_configure(config):
+    # Of a process that was killed while it wrote: the program is compiled again.
+    config.addinivalue_line("filterwarnings", "ignore:Error reading persistent compilation cache entry")
 
 
 def promote(dtypes: str, ranks: str) -> None:
@@ -42,19 +59,72 @@ def promotion(request):
         yield
 
 
-LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
+@pytest.fixture(autouse=True)
+def whole_programs(request, monkeypatch):
+    """Processes that are killed do not write to the cache, where a part of a program would remain."""
+    if request.path.name in KILLING:
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")
 
-MAPPINGS = Path("/proc/self/maps")
+
+COMPILED = [0]
+
+
+@jax.monitoring.register_event_duration_secs_listener
+def count(event: str, seconds: float, **_: object) -> None:
+    COMPILED[0] += event == "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture
+def compilations() -> Callable[[Callable[[], object]], int]:
+    """call ↦ how many programs it compiles, counting those that are read from the cache of earlier runs."""
+
+    def of(call: Callable[[], object]) -> int:
+        before = COMPILED[0]
+        call()
+        return COMPILED[0] - before
+
+    return of
+
+
+LIBRARY = ctypes.CDLL(None) if os.name == "posix" else None
+SELF = Path("/proc/self")
+PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+
 MANY = 6_000
-"""Pieces of memory that a process may map before compiled programs are let go. Linux allows 65,530."""
+"""Pieces of memory that a process may map before compiled programs are dropped. Linux allows 65,530."""
+LARGE = 2**30
+"""Bytes of memory in use above which freed memory is returned, and compiled programs are dropped."""
+
+
+def resident() -> int:
+    """Bytes of memory in use, 0 where the system does not say."""
+    usage = SELF / "statm"
+    return PAGE * int(usage.read_text().split()[1]) if usage.exists() else 0
+
+
+def trim() -> None:
+    """Return to the system what was freed, which glibc would keep: a gigabyte in a few modules."""
+    gc.collect()
+    if hasattr(LIBRARY, "malloc_trim"):
+        LIBRARY.malloc_trim(0)
+
+
+@pytest.fixture(autouse=True)
+def bounded_memory():
+    """After a test that leaves a large process, return freed memory, then drop compiled programs."""
+    yield
+    if resident() > LARGE:
+        trim()
+        if resident() > LARGE:
+            jax.clear_caches()
+            trim()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def memory_let_go():
-    """After each module return what was freed to the system, and drop compiled programs if they are many."""
+def bounded_mappings():
+    """After each module, drop compiled programs if they occupy many pieces of memory."""
     yield
-    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MANY:
+    maps = SELF / "maps"
+    if maps.exists() and maps.read_bytes().count(b"\n") > MANY:
         jax.clear_caches()
-    gc.collect()
-    if hasattr(LIBRARY, "malloc_trim"):  # glibc keeps it otherwise, a gigabyte in a few modules
-        LIBRARY.malloc_trim(0)
+    trim()

@@ -1,4 +1,4 @@
-"""A bad argument gets an error that names it, its value and what is allowed, at once."""
+"""An error for a bad argument names the argument, its value and what is allowed."""
 
 import jax.numpy as jnp
 import numpy as np

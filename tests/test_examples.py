@@ -1,4 +1,4 @@
-"""The examples in the docstrings of public functions give what they say, and every function has one."""
+"""Every public function has an example in its docstring, which gives the output shown."""
 
 import doctest
 import inspect
@@ -21,11 +21,11 @@ PUBLIC = {
 RECORDS = {
     name for name, thing in PUBLIC.items() if inspect.isclass(thing) and issubclass(thing, tuple | Exception)
 }
-"""What functions return or raise."""
+"""Classes that functions return or raise."""
 
 
 def failures(text: str, name: str) -> tuple[int, str]:
-    """How many lines of the examples in a docstring do not give what they say, and a report."""
+    """How many lines of the examples in a docstring give another output, and a report."""
     report: list[str] = []
     test = doctest.DocTestParser().get_doctest(text, dict(NAMES), name, None, None)
     assert test.examples, f"{name} has no example"

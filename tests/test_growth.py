@@ -1,4 +1,4 @@
-"""What is kept for functions that never come again is bounded: functions, programs, pieces of memory."""
+"""Functions that are used once do not accumulate: activations, programs and pieces of memory are bounded."""
 
 import functools
 import gc
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.long
 
 X = np.array([[0.5, -1.0], [1.0, 0.3]])
 KEPT = 2
-"""Of each kind in these tests, so that a few calls fill every cache."""
+"""Size of every cache in these tests, so that a few calls fill it."""
 
 CACHES = (
     (programs, "_program"),
@@ -60,7 +60,7 @@ def rectified(i):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def kept_for_ever(act, z):
+def never_released(act, z):
     return act(z)
 
 
@@ -78,12 +78,12 @@ CALLS = {
     "networks": lambda f: nets.measure(f, 1.0, 3, 4, 8),
     "metric": lambda f: nets.measure(f, 1.0, 3, 4, 8, method="metric"),
     "measure_inputs": lambda f: nets.measure_inputs(f, 1.0, 3, 4, 2, X),
-    "control": lambda f: kept_for_ever(f, 1.0),
+    "control": lambda f: never_released(f, 1.0),
 }
 
 
 def growth(call, make):
-    """By how many programs it grows in two calls, and the functions that are alive after five."""
+    """The number of programs that two calls add, and of functions that are alive after five."""
     seen = []
     for i in range(KEPT + 3):
         f = make(i)
@@ -98,7 +98,7 @@ def growth(call, make):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_functions_and_programs_are_let_go(name, few_kept):
+def test_functions_and_programs_are_released(name, few_kept):
     programs_more, alive = growth(CALLS[name], rectified if name == "log_flow" else fresh)
     if name == "control":
         assert programs_more == 2 and alive == KEPT + 3
@@ -126,7 +126,7 @@ print(*(b - a for a, b in zip(before, memory())))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_hundreds_of_functions():
-    """From 100 to 300 functions nothing is added. The control: with no bound, a program for each."""
+    """From 100 to 300 functions no memory is added. The control: an unbounded cache grows."""
     found = {}
     for kept in (programs.MAX_PROGRAMS, None):
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The theory knows nothing of the experiment, and nobody reaches into JAX's private parts."""
+"""`eft` does not import `nets`, and neither imports private modules of JAX."""
 
 import ast
 import re
@@ -124,7 +124,7 @@ def test_no_private_jax(path):
     assert not any(name.startswith("jax._src") for name in imported(path))
 
 
-def test_the_check_itself_sees_an_import(tmp_path):
+def test_the_check_detects_an_import(tmp_path):
     bad = tmp_path / "bad.py"
     bad.write_text("def f():\n    from nets.network.fcn import FCN\n    import jax._src.core\n")
     assert imported(bad) == {"nets.network.fcn", "jax._src.core"}

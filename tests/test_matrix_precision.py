@@ -1,4 +1,4 @@
-"""Every product of matrices is in full precision, which an accelerator takes for float32 only if told to."""
+"""Every matrix product requests full precision, which accelerators do not use for float32 by default."""
 
 import functools
 
@@ -20,7 +20,7 @@ X = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 
 
 def products(jaxpr) -> list:
-    """The precision of each product in a program and those that it calls."""
+    """The precision of each matrix product in a program, and in the programs that it calls."""
     found = []
     for equation in jaxpr.eqns:
         if equation.primitive.name == "dot_general":
@@ -90,7 +90,7 @@ def test_networks_that_are_measured():
     assert seen and set(seen) == {FULL}
 
 
-def test_what_is_not_told_so_is_seen(seen, monkeypatch):
+def test_other_precisions_are_detected(seen, monkeypatch):
     """The control: the same programs, without `precise`."""
     monkeypatch.setattr(programs, "precise", lambda body: body)
     with jax.enable_x64(False):

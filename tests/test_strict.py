@@ -1,6 +1,6 @@
-"""With float64 off, too, the theory and what draws networks run where JAX promotes no types and no ranks.
+"""`eft` and `nets` work in float32 where JAX promotes no types and no ranks.
 
-All other tests run so with float64 on.
+All other tests run without promotion in float64.
 """
 
 import subprocess
@@ -14,8 +14,8 @@ from jax.dtypes import TypePromotionError
 JOBS = Path(__file__).parent / "jobs"
 
 
-def test_so_do_these_tests():
-    """The control: what mixes types or ranks is refused."""
+def test_promotion_is_an_error():
+    """The control: JAX refuses to mix types or ranks."""
     with pytest.raises(TypePromotionError):
         jnp.ones(2, jnp.float32) + jnp.ones(2, jnp.float64)
     with pytest.raises(ValueError, match="rank_promotion"):

@@ -272,7 +272,7 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
 
 
 def _curve_nodes(grid: MomentGrid) -> np.ndarray:
-    """log K along the curve: the landscape's nodes, the ends where C_b = 0, and more nodes near those."""
+    """log K along the curve: the grid's nodes, the ends where C_b = 0, and more nodes near those."""
     x = grid.x[(np.abs(grid.x) <= 12 * np.log(10)) & (np.exp(grid.x) <= grid.K_known)]
 
     def bias(x):

@@ -130,12 +130,11 @@ def ntk_gram_flow(
     fine = tuple(grid(act, r, largest) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
-    tries = [fine] if len(inputs) < 3 or fine[0].cuts else [quick, fine]
-    for grids in tries:
-        found = _flow(grids, *sources, single.K, m, x, jnp.asarray(ratios, x.dtype), *settings)
-        K, V, Theta, Theta1, A, B, D, F, error = found
-        if jnp.max(error) <= QUICK[x.dtype.itemsize]:
-            break
+    first = fine if len(inputs) < 3 or fine[0].cuts else quick
+    arrays = (*sources, single.K, m, x, jnp.asarray(ratios, x.dtype), *settings)
+    K, V, Theta, Theta1, A, B, D, F, error = _flow(first, *arrays)
+    if first is quick and not jnp.max(error) <= QUICK[x.dtype.itemsize]:
+        K, V, Theta, Theta1, A, B, D, F, error = _flow(fine, *arrays)
     pairs = pair_places(place, len(inputs))
     index = pair_index(len(inputs))[np.ix_(place, place)]
     four = (slice(None), *np.ix_(place, place, place, place))

@@ -200,7 +200,8 @@ def checked_inputs(name: str, value: object) -> jax.Array:
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
     pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
-    inputs = (n + m) * (n0 + depth * (0 if closed_forms(act).pair else 2 * MAX_COEFFICIENTS) + 12 * depth)
+    coefficients = 0 if closed_forms(act).has("pair") else 2 * MAX_COEFFICIENTS
+    inputs = (n + m) * (n0 + depth * coefficients + 12 * depth)
     needed = (pairs + 2 * inputs + 8 * TILE**2 * (kept + n0)) * dtype.itemsize
     if needed > budget:
         raise ArgumentError(
@@ -216,7 +217,7 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 def _series(act: Activation, K: jax.Array, m: Moments) -> tuple[_HermiteSeries, Shape]:
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
-    if closed_forms(act).pair:
+    if closed_forms(act).has("pair"):
         empty = jnp.zeros(K.shape, K.dtype)
         none = empty[..., None][..., :0]
         return _HermiteSeries(Expansion(empty, none, none), empty, empty.astype(int)), shape
@@ -354,7 +355,7 @@ class _State(NamedTuple):
 
 def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
     """All pairs of TILE inputs with TILE others."""
-    form = modes.forms.pair
+    form = modes.forms.pair if modes.forms.has("pair") else None
     same = jnp.all(rows.x[:, None] == columns.x[None], -1)
 
     def here(now: _State, a: _Layers, b: _Layers):

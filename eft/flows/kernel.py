@@ -167,6 +167,7 @@ def _flow(keep: bool, degree: int | None, moments: Source, cw, cb, K1, ratios) -
         _in_range(K1) | (K1 == 0),
     )
 
+    log_c: Any = None
     if degree is not None:  # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
         log_c = jnp.log(cw) + jnp.log(moments(jnp.ones((), K1.dtype)).g)
 

@@ -132,7 +132,7 @@ def pair_moments(
         both = pairs.moments(jnp.stack(jnp.broadcast_arrays(*kernel[:2])))
         moments = jax.tree.map(lambda m: m[0], both), jax.tree.map(lambda m: m[1], both)
     m1, m2 = moments
-    if pairs.forms.pair is not None:
+    if pairs.forms.has("pair"):
         product, slopes, distance, _ = pairs.forms.pair(kernel, a, b, difference, gap, 2 - gap)
     else:
         each = jax.checkpoint(lambda args: _by_quadrature(pairs.act, *args))

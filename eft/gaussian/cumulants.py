@@ -10,6 +10,7 @@ with L the generalized Laguerre polynomials.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ from eft.activations.definition import Activation
 from eft.gaussian.accuracy import SAFETY
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
-from eft.gaussian.closed_forms.homogeneous import ConstantSeries, constant_series
-from eft.gaussian.closed_forms.sine import SineSeries
+from eft.gaussian.closed_forms.homogeneous import constant_series
 from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
@@ -60,7 +60,8 @@ class TabulatedSeries:
         return Cumulants(jnp.where(some, c, 0.0), jnp.where(some, error, 0.0), by_table.valid & inside)
 
 
-CumulantSource = ConstantSeries | SineSeries | TabulatedSeries
+CumulantSource = Callable[[jax.Array, Moments, int], Cumulants]
+"""A pytree that is called as (K, moments at K, order)."""
 
 
 def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
@@ -73,9 +74,9 @@ def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
         above, below = (act.fn(jnp.asarray(z, dtype)) ** 2 for z in (1.0, -1.0))
         return constant_series(act.degree, (above, below), order, dtype)
     forms = closed_forms(act)
-    if forms.series:
+    if forms.has("series"):
         return forms.series(order, dtype)
-    return TabulatedSeries(table_of_every_rule(act, dtype), forms if forms.first_cumulant else None)
+    return TabulatedSeries(table_of_every_rule(act, dtype), forms if forms.has("first_cumulant") else None)
 
 
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:

@@ -27,10 +27,10 @@ class Grid(NamedTuple):
 
     cuts: tuple[float, ...]  # z at which integrals are split; if none, nodes are uniformly spaced
     step: float  # spacing of the uniform nodes
-    count: int  # nodes between neighbouring cuts
+    panel: int  # nodes between neighbouring cuts
 
     def coarser(self) -> "Grid":
-        return Grid(self.cuts, self.step * 6 / 5, self.count * 5 // 6)
+        return Grid(self.cuts, self.step * 6 / 5, self.panel * 5 // 6)
 
     def quick(self) -> "Grid":
         """The same with half as many uniform nodes."""
@@ -126,7 +126,7 @@ def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, 
     cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])
     if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow within it
         cuts = jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
-    return legendre(jnp.moveaxis(cuts, 0, -1), grid.count)
+    return legendre(jnp.moveaxis(cuts, 0, -1), grid.panel)
 
 
 def _nested(levels: Sequence[tuple[jax.Array, jax.Array]], doubled: int | None) -> jax.Array:

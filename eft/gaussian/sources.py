@@ -69,7 +69,7 @@ SlopeSource = ClosedSlopes | TabulatedSlopes
 def source(act: Activation, dtype) -> Source:
     """K → Moments of the activation, in this precision."""
     forms = closed_forms(act)
-    if forms.moments is None:
+    if not forms.has("moments"):
         return Tabulated(moment_table(act, dtype))
     return Closed(forms, moment_table(act, dtype) if forms.uses_table else None)
 
@@ -77,7 +77,7 @@ def source(act: Activation, dtype) -> Source:
 def slope_source(act: Activation, dtype) -> SlopeSource:
     """K → SlopeMoments of the activation, which must be continuous."""
     forms = closed_forms(act)
-    return TabulatedSlopes(slope_table(act, dtype)) if forms.slopes is None else ClosedSlopes(forms)
+    return ClosedSlopes(forms) if forms.has("slopes") else TabulatedSlopes(slope_table(act, dtype))
 
 
 def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:

@@ -97,6 +97,7 @@ def _built(act: Activation, sample: Sample, kind: Kind, dtype, every: bool) -> A
         # more rules do not help against kinks that are not known
         few = every or sample.traced or act.reach < np.inf
         tried = (1,) if act.resolved else RULE_COUNTS[:1] if few else RULE_COUNTS
+        table: Any = None
         for rules in tried:
             points = nodes(act, sample.derivatives, rules, sample.traced, sample.resolution)
             table = kind.assemble(points, act.resolved, float(jnp.finfo(dtype).max))

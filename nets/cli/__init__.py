@@ -16,22 +16,27 @@ from nets.cli.phases import phase
 from nets.cli.training import train
 from nets.files.archive import ArchiveError
 from nets.files.checkpoints import CheckpointError
+from nets.runtime.program_cache import keep_programs, user_folder
 
 DESCRIPTION = """Effective theory of neural networks.
 
-With --processes N the work of any command is shared out to N processes of this machine."""
+With --processes N the work of any command is shared out to N processes of this machine. Compiled programs are
+kept in ~/.cache/eft for the next run; with --no-cache they are not."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; exit status 0, 2 for a bad argument, 1 if a file cannot be read or written.
 
-    With `--processes N` among the arguments, the ensemble is divided among N processes.
+    With `--processes N` among the arguments, the ensemble is divided among N processes. Compiled programs are
+    kept in the user's cache folder, unless `--no-cache` is among them.
     """
     jax.config.update("jax_enable_x64", True)
     commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}
     args = sys.argv[1:] if args is None else args
     try:
-        args, count = processes.split(args)
+        if "--no-cache" not in args:
+            keep_programs(user_folder("eft"))
+        args, count = processes.split([word for word in args if word != "--no-cache"])
         if count > 1:
             return processes.launch(args, count)
         processes.join()

@@ -326,5 +326,6 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
                     drawn = jax.tree.map(lambda a: np.empty((n_nets, *a.shape[2:])), each)
                 for kept, part_of in zip(jax.tree.leaves(drawn), jax.tree.leaves(each), strict=True):
                     kept[start:stop] = part_of.reshape(-1, *kept.shape[1:])[: stop - start]
-            bar.update(task, completed=stop, speed=stop / (time.perf_counter() - started))
+            done = min((first + len(parts) * a_call) * size, n_nets)
+            bar.update(task, completed=done, speed=done / (time.perf_counter() - started))
     return drawn, time.perf_counter() - started

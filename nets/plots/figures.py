@@ -227,7 +227,7 @@ def _quantity(
     )
     _tidy(axis)
     axis.ticklabel_format(axis="y", scilimits=(-2, 4), useMathText=True)
-    _log_if_wide(axis, values)
+    _log_if_wide(axis, [*lines.values()][-1])
 
 
 def _scores(axis: Axes, layer: np.ndarray, z: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""16-bit numbers become float32; kinks and widths that nothing can resolve are refused."""
+"""16-bit numbers become float32; kinks that no rule resolves are refused."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ CALLS = {
 
 @pytest.mark.parametrize("name", CALLS)
 def test_half_precision_is_computed_in_float32(name):
-    """The very bits of float32."""
+    """The results are those of float32, to the bit."""
     exact = CALLS[name](jnp.asarray(VALUES, jnp.float32))
     for dtype in HALF:
         found = CALLS[name](jnp.asarray(VALUES, dtype))
@@ -63,7 +63,7 @@ def test_nested_kinks_are_refused(kinks):
 @pytest.mark.parametrize("x64", [True, False])
 @pytest.mark.parametrize("kink", arguments.KINK_SIZES)
 def test_kinks_at_the_ends_are_resolved(kink, x64):
-    """A step of 0.1 there: of E[f] = 0.05 or 0."""
+    """A step of height 0.1 at the ends: E[f] = 0.05 or 0."""
     with jax.enable_x64(x64):
         found = eft.gaussian_expectation(lambda z: jnp.tanh(z) + jnp.where(z > kink, 0.1, 0.0), 1.0, (kink,))
         np.testing.assert_allclose(found, 0.05 if kink < 1 else 0.0, atol=1e-6)
@@ -73,7 +73,7 @@ def test_kinks_at_the_ends_are_resolved(kink, x64):
         np.testing.assert_allclose(flow.V, plain.V, rtol=1e-12 if x64 else 1e-5)
 
 
-def test_what_cannot_be_shown_is_named():
+def test_errors_name_values_without_a_repr():
     class Mute:
         def __repr__(self):
             raise RuntimeError

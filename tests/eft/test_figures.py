@@ -1,4 +1,4 @@
-"""The phase diagram names its regions and marks the critical point; no label is cut or lies on another."""
+"""The phase diagram names its regions and marks the critical point; labels are not cut and do not overlap."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from eft.figures import phase_figure, susceptibility_figure
 
 
 def drawn(figure):
-    """The texts of the first axes and where they lie, in parts of the picture."""
+    """The texts of the first axes and their positions, as fractions of the figure."""
     figure.savefig("/dev/null", format="png")
     axes = figure.axes[0]
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
@@ -38,7 +38,7 @@ def test_phase_figure(name, cw, cb, regions):
 
 
 def test_phase_figure_of_little():
-    """One point, one phase, no critical point: still a picture."""
+    """One point, one phase and no critical point."""
     diagram = eft.phase_diagram("softplus", [1.0], [0.1])
     labels = drawn(phase_figure(diagram, eft.critical_curve("softplus"), eft.critical_point("softplus"), ""))
     assert not any("critical" in label for label in labels)

@@ -1,4 +1,4 @@
-"""A warning names the line of the user's code that called, whatever lies between."""
+"""A warning names the line of the user's code that made the call."""
 
 import inspect
 import warnings
@@ -46,7 +46,7 @@ def test_the_line_of_the_caller(name):
     assert places(CALLS[name]) == {(__file__, line)}
 
 
-def test_without_passing_over_the_line_is_not_the_callers(monkeypatch):
-    """The control: what is looked at does change."""
+def test_the_line_of_the_library(monkeypatch):
+    """The control: without skipping the library's frames another line is named."""
     monkeypatch.setattr(arguments, "OURS", ())
     assert {file for file, _ in places(CALLS["kernel_flows"])} == {arguments.__file__}

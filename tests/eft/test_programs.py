@@ -1,4 +1,4 @@
-"""Programs are compiled once for all that computes the same, and a bounded number of them is kept."""
+"""Equal computations share one compiled program, and a bounded number of programs is kept."""
 
 import subprocess
 import sys
@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax import monitoring
 
 import nets
 from eft import programs
@@ -15,18 +14,6 @@ from eft.activations.catalogue import as_activation
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
 Y = np.sin(3 * X[:, 0])
-COMPILED = [0]
-
-
-@monitoring.register_event_duration_secs_listener
-def count(event, seconds, **_):
-    COMPILED[0] += event == "/jax/core/compile/backend_compile_duration"
-
-
-def compilations(call):
-    before = COMPILED[0]
-    call()
-    return COMPILED[0] - before
 
 
 def train(**changes):
@@ -52,17 +39,17 @@ def measure_inputs(**changes):
         (measure_inputs, {"K1": 0.1}, [{"K1": 0.2, "x2": 0.5}], {"K1": 0.1, "width": 5}),
     ],
 )  # fmt: skip
-def test_compiled_once(call, first, others, control):
-    """Other numbers, and new functions that do the same, compile nothing. The control does: it is seen."""
+def test_compiled_once(call, first, others, control, compilations):
+    """Other numbers, and new functions that are equal, compile nothing. The control does."""
     call(**first)
     for other in others:
-        as_activation(other.get("act", "tanh"))  # what checks a new function are programs of their own
+        as_activation(other.get("act", "tanh"))  # its analysis compiles programs of its own
         assert compilations(lambda other=other: call(**other)) == 0
     assert compilations(lambda: call(**control)) > 0
 
 
 def test_equal_programs_are_not_confused():
-    """Functions that are written alike and hold other numbers; one optimizer that starts from other state."""
+    """Functions with equal code but other constants; optimizers that differ only in their initial state."""
     slopes = np.array(1.0), np.array(1.5)
     runs = [train(act=lambda z, a=a: jnp.tanh(jnp.asarray(a, z.dtype) * z)) for a in slopes]
     assert (runs[0].loss != runs[1].loss).all()
@@ -93,9 +80,10 @@ print(kept, maps())
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_maps_of_memory_are_bounded():
-    """After as many programs as are kept, new functions take no more. The control: none is let go."""
+    """Once the cache is full, new functions take no more memory maps. The control: an unbounded cache."""
     found = {}
     for kept in (6, 10_000):
         text = f"import functools\nfrom eft import programs\n{GROWTH}".replace(

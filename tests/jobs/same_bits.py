@@ -16,7 +16,7 @@ def launch(job, *arguments, devices=1, distributed=()):
 
 
 def finished(process):
-    """The devices that it saw, and the digest."""
+    """The number of devices and the digest that the process printed."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     words = out.split()
@@ -24,7 +24,7 @@ def finished(process):
 
 
 def in_two_processes(job, *arguments):
-    """What each of two processes with four devices finds."""
+    """Number of devices and digest from each of two processes with four devices."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""σ and σ′ of the functions in `people_functions.py`, written anew in NumPy: stable, and in any precision.
+"""σ and σ′ of the functions in `people_functions.py` in NumPy: numerically stable, in any precision.
 
 They hold away from the kinks. Constants that the JAX code rounds to float64 are the same float64 numbers.
 """
@@ -8,7 +8,7 @@ from people_functions import MAXSIG
 
 
 def where(condition, left, right):
-    """np.where with branches that are only evaluated on their side: functions of z or constants."""
+    """np.where of functions or constants, each evaluated only where it is selected."""
 
     def f(z):
         out, inside = np.empty_like(z), condition(z)
@@ -113,7 +113,7 @@ def tanh_gelu_slope(z):
 
 
 def capped_exp(z):
-    """e^z, capped where what is made of it has long reached its limit."""
+    """e^z, capped where the expressions that use it have reached their limits."""
     return np.exp(np.minimum(z, 50))
 
 

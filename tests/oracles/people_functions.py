@@ -1,7 +1,7 @@
-"""Activation functions of other people, as they write them in frameworks, papers and repositories.
+"""Activation functions as they are written in frameworks, papers and repositories.
 
-Every function is the JAX code as it is found, naive exponentials, dead branches and guards included. The
-exact values, by NumPy and apart from this, are in `people_exact.py`.
+Every function is the JAX code as it was found, with naive exponentials, unused branches and guards. The
+exact values are computed independently, in NumPy, by `people_exact.py`.
 """
 
 from collections.abc import Callable

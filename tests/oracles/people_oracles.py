@@ -24,10 +24,10 @@ TAIL = 17
 """Standard deviations beyond the outermost kink: e^{−144} = 1e-63."""
 
 FINEST = -80
-"""The octave next to 0 or a kink at which the panels end."""
+"""The octave next to 0 or a kink where the panels end."""
 
 NOT_INTEGRABLE = ("signed_sqrt", "cube_root", "masked_log", "masked_sqrt")
-"""σ is singular, and σ′² so much so that it has no integral."""
+"""Functions whose σ′² has a singularity that is not integrable."""
 
 
 class Rule:

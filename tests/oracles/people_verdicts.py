@@ -1,4 +1,4 @@
-"""What `kernel_flow` says of other people's activations, compared with `people.csv`: right, marked or silent.
+"""Results of `kernel_flow` for the functions of `people.csv` are right, marked, or silently wrong.
 
     python tests/oracles/people_verdicts.py [name ...]
 
@@ -26,7 +26,7 @@ QUANTITIES = {"g": "K", "var": "V", "dg": "chi_parallel", "s2": "chi_perp"}
 
 
 class Verdict(NamedTuple):
-    """Of one function at one K."""
+    """The verdict on one function at one K."""
 
     name: str
     declared: bool
@@ -53,7 +53,7 @@ class Verdict(NamedTuple):
 
     @property
     def understated(self) -> bool:
-        """Marked as wrong, but said to be better than it is; that a finite ⟨σ′²⟩ should be infinite apart."""
+        """Marked as inaccurate, but with too small an error, except where ⟨σ′²⟩ should be infinite."""
         finite = max((error for error in self.errors.values() if np.isfinite(error)), default=0.0)
         return self.kind == "marked" and self.claimed < finite
 
@@ -69,7 +69,7 @@ def table() -> dict[str, dict[str, np.ndarray]]:
 
 
 def units(name: str) -> dict[str, np.ndarray]:
-    """What an error is relative to: the quantity, or what it is a small difference of."""
+    """The scale of an error: the quantity, or the terms of which it is a small difference."""
     exact = table()[name]
     K, g, g4 = exact["K"], exact["g"], exact["g4"]
     least = {"g": 0, "var": g4, "dg": g / K, "s2": 0, "d2g": g / K**2}
@@ -78,7 +78,7 @@ def units(name: str) -> dict[str, np.ndarray]:
 
 
 def relative_errors(name: str, q: str, found, dtype) -> np.ndarray:
-    """|found − exact| in those units; 0 where the dtype cannot hold them and `found` says as much."""
+    """|found − exact| in those units; 0 where the dtype overflows and `found` is saturated."""
     exact, info = table()[name][q], np.finfo(dtype)
     unit, found = np.maximum(units(name)[q], float(info.tiny)), np.asarray(found, np.float64)
     beyond = ~(np.abs(exact) <= float(info.max))
@@ -90,7 +90,7 @@ def relative_errors(name: str, q: str, found, dtype) -> np.ndarray:
 
 
 def verdicts(name: str, declared: bool, dtype) -> list[Verdict]:
-    """One at each K of the table."""
+    """A verdict at each K of the table."""
     person, exact, info = PEOPLE[name], table()[name], np.finfo(dtype)
     act = eft.Activation(person.fn, person.declared if declared else (), name)
     K = jnp.asarray(exact["K"], dtype)

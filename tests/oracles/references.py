@@ -14,13 +14,13 @@ import numpy as np
 import eft
 
 FLOAT64, FLOAT32 = 1e-12, 2e-6
-"""The relative errors that the docstrings promise."""
+"""The relative errors that the docstrings state."""
 
 FIELDS = {"g": "g", "g4": "g4", "dg": "dg", "s2": "slope2", "var": "var", "d2g": "d2g"}
 """Columns of the table and the fields of `Moments`."""
 
 PROMISED = ("g", "g4", "dg", "s2")
-"""Those whose relative error is promised at every K; var and d2g on their own scale."""
+"""Quantities whose relative error is bounded at every K; var and d2g have scales of their own."""
 
 USER_KINKS = {"user_kink_m1": -1.0, "user_kink_0p3": 0.3, "user_kink_1e3": 1e3}
 

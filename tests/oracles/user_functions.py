@@ -1,4 +1,4 @@
-"""Thirty activations of users who forgot to say where the kinks are: random scales, shifts and kinks."""
+"""Thirty random activations with undeclared kinks: random scales, shifts and positions."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""V and G1 are what ensembles of every width extrapolate to, and nothing simpler would do."""
+"""V and G1 of one input are the limits to which ensembles of growing width extrapolate."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +27,7 @@ def intercept(values, errors, order):
 
 
 def shifts(act, cw, flow, ensemble):
-    """E[Ĝ^L] − K^L and its error, with the fluctuations that have mean 0 taken out.
+    """E[Ĝ^L] − K^L and its error, without the fluctuations of mean 0.
 
     E[Ĝ^{l+1} | Ĝ^l] = C_b + C_W g(Ĝ^l) exactly, so that with r(G) = C_W(g(G) − g(K) − g′(K)(G − K))
     E[Ĝ^L] − K^L = E[Σ_l χ∥^{L−1} ⋯ χ∥^{l+1} r(Ĝ^l)]: what is averaged is of second order.

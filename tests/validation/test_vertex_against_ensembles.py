@@ -1,4 +1,4 @@
-"""V_(12)(34), G1 and the NTK of several inputs are what ensembles of every width extrapolate to."""
+"""V_(12)(34), G1 and the NTK of several inputs are the limits of ensembles of growing width."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.long
 WIDTHS = (32, 64, 128)
 N_NETS = 100_000
 N_NETS_OF_MEANS = 300_000
-"""Of E[Ĝ] − K, which is a small difference."""
+"""For E[Ĝ] − K, which is a small difference."""
 
 DEPTH, NTK_DEPTH = 4, 3
 X = np.array([[1.0, 0.4], [0.3, -0.8], [1.0, 0.4], [-0.5, 0.6]])  # the first and the third are one
@@ -21,13 +21,13 @@ A, B = np.array([(0, 0), (0, 1), (0, 3), (1, 1), (1, 3), (3, 3)]).T
 """The pairs of different inputs."""
 
 PAIRS = [list(zip(*np.triu_indices(len(X)), strict=True)).index(pair) for pair in zip(A, B, strict=True)]
-"""Where they stand among all pairs."""
+"""Their positions among all pairs."""
 
 CASES = {"tanh": (1.3, 0.1, 1.0), "relu": (2.0, 0.0, 1.0), "mrepu": (0.9, 0.0, 0.1)}  # C_W, C_b, size of x
 
 
 def at_infinity(samples):
-    """What estimates at WIDTHS, each with its deviations, extrapolate to through a parabola in 1/n."""
+    """The limit n → ∞ of estimates at WIDTHS, with their deviations, by a parabola in 1/n."""
     t = 1 / np.array(WIDTHS)
     shares = [np.prod([u / (u - s) for u in t if u != s]) for s in t]
     value = sum(c * found for c, (found, _) in zip(shares, samples, strict=True))
@@ -43,7 +43,7 @@ def probability(value, covariance, expected):
 
 
 def last_metrics(name, n, n_nets):
-    """Ĝ^L of the different inputs, (n_nets, pairs), when those that are one have been seen to agree."""
+    """Ĝ^L of the different inputs, (n_nets, pairs); equal inputs must have equal entries."""
     cw, cb, size = CASES[name]
     settings = {"cb": cb, "x": size * X, "seed": n, "method": "metric", "progress": False}
     seen = nets.measure(name, cw, DEPTH, n, n_nets, **settings)
@@ -61,7 +61,7 @@ def theory_of(name):
 
 
 def fresh(name, theory):
-    """The vertex that the last layer alone makes: of networks whose layer before has the metric K."""
+    """The vertex due to the last layer alone: that of networks whose layer before has the metric K."""
     L = np.linalg.cholesky(theory.K[-2] + 1e-12 * np.eye(len(X)))
     z = L @ np.random.default_rng(0).standard_normal((len(X), 1_000_000))
     s = np.asarray(eft.activation(name)(z))

@@ -1,13 +1,18 @@
 """What a family of activations may have in closed form."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from eft.gaussian.records import Moments
+from eft.gaussian.records import Moments, PairForm, SlopeMoments
+from eft.gaussian.series import Cumulants
+
+Kernel = tuple[Any, Any, Any]
+"""K₁, K₂, K₁₂."""
 
 PARALLEL = 1e-8
 """sin θ up to which variables count as parallel: the cusp of ⟨σ′₁σ′₂⟩ there is given the derivative 0."""
@@ -15,24 +20,41 @@ PARALLEL = 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class ClosedForms:
-    """The closed forms of a family. What is None is left to quadrature.
+    """The closed forms of a family: the methods that its class defines; all else is left to quadrature.
 
-    `moments`: (K, moments from the table) → Moments; the table is made only if `uses_table`.
-    `slopes`: K → SlopeMoments.
-    `pair`: expectations at two variables. Takes the kernel (K₁, K₂, K₁₂), with respect to which it is
-        differentiated, and coordinates of full accuracy, from which its value is computed: a = √K₁, b = √K₂,
-        a − b, 1 − ρ and 1 + ρ. Returns a PairForm.
-    `series`: (order, dtype) → a pytree that is called as (K, Moments, order) and returns Cumulants.
-    `first_cumulant`: (K, count) → ĉ_1j for j < count, if only these are known.
+    `uses_table`: some of `moments` come from the table, which is made and given to it.
     """
 
     family: Any
     uses_table: ClassVar[bool] = False
-    moments: ClassVar[Any] = None
-    slopes: ClassVar[Any] = None
-    pair: ClassVar[Any] = None
-    series: ClassVar[Any] = None
-    first_cumulant: ClassVar[Any] = None
+
+    def has(self, form: str) -> bool:
+        """Whether the class of the family defines this method."""
+        return getattr(type(self), form) is not getattr(ClosedForms, form)
+
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
+        """The moments at K; `by_table`: those of the table, if it is used."""
+        raise NotImplementedError
+
+    def slopes(self, K: jax.Array) -> SlopeMoments:
+        """The slope moments at K."""
+        raise NotImplementedError
+
+    def pair(self, kernel: Kernel, a, b, difference, gap, rest) -> PairForm:
+        """The expectations at two variables.
+
+        They are differentiated with respect to the kernel (K₁, K₂, K₁₂), and computed from coordinates of
+        full accuracy: a = √K₁, b = √K₂, a − b, 1 − ρ and 1 + ρ.
+        """
+        raise NotImplementedError
+
+    def series(self, order: int, dtype) -> Callable[[jax.Array, Moments, int], Cumulants]:
+        """A pytree that is called as (K, moments at K, order)."""
+        raise NotImplementedError
+
+    def first_cumulant(self, K: jax.Array, count: int) -> jax.Array:
+        """ĉ_1j for j < count, if only these of the series are known."""
+        raise NotImplementedError
 
 
 def exact(K: jax.Array, *moments) -> Moments:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.gaussian.closed_forms.base import ClosedForms, determinant, exact, lost
+from eft.gaussian.closed_forms.base import ClosedForms, Kernel, determinant, exact, lost
 from eft.gaussian.records import Moments, PairForm
 from eft.gaussian.series import times
 from eft.gaussian.tangents import with_derivatives_of
@@ -17,11 +17,12 @@ class ErfForms(ClosedForms):
 
     uses_table = True
 
-    def moments(self, K: jax.Array, by_table: Moments) -> Moments:
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
         """g = (2/π) arcsin(2K/(1+2K)),  ⟨σ′²⟩ = (4/π)/√(1+4K),  g′ = ⟨σ′²⟩/(1+2K).
 
         The arcsine is computed as the arctangent of K/√(K+¼), which stays accurate as K → ∞.
         """
+        assert by_table is not None
         root = jnp.sqrt(K + 0.25)
         slope2 = 2 / math.pi / root
         dg = slope2 / (1 + 2 * K)
@@ -51,8 +52,7 @@ class ErfForms(ClosedForms):
         j = np.arange(1, count, dtype=K.dtype)[:, None]
         return jnp.concatenate([jnp.ones_like(K)[None], over_g[None] * times(first, second) / j])
 
-    @property
-    def pair(self):
+    def pair(self, kernel: Kernel, a, b, difference, gap, rest) -> PairForm:
         """With w = 2K/(1+2K), v = 1 − w and sin φ = ρ√(w₁w₂),
 
             ⟨σ₁σ₂⟩ = (2/π) φ,     ⟨σ′₁σ′₂⟩ = (4/π)√(v₁v₂)/cos φ,     ⟨(σ₁−σ₂)²⟩ = (4/π)(m − φ)
@@ -91,4 +91,4 @@ class ErfForms(ClosedForms):
             g1, g2 = (2 / math.pi * jnp.arctan2(2 * K, jnp.sqrt(1 + 4 * K)) for K in (K1, K2))
             return PairForm(product, 4 / math.pi / root, g1 + g2 - 2 * product, jnp.zeros_like(product))
 
-        return with_derivatives_of(smooth, accurate)
+        return with_derivatives_of(smooth, accurate)(kernel, a, b, difference, gap, rest)

@@ -4,7 +4,7 @@ import math
 
 import jax.numpy as jnp
 
-from eft.gaussian.closed_forms.base import ClosedForms, determinant, lost
+from eft.gaussian.closed_forms.base import ClosedForms, Kernel, determinant, lost
 from eft.gaussian.records import PairForm
 from eft.gaussian.tangents import with_derivatives_of
 
@@ -12,8 +12,7 @@ from eft.gaussian.tangents import with_derivatives_of
 class GELUForms(ClosedForms):
     """With u_i = 1/(1+K_i), Δ = K₁K₂ − K₁₂², D = (1+K₁)(1+K₂) − K₁₂² and tan φ = K₁₂/√D."""
 
-    @property
-    def pair(self):
+    def pair(self, kernel: Kernel, a, b, difference, gap, rest) -> PairForm:
         """By parts (Stein's lemma), with A = ¼ + φ/2π = ⟨Φ₁Φ₂⟩ and ⟨φ(z₁)φ(z₂)⟩ = 1/2π√D,
 
             ⟨σ₁σ₂⟩ = K₁₂A + (Δ + K₁₂²(u₁+u₂))/2π√D,     ⟨σ′₁σ′₂⟩ = A + K₁₂(1/D + u₁ + u₂)/2π√D
@@ -28,10 +27,12 @@ class GELUForms(ClosedForms):
             sin(α₁−α₂) = 4N u₁u₂ (K₁+K₂+2K₁K₂)/(K₁√D₂+K₂√D₁)
             sin(m+φ) sin(m−φ) = u₁u₂ (Δ + 8N²/(1+K₁+K₂+√(D₁D₂)))
         """
-        return with_derivatives_of(_smooth, _accurate)
+        return with_derivatives_of(_smooth, _accurate)(kernel, a, b, difference, gap, rest)
 
 
 def _accurate(a, b, difference, gap, rest):
+    # in this order, so that a pair and its transpose agree bit for bit
+    a, b, difference = jnp.maximum(a, b), jnp.minimum(a, b), jnp.abs(difference)
     K1, K2, K12 = a * a, b * b, a * b * (1 - gap)
     u1, u2 = 1 / (1 + K1), 1 / (1 + K2)
     # in units in which nothing overflows: r = K₁₂√(u₁u₂), d = D u₁u₂, Δ u₁u₂

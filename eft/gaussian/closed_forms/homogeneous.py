@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from eft.activations.derivatives import Array
-from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms, determinant, exact
+from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms, Kernel, determinant, exact
 from eft.gaussian.records import Moments, PairForm, SlopeMoments
 from eft.gaussian.series import Cumulants, cumulants_of, last, odd_factorial
 from eft.gaussian.tangents import with_derivatives_of
@@ -20,7 +20,7 @@ from eft.gaussian.tangents import with_derivatives_of
 class StepForms(ClosedForms):
     """Degree p = 0; and, with A_k = (a₊ᵏ + a₋ᵏ)/2, the powers of K that are common to every degree."""
 
-    def moments(self, K: jax.Array, _: None) -> Moments:
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
         """g = A₂(2p−1)!! Kᵖ,  ⟨σ⁴⟩ = A₄(4p−1)!! K²ᵖ,  ⟨σ′²⟩ = A₂p²(2p−3)!! Kᵖ⁻¹; for p = 0 (a jump) inf."""
         p, A2, A4 = self._sizes()
         c2, c4 = A2 * odd_factorial(p), A4 * odd_factorial(2 * p)
@@ -77,8 +77,7 @@ class HomogeneousForms(StepForms):
 class PiecewiseLinearForms(HomogeneousForms):
     """Degree 1. With α = (a₊−a₋)/2, β = (a₊+a₋)/2 it is αz + β|z|."""
 
-    @property
-    def pair(self):
+    def pair(self, kernel: Kernel, a, b, difference, gap, rest) -> PairForm:
         """With ρ = cos θ:
 
         ⟨|z₁z₂|⟩ = (2/π)√(K₁K₂) (sin θ + (π/2 − θ) cos θ),      ⟨sign z₁ sign z₂⟩ = 1 − 2θ/π
@@ -114,7 +113,7 @@ class PiecewiseLinearForms(HomogeneousForms):
             slopes = jnp.where(flat, constant, alpha2 + bent * angle)
             return PairForm(product, slopes, both * (K1 + K2) - 2 * product, jnp.zeros_like(K1))
 
-        return with_derivatives_of(smooth, accurate)
+        return with_derivatives_of(smooth, accurate)(kernel, a, b, difference, gap, rest)
 
 
 class ConstantSeries(NamedTuple):

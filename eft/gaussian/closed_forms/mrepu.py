@@ -14,7 +14,7 @@ from eft.gaussian.records import Moments
 class MRePUForms(ClosedForms):
     """Polynomials on z > −1, hence sums of truncated moments (all coefficients ≥ 0)."""
 
-    def moments(self, K: jax.Array, _: None) -> Moments:
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
         P = np.polynomial.Polynomial
         z, y, p = P([0.0, 1.0]), P([1.0, 1.0]), self.family.power
         F = z**2 * y ** (2 * p)

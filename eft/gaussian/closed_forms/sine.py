@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations.derivatives import Array
-from eft.gaussian.closed_forms.base import ClosedForms, exact, lost
+from eft.gaussian.closed_forms.base import ClosedForms, Kernel, exact, lost
 from eft.gaussian.records import Moments, PairForm, SlopeMoments
 from eft.gaussian.series import Cumulants, cumulants_of, needed, times
 from eft.gaussian.tangents import with_derivatives_of
@@ -19,7 +19,7 @@ from eft.gaussian.tangents import with_derivatives_of
 class SineForms(ClosedForms):
     """σ = sin ωz; q = e^{−2ω²K}."""
 
-    def moments(self, K: jax.Array, _: None) -> Moments:
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
         """g = (1−q)/2,  ⟨σ⁴⟩ = (1−q)²(3+2q+q²)/8,  ⟨σ′²⟩ = ω²(1+q)/2."""
         a = 2 * self.family.frequency**2
         q, r = jnp.exp(-a * K), -jnp.expm1(-a * K)
@@ -51,8 +51,7 @@ class SineForms(ClosedForms):
             jnp.full_like(K, jnp.finfo(K.dtype).eps),
         )
 
-    @property
-    def pair(self):
+    def pair(self, kernel: Kernel, a, b, difference, gap, rest) -> PairForm:
         """With D = ω²⟨(z₁−z₂)²⟩ and S = ω²⟨(z₁+z₂)²⟩, ⟨σ₁σ₂⟩ = ½(e^{−D/2} − e^{−S/2})."""
         frequency = self.family.frequency
 
@@ -78,7 +77,7 @@ class SineForms(ClosedForms):
             slopes = frequency**2 * (near + far) / 2
             return PairForm(product, slopes, g1 + g2 - 2 * product, jnp.zeros_like(product))
 
-        return with_derivatives_of(smooth, accurate)
+        return with_derivatives_of(smooth, accurate)(kernel, a, b, difference, gap, rest)
 
     def series(self, order: int, dtype) -> "SineSeries":
         rows = tuple(jnp.asarray(row[::-1], dtype) for row in _polynomials(order + 1))
@@ -146,7 +145,7 @@ _VAR_SIN4 = (17, 60, 106, 132, 131, 112, 84, 56, 35, 20, 10, 4, 1)
 class SnakeForms(ClosedForms):
     """σ = z + s, s = sin²(az)/a; q = e^{−2a²K}. Odd powers of z drop out."""
 
-    def moments(self, K: jax.Array, _: None) -> Moments:
+    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
         """With S = ⟨s²⟩ = (1−q)²(3+2q+q²)/8a²,  S′ = q − q⁴:
 
         g = K + S,  ⟨σ⁴⟩ = 3K² + 6KS + 12K²S′ + ⟨s⁴⟩,  ⟨σ′²⟩ = 1 + (1−q⁴)/2.

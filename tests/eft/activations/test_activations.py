@@ -1,4 +1,4 @@
-"""The catalogue: every name works, knows its kinks, its degree and its derivatives."""
+"""Every activation of the catalogue has the right values, derivatives, kinks and degree."""
 
 import jax
 import jax.numpy as jnp
@@ -145,8 +145,8 @@ SHIPPED = {
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_what_jax_ships_has_its_name(name):
-    """At any z, and with the derivatives that are written by hand."""
+def test_functions_of_jax_have_their_names(name):
+    """Values agree at every z, and so do the derivatives that are written by hand."""
     z = jnp.linspace(-9.03, 9.01, 501)
     act = eft.activation(name)
     # 1 + tanh in jax.nn.gelu cancels far to the left
@@ -162,7 +162,7 @@ def test_gelu_is_the_exact_one():
 
 
 @pytest.mark.parametrize("name", ["glu", "SwiGLU", "softmax", "log-softmax", "maxout"])
-def test_what_is_not_elementwise_is_refused_by_name(name):
+def test_functions_that_are_not_elementwise_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name}.*each entry alone"):
         eft.activation(name)
 
@@ -195,7 +195,7 @@ NAMED = {name: (name, {}) for name in SAME.split()} | {
 @pytest.mark.parametrize("key", NAMED)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_moments_of_named_activations(key, dtype):
-    """Against `people.csv`: all K at once, closed forms and tables."""
+    """Against `people.csv`, at all K at once, from closed forms and from tables."""
     name, parameters = NAMED[key]
     moments = eft.moments(eft.activation(name, **parameters), jnp.asarray(table()[key]["K"], dtype))
     for q, field in {"g": "g", "var": "var", "dg": "dg", "s2": "slope2", "d2g": "d2g"}.items():

@@ -1,4 +1,4 @@
-"""Functions that look at other elements of their array are refused; honest ones pass."""
+"""Functions whose value depends on other elements of the array are refused; elementwise ones are accepted."""
 
 import math
 
@@ -52,7 +52,7 @@ HONEST = {
 
 @pytest.mark.promotes
 @pytest.mark.parametrize("name", COLLECTIVE)
-def test_what_looks_at_other_elements_is_refused(name):
+def test_functions_of_other_elements_are_refused(name):
     for call in (eft.Activation, lambda f: eft.gaussian_expectation(f, 1.0)):
         with pytest.raises(ValueError, match="must be elementwise"):
             call(COLLECTIVE[name])
@@ -69,13 +69,13 @@ def test_in_float32_too(name):
 
 @pytest.mark.promotes
 @pytest.mark.parametrize("name", HONEST)
-def test_honest_functions_pass(name):
+def test_elementwise_functions_are_accepted(name):
     eft.Activation(HONEST[name])
     with jax.enable_x64(False):
         eft.Activation(HONEST[name])
 
 
-def test_a_domain_and_trees_pass():
+def test_domains_and_pytrees_are_accepted():
     found = eft.gaussian_expectation(lambda z: jnp.where(z > -30, jnp.log(z + 30), jnp.nan), 1e-3)
     assert np.isclose(found, math.log(30), rtol=1e-5)
     with pytest.warns(eft.QuadratureWarning):
@@ -98,8 +98,8 @@ def test_functions_that_close_over_traced_values():
 
 @pytest.mark.promotes
 @pytest.mark.parametrize("name", HONEST)
-def test_what_is_written_pointwise_is_not_evaluated(name, monkeypatch):
-    """Its operations say so; a function that looks at its shape, or draws numbers, is evaluated."""
+def test_pointwise_programs_are_not_evaluated(name, monkeypatch):
+    """Their operations are elementwise. A function that uses its shape, or random numbers, is evaluated."""
     compared = []
     monkeypatch.setattr(elementwise, "_compare", lambda *_: compared.append(name))
     elementwise.checked_function(HONEST[name], np.float64)
@@ -108,7 +108,7 @@ def test_what_is_written_pointwise_is_not_evaluated(name, monkeypatch):
 
 @pytest.mark.promotes
 @pytest.mark.parametrize("name", COLLECTIVE)
-def test_operations_do_not_pass_what_looks_at_other_elements(name):
+def test_the_list_of_operations_has_no_others(name):
     programs = [
         elementwise.operations(jax.make_jaxpr(lambda z: COLLECTIVE[name](z))(np.zeros(shape)))
         for shape in ((), (2, 3))
@@ -130,7 +130,7 @@ def test_operations_do_not_pass_what_looks_at_other_elements(name):
         (lambda z: [z], "must return one array; it returned a list"),
     ],
 )
-def test_what_is_no_jax_function(fn, said):
+def test_functions_outside_jax(fn, said):
     for call in (lambda: eft.Activation(fn), lambda: eft.kernel_flow(fn, 1.0, 2)):
         with pytest.raises(TypeError, match=said):
             call()

@@ -1,4 +1,4 @@
-"""Undeclared kinks are found to the last digit, and smooth functions have none."""
+"""Undeclared kinks are located to the last digit, and none are found in smooth functions."""
 
 import jax
 import jax.numpy as jnp
@@ -81,14 +81,14 @@ def test_thirty_functions():
 @pytest.mark.parametrize(
     ("fn", "places"), [(lambda z: jnp.abs(z % 2 - 1), np.arange(-12, 13)), (jnp.round, np.arange(-11.5, 12))]
 )
-def test_of_many_the_nearest_are_looked_after(fn, places):
+def test_of_many_kinks_the_nearest_are_used(fn, places):
     found = found_in(fn)
     assert len(found.places) == MAX_KINKS == 24
     np.testing.assert_allclose(found.places, places[places != 0], atol=1e-12)
     assert abs(found.reach - (places[-1] + 1)) < 1e-12
 
 
-def test_of_few_all_are_looked_after():
+def test_of_few_kinks_all_are_used():
     found = found_in(lambda z: sum(jnp.maximum(z - 0.5 * i, 0) for i in range(1, MAX_KINKS)))
     assert len(found.places) == MAX_KINKS - 1 and found.reach == np.inf
 
@@ -101,7 +101,7 @@ def test_steep_places_are_found(width):
     assert found_in(lambda z: jnp.sin(50 * z)).steep == (), "steep everywhere: it oscillates"
 
 
-def test_what_was_found_is_used_and_said():
+def test_kinks_that_are_found_are_used_and_reported():
     fn = lambda z: jnp.tanh(z) + jnp.maximum(z - 0.3, 0)  # noqa: E731
     act = analysed(fn)
     assert act.kinks == (0.3,) == act.found and analysed(fn) is act
@@ -111,7 +111,7 @@ def test_what_was_found_is_used_and_said():
 
 
 def test_one_of_two_declared():
-    """Declared kinks do not keep the others from being found."""
+    """Undeclared kinks are found also if others are declared."""
     clipped = lambda z: jnp.clip(z, -1, 1)  # noqa: E731
     assert analysed(eft.Activation(clipped, (-1.0,))).kinks == (-1.0, 1.0)
     half, named = (
@@ -121,8 +121,8 @@ def test_one_of_two_declared():
         np.testing.assert_allclose(a, b, rtol=1e-13)
 
 
-def test_a_function_that_was_changed_is_another():
-    """A module with parameters, and a number that a function looks up when it is called."""
+def test_a_function_whose_state_changed_is_analysed_again():
+    """A module whose parameters change, and a function that reads a global variable when called."""
 
     class Module:
         slope = 0.25
@@ -142,6 +142,6 @@ def test_a_function_that_was_changed_is_another():
     np.testing.assert_array_equal(eft.kernel_flow(module, 1.0, 3).K, before)
 
 
-def test_functions_that_do_the_same_share_what_is_known():
+def test_equal_functions_share_one_analysis():
     assert analysed(lambda z: jnp.tanh(2 * z)) is analysed(lambda z: jnp.tanh(2 * z))
     assert analysed(lambda z: jnp.tanh(2 * z)) is not analysed(lambda z: jnp.tanh(2.0000001 * z))

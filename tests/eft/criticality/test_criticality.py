@@ -1,8 +1,7 @@
-"""Every activation is in its class, with the published numbers; predicted exponents are those of flows."""
+"""Every activation is in its class, with published numbers; predicted exponents are those of flows."""
 
 import subprocess
 import sys
-import time
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +16,7 @@ PUBLISHED = 1e-10
 """Relative error of published numbers, where their digits are known."""
 
 DEPTH = 100_000
-"""Of the flows that must show the exponents: corrections fall as log(l)/l."""
+"""Depth of the flows that must show the exponents: corrections fall as log(l)/l."""
 
 CLASSES = {
     "perceptron": NONE,
@@ -56,7 +55,7 @@ CLASSES = {
     "snake": HALF_STABLE,
 }
 UNDERFLOWS = {"soft_shrink"}
-"""χ∥ and χ⊥ fall below the smallest number as K → 0, and that their ratio stays below 1 is not known."""
+"""χ∥ and χ⊥ underflow as K → 0, so that it is not known whether their ratio stays below 1."""
 
 # name, field, value: PDLT ch. 5; for ELU, softsign and SELU from the one-sided Taylor series
 NUMBERS = [
@@ -83,15 +82,17 @@ NUMBERS = [
 ]
 
 
-def test_the_catalogue_is_classified_in_time():
-    started = time.process_time()
-    found = {name: classify(name) for name in eft.activation_names()}
-    took = time.process_time() - started
+def test_the_catalogue_is_classified(compilations):
+    """Each activation is in its class; few programs are compiled for each."""
+    found, compiled = {}, {}
+    for name in eft.activation_names():
+        compiled[name] = compilations(lambda name=name: found.update({name: classify(name)}))
     assert {name: u.kind for name, u in found.items()} == CLASSES
     assert {name for name, u in found.items() if not u.sure} == UNDERFLOWS
     assert all(u.reason and u.advice for u in found.values())
     assert all(u.kind in KINDS for u in found.values())
-    assert took < 20
+    del compiled["perceptron"]  # the first, for which what all share is compiled
+    assert max(compiled.values()) < 30 and sum(compiled.values()) < 300
 
 
 @pytest.mark.parametrize(("name", "field", "value"), NUMBERS)
@@ -105,7 +106,7 @@ def test_snake_in_closed_form():
     np.testing.assert_allclose(classify("snake").K, -np.log(q) / 2, rtol=1e-10)
 
 
-def test_mish_to_the_digits_that_are_known():
+def test_mish_to_the_published_digits():
     found = classify("mish")
     np.testing.assert_allclose((found.K, found.cw, found.cb), (1.670169, 2.013524, 0.094522), atol=5e-7)
 
@@ -259,7 +260,7 @@ def test_mrepu_blows_up_where_a1_says():
 
 @pytest.mark.long
 def test_thirty_functions_with_and_without_declared_kinks():
-    """The same answer, or an explicit "not sure"; and seldom the latter."""
+    """The same answer, or `sure` is False, which is rare."""
     unsure = []
     for seed in range(30):
         name, fn, kinks = user_function(seed)
@@ -323,19 +324,19 @@ def test_textbook_formulas_that_overflow():
         (lambda z: jnp.sqrt(jnp.abs(z)), "|z|^0.5"),
     ],
 )
-def test_hopeless_functions(fn, says):
+def test_functions_without_a_critical_point(fn, says):
     found = classify(fn)
     assert found.kind == NONE and says in found.reason and found.sure
 
 
-def test_not_differentiable_at_zero_is_said():
+def test_functions_not_differentiable_at_zero_are_marked():
     wild = classify(lambda z: jnp.where(z == 0, 0.0, z * jnp.sin(1 / jnp.where(z == 0, 1.0, z))))
     assert wild.kind == NONE and not wild.sure and "no limit" in wild.reason
     nowhere = classify(lambda z: sum(0.5**n * jnp.sin(4.0**n * z) for n in range(12)))
     assert not nowhere.sure and nowhere.notes
 
 
-def test_structure_that_is_not_resolved_is_said():
+def test_unresolved_structure_is_marked():
     assert not classify(lambda z: jnp.tanh(z - 100.0)).sure
     assert not classify(lambda z: jnp.abs(z % 2 - 1)).sure
 
@@ -356,7 +357,7 @@ def test_bad_input(act, error, says):
 
 
 def test_float32():
-    """Without float64 the classes are the same; K* > 0 to 1 %, as χ∥ − χ⊥ crosses 0 at a small angle."""
+    """Without float64 the classes are the same; K* > 0 only to 1 %, since χ∥ − χ⊥ is flat there."""
     code = (
         "from eft import classify\n"
         "for name in ('tanh', 'elu', 'relu', 'sigmoid', 'gelu'):\n"

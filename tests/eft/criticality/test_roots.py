@@ -1,4 +1,4 @@
-"""Roots in log K: simple, double and next to each other; none where f is 0 to rounding only."""
+"""Simple, double and close roots in log K are found; none where f is 0 only to rounding."""
 
 import numpy as np
 import pytest
@@ -50,6 +50,6 @@ def test_no_roots(f):
 
 
 def test_a_root_in_a_range_where_f_is_rounding():
-    """Its place is not known better than that range, and the error says so."""
+    """Its position is known no better than that range, and `error` is that large."""
     (root,) = find_roots(noisy(lambda x: np.sign(x) * np.exp(-1 / np.maximum(x * x, 1e-3))), X)
     assert abs(root.x) <= root.error < 1

@@ -1,4 +1,4 @@
-"""log Ĝ of homogeneous activations at any width: chi-squared laws, and sampled networks."""
+"""Mean and variance of log Ĝ of homogeneous activations agree with chi-squared laws and with networks."""
 
 import math
 
@@ -24,7 +24,7 @@ def test_linear_is_chi_squared(n):
 
 @pytest.mark.parametrize("p", [1, 2, 3])
 def test_one_neuron(p):
-    """Of n = 1, given that it is not dead, log s = p log ξ² − log g₁."""
+    """At n = 1, given that the neuron is active, log s = p log ξ² − log g₁."""
     act = eft.activation("repu", p=p)
     g1 = float(eft.moments(act, jnp.ones(())).g)
     mean, variance = log_mean_of_squares(act, 1)
@@ -32,8 +32,8 @@ def test_one_neuron(p):
     assert variance == pytest.approx(p**2 * math.pi**2 / 2, rel=1e-12)
 
 
-def test_two_neurons_one_may_be_dead():
-    """Of two ReLU neurons both live with chance 1/3, given that one does: χ²_2/2 ⊕ χ²_1 there."""
+def test_two_neurons_of_which_one_may_be_inactive():
+    """Given that one of two ReLU neurons is active, both are with probability 1/3: χ²_1 and χ²_2 mixed."""
     mean, variance = log_mean_of_squares(eft.activation("relu"), 2)
     one, both = digamma(0.5) + math.log(2), digamma(1.0) + math.log(2)
     expected = (2 * one + both) / 3
@@ -72,7 +72,7 @@ def test_batches_and_the_first_kernel():
 
 @pytest.mark.parametrize(("p", "x2"), [(1, 0.3), (2, 1.0), (2, 0.4), (3, 2.0)])
 def test_threshold(p, x2):
-    """K stays there; 1 % more and less explode and vanish, but for ReLU, where C_W = 2."""
+    """At the threshold K is constant; for 1 % more or less C_W it grows or decays."""
     act = eft.activation("repu", p=p)
     cw = eft.threshold_cw(act, x2)
     K = eft.kernel_flow(act, cw, 6, x2=x2).K

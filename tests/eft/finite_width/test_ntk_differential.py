@@ -1,4 +1,4 @@
-"""P and Q of the differential of the NTK: closed forms, the recursions by hand, and networks."""
+"""P and Q of the differential of the NTK agree with closed forms, recursions by hand, and networks."""
 
 import functools
 import itertools
@@ -14,7 +14,7 @@ SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 1.0}
 
 
 def by_hand(act, cw, depth, *, cb, lambda_w, lambda_b, widths, part=1.0):
-    """The recursions with ⟨σσ′²σ″⟩ = (⟨zσσ′³⟩/K − ⟨σ′⁴⟩)/3; `part` of what B and F hand on."""
+    """The recursions with ⟨σσ′²σ″⟩ = (⟨zσσ′³⟩/K − ⟨σ′⁴⟩)/3; `part` multiplies B and F."""
     slope = lambda z: jax.jvp(act.fn, (z,), (jnp.ones_like(z),))[1]  # noqa: E731
     mean = lambda f, K: eft.gaussian_expectation(f, K, act.kinks)  # noqa: E731
     ntk = eft.ntk_flow(act, cw, depth, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, widths=widths)
@@ -60,15 +60,12 @@ def test_critical_piecewise_linear_networks(name, cw, slopes):
     np.testing.assert_allclose(flow.Q, np.r_[0, np.cumsum(steps)[:-1]], rtol=1e-12)
 
 
-def test_batches_gradients_and_float32():
+def test_batches_and_float32():
     cw, lw = jnp.asarray([1.0, 1.4])[:, None], jnp.asarray([0.5, 2.0, 1.0])
     flow = eft.ntk_flow("gelu", cw, 5, lambda_w=lw, lambda_b=0.1)
     one = eft.ntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
     for field in ("P", "Q"):
         np.testing.assert_allclose(getattr(flow, field)[1, 1], getattr(one, field), rtol=1e-12)
-    last = lambda w: eft.ntk_flow("gelu", w, 5, lambda_w=2.0, lambda_b=0.1).Q[-1]  # noqa: E731
-    h = 1e-5
-    np.testing.assert_allclose(jax.grad(last)(1.4), (last(1.4 + h) - last(1.4 - h)) / (2 * h), rtol=1e-7)
     with jax.enable_x64(False):
         coarse = eft.ntk_flow("gelu", 1.4, 5, lambda_w=2.0, lambda_b=0.1)
     assert coarse.P.dtype == jnp.float32

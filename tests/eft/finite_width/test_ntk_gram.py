@@ -1,4 +1,4 @@
-"""The NTK of several inputs at finite width: one input's numbers, direct sums, and networks."""
+"""The NTK of several inputs at finite width agrees with that of one input, direct sums, and networks."""
 
 import functools
 
@@ -14,7 +14,7 @@ from eft.finite_width.ntk_gram import cross_moments, slope_of
 from eft.finite_width.vertex import layer_moments
 from eft.gaussian.bivariate import pair_source
 from eft.gaussian.multivariate import grid
-from eft.gaussian.sources import slope_source
+from nets.statistics import estimators
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [-0.4, 0.1, 0.6], [0.9, 0.4, 0.2]])
 SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 0.3}
@@ -41,8 +41,8 @@ def test_of_each_input_it_is_the_flow_of_one(act):
     assert found.valid.all()
 
 
-def test_close_inputs_have_nearly_the_numbers_of_one():
-    """Off the diagonal everything goes by other integrals. The control: inputs that are not close."""
+def test_close_inputs_have_nearly_the_ntk_of_one():
+    """Entries off the diagonal come from other integrals. The control: inputs that are not close."""
     near = eft.ntk_gram_flow("gelu", 1.6, 4, np.stack([X[0], X[0] * 1.001]), **SETTINGS)
     for found, close in ((near, True), (flow("gelu"), False)):
         for field, one, two in (("Theta1", (0, 0), (0, 1)), ("A", (0, 0), (1, 1)), ("D", (0, 0), (1, 1))):
@@ -53,7 +53,7 @@ def test_close_inputs_have_nearly_the_numbers_of_one():
             assert (abs(b / a - 1) < 0.01) == close, field
 
 
-def test_inputs_that_repeat_have_equal_numbers():
+def test_repeated_inputs_have_equal_entries():
     twice, once = eft.ntk_gram_flow("gelu", 1.6, 4, X[[0, 1, 0]], **SETTINGS), flow("gelu")
     np.testing.assert_array_equal(twice.B[:, 2, 1, 0, 2], once.B[:, 0, 1, 0, 0])
     np.testing.assert_array_equal(twice.Theta1[:, 2, 1], once.Theta1[:, 0, 1])
@@ -62,7 +62,7 @@ def test_inputs_that_repeat_have_equal_numbers():
 
 
 @pytest.mark.long
-def test_quick_integrals_are_what_fine_ones_give(monkeypatch):
+def test_coarse_integrals_agree_with_fine_ones(monkeypatch):
     quick = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
     monkeypatch.setattr(ntk_gram, "QUICK", {8: 0.0})
     fine = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
@@ -87,7 +87,7 @@ def test_expectations_of_four_inputs():
     I, J = np.triu_indices(4)  # noqa: E741
     apart = jnp.asarray(K[I, I] + K[J, J] - 2 * K[I, J])
     grids = tuple(grid(act, r, float(K.max())) for r in (3, 4))
-    found, error = jax.jit(lambda K, k, d: cross_moments(act, slope_source(act, K.dtype), grids, K, k, d))(
+    found, error = jax.jit(lambda K, k, d: cross_moments(act, eft.slopes(act, k), grids, K, k, d))(
         jnp.asarray(K[I, J]), jnp.asarray(np.diag(K)), apart
     )
     s = lambda z: np.sin(z / 2)  # noqa: E731
@@ -115,13 +115,8 @@ def test_slopes_of_relu_are_those_of_the_arcsine():
         return (jnp.pi - jnp.arccos(K[1] / jnp.sqrt(K[0] * K[2]))) / (2 * jnp.pi)
 
     grids = tuple(grid(act, r, 1.1) for r in (3, 4))
-    found = layer_moments(
-        pair_source(act, K.dtype),
-        grids,
-        K,
-        K[jnp.asarray([0, 2])],
-        jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]),
-    )
+    apart, diagonal = jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]), K[jnp.asarray([0, 2])]
+    found = layer_moments(pair_source(act, K.dtype), grids, K, diagonal, apart, eft.moments(act, diagonal))
     np.testing.assert_allclose(found.g, [0.5, exact(K), 0.5], rtol=1e-9)
     np.testing.assert_allclose(found.J[1], jax.grad(exact)(K), rtol=1e-9)
     V = jnp.asarray([[1.0, 0.2, 0.1], [0.2, 0.8, 0.3], [0.1, 0.3, 0.9]])
@@ -138,7 +133,7 @@ def extrapolated(values, errors):
     return np.tensordot(weights, values, 1), np.sqrt(np.tensordot(weights**2, np.square(errors), 1))
 
 
-@pytest.mark.parametrize("act", ["gelu", "relu"])
+@pytest.mark.parametrize("act", ["gelu", pytest.param("relu", marks=pytest.mark.long)])
 def test_networks_at_two_inputs(act):
     """At the output n Cov(Θ̂_12, Θ̂_34) = A_(12)(34) + B_1324 + B_1423 and the mean of Θ̂, extrapolated in 1/n.
 
@@ -149,7 +144,7 @@ def test_networks_at_two_inputs(act):
     a, b = np.triu_indices(2)
     for n, N in zip(WIDTHS, (40_000, 30_000, 16_000), strict=True):
         m = nets.measure(act, 1.6, depth, n, N, x=X[:2], seed=n, ntk=True, progress=False, **SETTINGS)
-        found = nets.estimators.covariance_matrix(m.Theta_hat[:, a, b])
+        found = estimators.covariance_matrix(m.Theta_hat[:, a, b])
         covariances.append(n * found.mean)
         errors.append(n * found.stderr)
         means.append(n * (m.Theta.mean - theory.Theta[-1])[a, b])
@@ -164,9 +159,9 @@ def test_networks_at_two_inputs(act):
 
 
 def test_two_inputs_of_relu_have_a_correction_of_the_mean():
-    """Each input by itself has none; Θ̂_12 has, to 0.04 with what has mean 0 taken out, and 0 is rejected.
+    """A single input has none. That of Θ̂_12 is measured to 0.04 and differs from 0.
 
-    Of mean 0 at every width: Θ̂_αα − Θ_αα and Ĝ_αα − K_αα. Extrapolated by a line in 1/n.
+    Control variates, of mean 0 at every width: Θ̂_αα − Θ_αα and Ĝ_αα − K_αα. Extrapolated linearly in 1/n.
     """
     theory = flow("relu")
     K, Theta = np.asarray(theory.K), np.asarray(theory.Theta[-1])

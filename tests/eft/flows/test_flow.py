@@ -1,7 +1,6 @@
-"""The one-input flow: closed forms, exact products, overflow that is marked, compiled once."""
+"""The flow of one input agrees with closed forms, marks overflow, and is compiled once."""
 
 import math
-import time
 import warnings
 
 import jax
@@ -93,7 +92,7 @@ def test_vertex_is_the_derivative_of_the_exact_product(name, cw, a):
     np.testing.assert_allclose(flow.G1, 0, atol=1e-13)
 
 
-def test_repu_overflow_saturates_and_log_K_goes_on():
+def test_repu_overflow_saturates_but_log_K_does_not():
     flow = eft.kernel_flow("repu", jnp.array([0.2, 0.8, 3.0]), 1010)
     for i, cw in enumerate((0.2, 0.8, 3.0)):
         log_K, exact = math.log(cw), []
@@ -130,7 +129,7 @@ def test_perceptron():
 
 
 def test_ordered_tanh_decays_through_the_window():
-    """C_W < 1: K falls by C_W a layer down to 1e-300, with no step where the nodes end."""
+    """C_W < 1: K falls by C_W per layer down to 1e-300, with no step at the end of the table."""
     flow = eft.kernel_flow("tanh", 0.5, 980)
     np.testing.assert_allclose(flow.K[200:] / flow.K[199:-1], 0.5, rtol=1e-12)
     assert flow.valid.all()
@@ -209,7 +208,7 @@ def test_undeclared_kinks_are_found():
         (lambda z: jnp.exp(z), 1e5, "not a finite number"),
     ],
 )
-def test_what_is_not_known_is_marked_with_the_reason(fn, K1, why):
+def test_inaccurate_moments_are_marked_with_the_reason(fn, K1, why):
     with pytest.warns(eft.QuadratureWarning, match="layer 1") as told:
         flow = eft.kernel_flow(fn, 1.0, 3, K1=K1)
     assert why in str(told[0].message)
@@ -219,7 +218,9 @@ def test_what_is_not_known_is_marked_with_the_reason(fn, K1, why):
         assert eft.kernel_flow(jnp.tanh, 1.0, 3, K1=K1).valid.all(), "the control"
 
 
-def test_one_program_serves_every_tabulated_activation_and_every_depth():
+def test_one_program_serves_every_tabulated_activation_and_every_depth(compilations):
+    """A new activation of the same kind compiles nothing. The control: another number of C_W does."""
+
     def size(depth):
         return len(jax.jit(lambda cw: eft.kernel_flow("tanh", cw, depth)).lower(jnp.ones(10)).as_text())
 
@@ -228,6 +229,5 @@ def test_one_program_serves_every_tabulated_activation_and_every_depth():
     cw = jnp.linspace(0.5, 2.0, 77)
     eft.kernel_flow("tanh", cw, 33)
     moment_table(eft.activation("arctan"), cw.dtype)
-    start = time.perf_counter()
-    eft.kernel_flow("arctan", cw, 33)
-    assert time.perf_counter() - start < 0.25, "a new activation of the same kind must not compile again"
+    assert compilations(lambda: eft.kernel_flow("arctan", cw, 33)) == 0
+    assert compilations(lambda: eft.kernel_flow("arctan", cw[:76], 33)) > 0

@@ -1,4 +1,4 @@
-"""The flow of two inputs."""
+"""The flow of two inputs keeps small distances, and its expansion is right to the order that it states."""
 
 import jax.numpy as jnp
 import mpmath
@@ -18,8 +18,8 @@ def apart(distance):
 
 
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
-def test_expansion_is_right_to_the_order_that_it_says(name):
-    """Errors of K_mid, K_parallel, K_perp fall as δ², δ³, δ⁴; of K_perp without h, or with 2h, as δ² only."""
+def test_errors_of_the_expansion_fall_with_the_stated_order(name):
+    """Errors of K_mid, K_parallel, K_perp fall as δ², δ³, δ⁴; of K_perp without h, or with 2h, only as δ²."""
     errors, controls = [], []
     for delta in (0.1, 0.05, 0.025):
         exact = eft.pair_flow(name, 1.5, 6, *apart(delta), cb=0.1)
@@ -64,7 +64,7 @@ def test_distance_survives_a_thousand_layers_of_relu():
     np.testing.assert_allclose(found.K_perp[-1], K2, rtol=1e-6)
 
 
-def test_relu_forgets_angles_as_the_inverse_square_of_depth():
+def test_angles_of_relu_decay_as_the_inverse_square_of_depth():
     depth = 10_000
     gap = eft.pair_flow("relu", 2.0, depth, X, STEP).gap[-1]
     assert abs(gap * 2 * depth**2 / (9 * np.pi**2) - 1) < 0.02

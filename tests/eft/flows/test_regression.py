@@ -1,4 +1,4 @@
-"""Posteriors of infinitely wide networks, against other routes to the same Gaussians."""
+"""Posteriors of infinitely wide networks agree with those from independent calculations."""
 
 import functools
 
@@ -46,9 +46,9 @@ def test_bayes_by_conditioning():
 
 
 def test_deep_linear_is_bayesian_ridge_regression():
-    """Linear layers: K = C_b (1 + C_W + C_W²) + C_W³ x·x′/n₀, whose features x and 1 have Gaussian weights.
+    """K = C_b (1 + C_W + C_W²) + C_W³ x·x′/n₀: linear regression on the features x and 1.
 
-    Once over the features' weights, with no kernel at all; once by scikit-learn's regressor for that kernel.
+    Compared with ridge regression on the features, and with scikit-learn's regressor for that kernel.
     """
     cw, cb, n0, s2 = 1.3, 0.2, X.shape[1], 0.1
     bias = cb * (1 + cw + cw**2)
@@ -72,7 +72,7 @@ def test_deep_linear_is_bayesian_ridge_regression():
 
 
 def test_gradient_descent_step_by_step():
-    """f(t) on data and test as df = −Θ (f − Y) dt in small steps, from f = 0 and from random beginnings."""
+    """Euler steps of df = −Θ (f − Y) dt on data and test inputs, from random initial f."""
     K, Theta = kernels()
     data, rng = slice(0, 12), np.random.default_rng(1)
     begin = np.linalg.cholesky(K + 1e-12 * np.eye(19)) @ rng.standard_normal((19, 20_000))
@@ -89,7 +89,7 @@ def test_gradient_descent_step_by_step():
     error = np.sqrt(spread / end.shape[1])
     assert (abs(found.mean[:, 0] - mean) < 4 * error).all()
     assert (abs(found.variance / spread - 1) < 4 * np.sqrt(2 / end.shape[1])).all()
-    # the controls: what Bayes would make of it, and the variance without its cross term
+    # the controls: the Bayesian posterior, and the variance without its cross term
     bayes = regress(Y=y).nngp
     assert (abs(bayes.mean[:, 0] - mean) > 4 * error).any()
     assert (abs(bayes.variance / spread - 1) > 4 * np.sqrt(2 / end.shape[1])).any()
@@ -98,20 +98,18 @@ def test_gradient_descent_step_by_step():
     assert (abs(uncrossed / spread - 1) > 0.1).all()
 
 
-def test_the_data_are_met():
-    """Without noise both go through the targets, and are sure of them; away from them they are not."""
-    found = regress(X_test=np.concatenate([X, X_TEST]))
-    for posterior in found:
-        np.testing.assert_allclose(posterior.mean[:12], Y, rtol=1e-8, atol=1e-9)
-        assert (posterior.variance[:12] < 1e-10).all()
-        assert (posterior.variance[12:] > 1e-3).all()
-    assert (found.nngp.variance >= 0).all()
+def test_the_data_are_interpolated():
+    """Without noise both means equal the targets at the data; variances vanish there but not elsewhere."""
+    for posterior, elsewhere in zip(regress(X_test=X[5:]), regress(), strict=True):
+        np.testing.assert_allclose(posterior.mean, Y[5:], rtol=1e-8, atol=1e-9)
+        assert (posterior.variance < 1e-10).all()
+        assert (elsewhere.variance > 1e-3).all()
 
 
 def test_inputs_that_repeat():
-    """A singular kernel: the jitter says so, and the answer is that of the inputs given once.
+    """The kernel is singular: jitter is added, and the posterior is that of the inputs given once.
 
-    The control, targets ±Y at the same inputs: with noise, what is learnt is the middle, which is 0.
+    The control, targets ±Y at the same inputs: with noise the posterior mean is their mean, 0.
     """
     twice = regress(X=np.concatenate([X, X]), Y=np.concatenate([Y, Y]))
     once = regress()
@@ -127,10 +125,10 @@ def test_inputs_that_repeat():
     assert abs(once.nngp.mean).max() > 0.1
 
 
-def test_depth_that_makes_inputs_one():
-    """Ordered and deep: every kernel entry is one number up to rounding, and jitter and condition say so.
+def test_inputs_that_depth_makes_indistinguishable():
+    """Ordered and deep: all entries of the kernel are equal up to rounding, as jitter and condition show.
 
-    Also where Cholesky by itself would succeed: 1 + noise of a few ε has no meaning but may be definite.
+    This holds even if Cholesky would succeed by itself: 1 plus noise of a few ε may be positive definite.
     """
     deep = regress(cw=0.25, depth=(4, 60))
     for posterior in deep:
@@ -168,8 +166,8 @@ def test_kernels_at_hand():
         assert 0.5 < found.condition / np.linalg.cond(matrix) < 1 + 1e-9
 
 
-def test_what_cannot_be_is_not_valid():
-    """Not a kernel at all; a kernel of zeros; more known than there is to know. The control: a plain one."""
+def test_impossible_kernels_are_not_valid():
+    """An indefinite matrix; zeros; a negative posterior variance. The control: a positive definite matrix."""
     one, cross, prior = np.eye(3), 0.1 * np.ones((2, 3)), np.ones(2)
     for posterior in posterior_of(one, one, cross, cross, prior):
         assert posterior.valid
@@ -240,7 +238,7 @@ def test_bad_kernels(change, message):
 
 
 def test_digits():
-    """Real images: most of 300 are read right, and none by more than chance if the targets are shuffled."""
+    """Of 300 images of digits most are classified correctly. The control: with shuffled targets few are."""
     images, labels = load_digits(return_X_y=True)
     images = images / np.sqrt(np.mean(images**2))
     targets = np.eye(10)[labels[:300]] - 0.1

@@ -1,4 +1,4 @@
-"""Two-variable expectations against closed forms and the one-variable rule."""
+"""Expectations of two variables agree with closed forms and with the rule for one variable."""
 
 import dataclasses
 import itertools
@@ -33,8 +33,8 @@ def test_erf_everywhere():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_correlations_at_which_one_variable_is_left(name):
-    """ρ = 1 with K₁ = K₂, and ρ = 0; and at every ρ the identity that `error` looks at."""
+def test_correlations_0_and_1(name):
+    """At ρ = 1 with K₁ = K₂, and ρ = 0, one variable is left; the identity that `error` uses holds."""
     act = eft.activation(name)
     found = eft.pair_expectation(act, *GRID)
     assert float(found.error.max()) < 1e-13
@@ -66,7 +66,7 @@ def test_distance_of_close_inputs(name):
     assert np.abs(np.asarray(found.distance / (4 * K * gap * slope) - 1)).min() > 0.1
 
 
-def test_kink_that_is_not_declared_is_found():
+def test_undeclared_kink_is_found():
     hidden = eft.Activation(lambda z: jnp.tanh(z) + jnp.maximum(z - 0.3, 0.0))
     told = eft.Activation(hidden.fn, kinks=(0.3,))
     args = (jnp.array([1.0]), jnp.array([2.0]), jnp.array([0.4]))
@@ -130,7 +130,7 @@ def test_under_jit_and_vmap():
 
 
 def test_erf_in_closed_form_keeps_the_distance():
-    """Against quadrature where that is good, and against mpmath at variables that are close."""
+    """Against quadrature where that is accurate, and against mpmath at close variables."""
     closed = eft.activation("erf")
     general = dataclasses.replace(closed, family=None)
     found, expected = (eft.pair_expectation(act, *GRID) for act in (closed, general))

@@ -1,6 +1,6 @@
-"""Functions written without a thought for floating-point numbers or derivatives: right, or marked.
+"""Moments of functions written without regard to rounding or derivatives are right, or marked as inaccurate.
 
-Each is of a kind that the agreement of several quadrature rules cannot see.
+In each case several quadrature rules agree with each other although they may be wrong.
 """
 
 import jax
@@ -21,7 +21,7 @@ def moments(fn, K, dtype=np.float64, kinks=()):
 
 
 def test_a_constant_is_added_before_the_kinks():
-    """Next to −0.7 and 1.7, z + 100 rounds by 1.4e-14: each kink is found once, and the moments are right."""
+    """Near −0.7 and 1.7, z + 100 rounds by 1.4e-14: each kink is found once, and the moments are right."""
     clipped = lambda z: jnp.clip(z + 100, 99.3, 101.7) - 100  # noqa: E731
     assert np.allclose(analysed(clipped).kinks, (-0.7, 1.7), atol=2e-14)
     found = eft.kernel_flow(clipped, 1.0, 3, K1=0.9)
@@ -36,8 +36,8 @@ def test_no_derivative_at_all():
     assert (moments(jnp.tanh, K).error <= FLOAT64).all(), "the control"
 
 
-def test_a_derivative_that_lies_by_a_polynomial_of_the_third_degree():
-    """⟨z He₃⟩_1 = 0: at K = 1 ⟨zσ⟩ does not see it, next to it it does."""
+def test_a_derivative_that_is_wrong_by_a_cubic():
+    """⟨z He₃⟩_1 = 0, so that ⟨zσ⟩ does not reveal it at K = 1, but does nearby."""
     lie = lambda z: z + jax.lax.stop_gradient(0.1 * (z**3 - 3 * z))  # noqa: E731
     assert (moments(lie, [1.0]).error > 1e-2).all()
 
@@ -57,9 +57,9 @@ def test_only_reverse_derivatives():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_float32_inside(dtype):
-    """What is cast to float32 inside is a staircase of steps of 6e-8; it is as good as float32.
+    """A function that casts to float32 has steps of 6e-8, and its moments the accuracy of float32.
 
-    The error bounds those of all moments, and that of g″ at K = 11 is 2e-6 itself.
+    `error` bounds the errors of all moments; that of g″ at K = 11 is 2e-6.
     """
     found = moments(lambda z: jnp.tanh(z.astype(jnp.float32)), K, dtype)
     exact = moments(jnp.tanh, K)
@@ -88,39 +88,51 @@ def test_structure_next_to_zero(k):
 
 
 def test_kinks_that_cancel_in_float32():
-    """|z − 1e-8| − |z + 1e-8|: g″ is what is left of terms that are 10⁷ times larger."""
+    """|z − 1e-8| − |z + 1e-8|: g″ is a difference of terms that are 10⁷ times larger."""
     found = moments(lambda z: jnp.abs(z - 1e-8) - jnp.abs(z + 1e-8), [1e-4, 1e-2], np.float32)
     assert (found.error > FLOAT32).all()
     apart = moments(lambda z: jnp.abs(z - 1) - jnp.abs(z + 1), [1e-2, 1.1], np.float32)
     assert (apart.error <= FLOAT32).all(), "the control"
 
 
-def test_a_jump_on_a_large_number():
+def test_a_jump_of_a_large_value():
     found = moments(lambda z: 1e12 + jnp.where(z > 0.5, 1.0, 0.0), [1.0], kinks=(0.5,))
     assert found.slope2[0] == np.inf
 
 
 def test_the_search_for_kinks_ends():
-    """The derivatives of √z² round without end next to 0."""
+    """The derivatives of √z² are dominated by rounding near 0, at every scale."""
     found = moments(lambda z: jnp.sqrt(z**2) + 0.3 * z, K)
     np.testing.assert_allclose(found.g, 1.09 * K, rtol=FLOAT64)
     assert (found.error <= FLOAT64).all()
 
 
-def test_a_parameter_that_is_traced():
-    """jit, vmap and grad over a parameter of the activation."""
-    flow = lambda a: eft.kernel_flow(lambda z: jnp.tanh(a * z), 1.0, 3, K1=0.8)  # noqa: E731
-    for by_jit, plain in zip(jax.jit(flow)(1.3)[:5], flow(1.3)[:5], strict=True):
-        np.testing.assert_allclose(by_jit, plain, rtol=FLOAT64)
-    np.testing.assert_allclose(
-        jax.vmap(lambda a: flow(a).V)(jnp.array([1.0, 1.3]))[1], flow(1.3).V, rtol=FLOAT64
-    )
-    slope = (flow(1.3001).V[-1] - flow(1.2999).V[-1]) / 2e-4
-    np.testing.assert_allclose(jax.grad(lambda a: flow(a).V[-1])(1.3), slope, rtol=1e-6)
+def parameter_flow(a):
+    return eft.kernel_flow(lambda z: jnp.tanh(a * z), 1.0, 3, K1=0.8)
+
+
+def test_a_traced_parameter():
+    """The flow and its derivative by a parameter of the activation, under jit."""
+
+    def last(a):
+        flow = parameter_flow(a)
+        return flow.V[-1], flow[:5]
+
+    (_, by_jit), found = jax.jit(jax.value_and_grad(last, has_aux=True))(1.3)
+    for traced, plain in zip(by_jit, parameter_flow(1.3)[:5], strict=True):
+        np.testing.assert_allclose(traced, plain, rtol=FLOAT64)
+    slope = (last(1.3001)[0] - last(1.2999)[0]) / 2e-4
+    np.testing.assert_allclose(found, slope, rtol=1e-6)
+
+
+@pytest.mark.long
+def test_a_parameter_under_vmap():
+    mapped = jax.vmap(lambda a: parameter_flow(a).V)(jnp.array([1.0, 1.3]))
+    np.testing.assert_allclose(mapped[1], parameter_flow(1.3).V, rtol=FLOAT64)
 
 
 def test_kinks_are_found_for_several_inputs():
-    """A jump at 1.1 that nobody declared, in the kernels of two inputs."""
+    """An undeclared jump at 1.1, in the kernels of two inputs."""
     fn = lambda z: jnp.sign(z - 1.1) + z  # noqa: E731
     X = np.array([[1.0, 0.5], [0.3, -1.0]])
     found, declared = (eft.gram_flow(act, 1.0, 3, X).K for act in (fn, eft.Activation(fn, (1.1,))))

@@ -1,4 +1,4 @@
-"""⟨f⟩_K for any f: exact where it should be, honest where it is not, differentiable to any order."""
+"""⟨f⟩_K of any f is exact or warns, and is differentiable to any order."""
 
 import math
 import warnings
@@ -39,7 +39,7 @@ def test_characteristic_function():
 @pytest.mark.parametrize("c", [-1.0, 0.3, 1e3])
 @pytest.mark.parametrize("K", [1e-12, 1e-2, 1.0, 40.0, 1e4, 1e7, 1e12])
 def test_kinked_ramp(c, K):
-    """⟨(z−c)₊⟩ = K p_K(c) − c Q(c/√K), where that is not a difference of equals."""
+    """⟨(z−c)₊⟩ = K p_K(c) − c Q(c/√K), where that does not cancel."""
     found = eft.gaussian_expectation(lambda z: jnp.maximum(z - c, 0.0), K, kinks=(c,))
     a = c / math.sqrt(K)
     exact = float(K * density(c, jnp.asarray(K))) - c * upper_tail(a)
@@ -62,7 +62,7 @@ def test_shape_of_K_and_pytrees():
 
 
 @pytest.mark.parametrize("c", [-1.0, 0.3, 7.0])
-def test_undeclared_kink_is_noticed(c):
+def test_undeclared_kink_is_reported(c):
     with pytest.warns(eft.QuadratureWarning, match="kinks="):
         eft.gaussian_expectation(lambda z: jnp.abs(z - c), 4.0)
     with warnings.catch_warnings():
@@ -78,7 +78,7 @@ def test_kink_at_zero_need_not_be_declared():
 
 
 def test_error_bounds_the_error():
-    """Over random kinks and scales the estimate covers the true error, and is not a blanket one."""
+    """Over random kinks and scales the estimate exceeds the true error, and not by orders of magnitude."""
     rng = np.random.default_rng(0)
     ratios = []
     for _ in range(40):
@@ -90,7 +90,7 @@ def test_error_bounds_the_error():
     assert max(ratios) > 1e-3
 
 
-def test_oscillation_that_is_not_resolved_is_noticed():
+def test_unresolved_oscillation_is_reported():
     with pytest.warns(eft.QuadratureWarning):
         eft.gaussian_expectation(lambda z: jnp.sin(z) ** 2, 1e6)
 
@@ -107,7 +107,7 @@ def test_zero_variance():
 
 
 @pytest.mark.parametrize("c", [-1.0, 0.3, 2.0])
-def test_derivatives_of_every_order_see_the_kink(c):
+def test_derivatives_of_every_order_at_a_kink(c):
     """d/dK⟨(z−c)₊⟩ = ½p_K(c), and its derivative; without the kink declared they are wrong."""
 
     def mean(K, kinks):
@@ -121,7 +121,7 @@ def test_derivatives_of_every_order_see_the_kink(c):
     assert abs(second(K, ()) / (p / 4 * (c * c / K - 1) / K) - 1) > 1e-2
 
 
-def test_derivative_in_what_f_closes_over():
+def test_derivative_by_a_variable_that_f_closes_over():
     K = 0.9
 
     def mean(a):

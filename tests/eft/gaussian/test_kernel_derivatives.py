@@ -1,4 +1,4 @@
-"""How ⟨σ₁σ₂⟩ responds to the kernel, against derivatives of closed forms and of the expectation itself."""
+"""Derivatives of ⟨σ₁σ₂⟩ by the kernel agree with those of closed forms and with differences."""
 
 import functools
 
@@ -50,7 +50,7 @@ def test_derivatives_of_closed_forms(name, point):
 
 @pytest.mark.parametrize("name", ["tanh", "selu", "hard_tanh", "elu", "mrepu"])
 def test_differences_of_the_expectation(name):
-    """Fourth-order differences, in directions of (a, b, ρ); kinks off 0 among them."""
+    """Fourth-order differences in directions of (a, b, ρ), also for kinks other than 0."""
     act, found = compiled(name)
     y = np.array([0.9, 1.1, 0.6])
     h = 2e-2
@@ -66,8 +66,8 @@ def test_differences_of_the_expectation(name):
     np.testing.assert_allclose(curved, second, rtol=1e-5)
 
 
-def test_two_that_are_one():
-    """At ρ = 1 what matters is finite, and the sum over both variables is that of one: d⟨σ²⟩/dK."""
+def test_equal_variables():
+    """At ρ = 1 the derivatives that are used are finite, and their sum is d⟨σ²⟩/dK of one variable."""
     for name in ("tanh", "relu", "selu", "mrepu"):
         act, found = compiled(name)
         K = jnp.asarray(0.7)
@@ -79,7 +79,7 @@ def test_two_that_are_one():
 
 
 def test_zero_input():
-    """A variable that is 0 stands still: no number is lost."""
+    """A variable that is 0 has finite derivatives."""
     for name in ("tanh", "relu"):
         answer = compiled(name)[1](jnp.asarray(0.0), jnp.asarray(1.0), jnp.asarray(1.0))
         assert all(np.isfinite(field).all() for field in answer)

@@ -1,4 +1,4 @@
-"""Other people's activations: every number is right within its promise, or marked and by how much.
+"""Moments of activations from papers and repositories are right to tolerance, or marked with a bound.
 
 Each of `people_functions.py`, with its kinks declared and not, in float64 and float32, at 13 K in
 [1e-6, 1e6], against `people.csv`. `python tests/oracles/people_verdicts.py` prints the verdicts.
@@ -23,13 +23,13 @@ K = 100: the rules do not agree yet, though their mean is right.
 """
 
 UNDERSTATED = ("sinc", "cos")
-"""Functions that are marked, but wrong by more than is said somewhere.
+"""Functions that are marked, but whose error is somewhere larger than stated.
 
 sin z/z where z ≠ 0: next to 0 its derivatives are all rounding. cos z at K = 1000: by a sixth, at 4e-12.
 """
 
 TIMID = 1e4
-"""The most by which an error may be overstated."""
+"""The largest factor by which an error may be overestimated."""
 
 
 @functools.cache
@@ -59,8 +59,8 @@ def test_false_alarms_are_few():
     assert len(UNDERSTATED) <= 2 / 60 * len(PEOPLE)
 
 
-def test_declared_kinks_leave_little_to_mark():
-    """With kinks that can be declared, K ≤ 100 in float64 is right for nine functions of ten."""
+def test_with_declared_kinks_few_are_marked():
+    """With declared kinks, nine functions of ten are right in float64 at all K ≤ 100."""
     right = [
         all(v.kind == "right" for v in verdicts(name) if v.declared and v.dtype == "float64" and v.K <= 100)
         for name, person in PEOPLE.items()
@@ -70,7 +70,7 @@ def test_declared_kinks_leave_little_to_mark():
 
 
 def test_the_verdicts_can_fail(monkeypatch):
-    """The control: of a function that is not the one in the table none is right, and most are silent."""
+    """The control: for a function other than that of the table no verdict is "right"."""
     wrong = Person(lambda z: jnp.cos(z) * (1 + 1e-9), waves=True)
     monkeypatch.setitem(PEOPLE, "cos", wrong)
     kinds = [v.kind for v in people_verdicts.verdicts("cos", True, np.float64)]

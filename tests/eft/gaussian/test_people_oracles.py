@@ -1,4 +1,4 @@
-"""The table of other people's activations is itself right: closed forms, a second rule, derivatives."""
+"""The table `people.csv` agrees with closed forms, a second quadrature rule and derivatives."""
 
 import math
 
@@ -13,14 +13,14 @@ from people_verdicts import relative_errors, table
 from scipy.special import ndtr
 
 CLOSE = 1e-14
-"""Rounding of the closed forms themselves; the table has 16 digits or more."""
+"""Round-off error of the closed forms; the table has 16 digits or more."""
 
 EXTENDED = np.finfo(LONG).eps < 1e-18
 SAMPLE = ("hard_swish", "masked_log", "abs_1.5_beyond", "naive_mish", "steep_tanh", "cubic_spline")
 
 
 def floor_moment(K, p):
-    """⟨⌊z⌋ᵖ⟩ = Σ nᵖ P(n < z < n + 1), of the tails that are smaller."""
+    """⟨⌊z⌋ᵖ⟩ = Σ nᵖ P(n < z < n + 1), each P from the smaller tails."""
     n = np.arange(-40, 40)
     low, high = ndtr(n / math.sqrt(K)), ndtr((n + 1) / math.sqrt(K))
     upper = ndtr(-n / math.sqrt(K)) - ndtr(-(n + 1) / math.sqrt(K))
@@ -80,7 +80,7 @@ CLOSED = {
 }
 
 
-def test_the_table_is_whole():
+def test_the_table_is_complete():
     assert len(PEOPLE) >= 66
     assert set(table()) == set(PEOPLE) == set(EXACT)
     for name, columns in table().items():
@@ -121,7 +121,7 @@ def test_a_second_rule_gives_the_same(name):
 
 @pytest.mark.parametrize("name", PEOPLE)
 def test_exact_forms_are_those_of_the_functions(name):
-    """σ and σ′ by NumPy are σ and σ′ of the JAX code; a wrong constant would show at the first point."""
+    """σ and σ′ in NumPy are those of the JAX code."""
     z = np.linspace(-7.013, 8.17, 301)
     fn, (exact, slope) = PEOPLE[name].fn, EXACT[name]
     value, tangent = jax.jvp(fn, (jnp.asarray(z),), (jnp.ones_like(z),))
@@ -130,7 +130,7 @@ def test_exact_forms_are_those_of_the_functions(name):
 
 
 def test_the_kinks_are_kinks():
-    """At each declared kink a difference of order 1 to 4 is far larger than a little way off it."""
+    """At each declared kink a difference of order 1 to 4 is far larger than nearby."""
     for name, person in PEOPLE.items():
         for c in person.kinks:
             h = 1e-2 if abs(c) != 1e-6 else 1e-7
@@ -149,7 +149,7 @@ def test_where_maxsig_bends():
 
 
 def test_the_measure_of_errors():
-    """A number that is 1e-9 off is seen to be, and so is an infinity; a saturated overflow is right."""
+    """An error of 1e-9 is detected, and so is an infinity; a saturated overflow counts as right."""
     exact = table()["exp"]
     off = np.where(exact["K"] == 1, exact["g"] * (1 + 1e-9), exact["g"])
     wrong = relative_errors("exp", "g", off, np.float64)

@@ -1,4 +1,4 @@
-"""⟨σ′²⟩, ⟨σ′⁴⟩, ⟨σ²σ′²⟩, their variance, covariance and K-derivatives, against 30 digits by another rule."""
+"""⟨σ′²⟩, ⟨σ′⁴⟩, ⟨σ²σ′²⟩, variances, covariances and K-derivatives agree with another rule in 30 digits."""
 
 import itertools
 
@@ -55,7 +55,7 @@ RULE = _rule()
 
 
 def units(m: SlopeMoments, K: float) -> SlopeMoments:
-    """What an error is relative to."""
+    """The scale to which errors are relative."""
     size = SlopeMoments(*map(abs, m))
     return size._replace(
         ds=max(size.ds, 1e-3 * size.s / K),
@@ -79,7 +79,7 @@ def test_against_high_precision(key):
 
 @pytest.mark.parametrize("name", ["relu", "prelu", "linear", "sin", "repu"])
 def test_tables_give_the_closed_forms(name):
-    """The table of the same function, made as for any function, at 60 K of 20 decades."""
+    """The table built for the same function agrees at 60 K over 20 decades."""
     act = eft.activation(name)
     mine = eft.Activation(act.fn, act.kinks, taylor=act.taylor)
     K = jnp.logspace(-10, 0 if name == "sin" else 10, 60)
@@ -100,7 +100,7 @@ def test_derivatives_are_those_of_the_mean():
     assert abs(jax.grad(s)(K) - eft.slopes(eft.activation("gelu"), K).ds) > 1e-3
 
 
-def test_undeclared_kinks_show():
+def test_undeclared_kinks_are_marked():
     act = eft.Activation(lambda z: jnp.maximum(z - 0.777, 0.0), (), "shifted relu")
     assert float(eft.slopes(act, jnp.asarray(1.0)).error) > 1e-6
     declared = eft.Activation(act.fn, (0.777,))
@@ -108,7 +108,7 @@ def test_undeclared_kinks_show():
 
 
 def test_a_function_with_a_step_at_zero_has_its_variance():
-    """⟨σ⁴⟩ − ⟨σ²⟩² of the step function is ¼ at every K, and its error is known."""
+    """⟨σ⁴⟩ − ⟨σ²⟩² of the step function is ¼ at every K, and its `error` is small."""
     step = eft.Activation(lambda z: jnp.where(z > 0, 1.0, 0.0) + 0 * z, (0.0,))
     m = eft.moments(step, jnp.logspace(-12, 12, 25))
     np.testing.assert_allclose(m.var, 0.25, rtol=1e-12)

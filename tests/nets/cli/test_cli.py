@@ -410,6 +410,22 @@ def test_a_resumed_run_tells_its_whole_time(capsys, tmp_path, monkeypatch):
     assert seconds[1] > seconds[0] / 2 >= 60
 
 
+def test_compiled_programs_are_kept_for_the_next_run(tmp_path):
+    """In the user's cache folder; not with --no-cache, nor where JAX's own setting turns it off."""
+    command = [sys.executable, "-m", "nets.cli", "flow", "--act", "relu", "--depth", "3"]
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    kept, tables = [], []
+    for more, off in (([], {}), (["--no-cache"], {}), ([], {"JAX_ENABLE_COMPILATION_CACHE": "false"})):
+        home = tmp_path / str(len(kept))
+        env = {**settings, "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(home), **off}
+        ran = subprocess.run([*command, *more], capture_output=True, text=True, env=env)
+        assert ran.returncode == 0, ran.stderr
+        kept.append(sum(path.is_file() for path in (home / "eft").rglob("*")))
+        tables.append(ran.stdout)
+    assert kept[0] > 3 and kept[1:] == [0, 0]
+    assert tables[1:] == tables[:1] * 2
+
+
 # --- several processes ----------------------------------------------------------------------------
 
 

@@ -1,0 +1,123 @@
+"""How many small mistakes in the theory the tests notice.
+
+    python tests/mutants.py [COUNT] [SEED]
+
+Each mutant is one change in one file of `eft/gaussian`, `eft/flows` or `eft/finite_width`: a sign flipped,
+a term or a factor dropped, a comparison turned round, a number or an index off by one. It is killed if a test
+of its own package fails within `PATIENCE`; the tests whose names are nearest to that of the file run first.
+Prints every survivor, to be looked at: it is equivalent to the original, its tests take longer, or a test is
+missing.
+"""
+
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from difflib import SequenceMatcher
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("gaussian", "flows", "finite_width")
+PATIENCE = 60
+"""Seconds for the tests of one mutant."""
+
+OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
+TURNED = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq}
+
+
+def changes(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    """What a node may be replaced with, and in words."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPPOSITE:
+        other = OPPOSITE[type(node.op)]
+        yield f"{type(node.op).__name__} → {other.__name__}", ast.BinOp(node.left, other(), node.right)
+        yield "right operand dropped", node.left
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield "minus dropped", node.operand
+    elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in TURNED:
+        turned = TURNED[type(node.ops[0])]
+        yield f"comparison {turned.__name__}", ast.Compare(node.left, [turned()], node.comparators)
+    elif isinstance(node, ast.Constant) and type(node.value) is int and node.value < 100:
+        yield f"{node.value} → {node.value + 1}", ast.Constant(node.value + 1)
+
+
+class Replace(ast.NodeTransformer):
+    def __init__(self, target: ast.AST, new: ast.AST):
+        self.target, self.new = target, new
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        return self.new if node is self.target else super().visit(node)
+
+
+def mutant(path: Path, pick: random.Random) -> tuple[int, str, str] | None:
+    """One mutant of a file, made from a tree of its own."""
+    tree = ast.parse(path.read_text())
+    lines = path.read_text().splitlines()
+    inside = [
+        (node, words, new)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef)
+        for statement in function.body
+        for node in ast.walk(statement)
+        for words, new in changes(node)
+        if "Error(" not in lines[node.lineno - 1]  # type: ignore[attr-defined]
+    ]
+    if not inside:
+        return None
+    node, words, new = pick.choice(inside)
+    Replace(node, ast.copy_location(new, node)).visit(tree)
+    return node.lineno, words, ast.unparse(ast.fix_missing_locations(tree))  # type: ignore[attr-defined]
+
+
+def tests_of(path: Path, package: str) -> list[str]:
+    """The test files of the package, those with names like the file's first."""
+    files = [p for p in (ROOT / "tests" / "eft" / package).glob("test_*.py")]
+    alike = lambda p: SequenceMatcher(None, p.stem.removeprefix("test_"), path.stem).ratio()  # noqa: E731
+    return [str(p.relative_to(ROOT)) for p in sorted(files, key=alike, reverse=True)]
+
+
+def killed(tree: Path, tests: list[str]) -> bool:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    env = {**os.environ, "PYTHONPATH": str(tree)}
+    try:
+        ran = subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return False
+    return ran.returncode != 0
+
+
+def main(count: int, seed: int) -> None:
+    pick, survivors, start = random.Random(seed), [], time.monotonic()
+    files = [
+        p for package in PACKAGES for p in (ROOT / "eft" / package).rglob("*.py") if p.stem != "__init__"
+    ]
+    weights = [len(p.read_text()) for p in files]
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__"))
+        for i in range(count):
+            path = pick.choices(files, weights)[0]
+            made = mutant(path, pick)
+            if made is None:
+                continue
+            line, words, text = made
+            place = path.relative_to(ROOT)
+            (tree / place).write_text(text)
+            dead = killed(tree, tests_of(path, place.parts[1]))
+            shutil.copy(path, tree / place)
+            if not dead:
+                survivors.append(
+                    f"{place}:{line}: {words}: {path.read_text().splitlines()[line - 1].strip()}"
+                )
+            print(f"{i + 1}/{count} {'killed' if dead else 'SURVIVED'} {place}:{line} {words}", flush=True)
+    print(f"\n{count - len(survivors)} of {count} killed in {(time.monotonic() - start) / 60:.0f} min")
+    print(*survivors, sep="\n")
+
+
+if __name__ == "__main__":
+    given = [int(a) for a in sys.argv[1:]]
+    main(*given, *(150, 0)[len(given) :])
