@@ -26,13 +26,13 @@ class ArgumentTypeError(TypeError):
 
 
 MAX_DEPTH = 1_000_000
-"""The deepest flow that is computed, in minutes at most. Deeper ones can be continued from `K1=K[-1]`."""
+"""The deepest flow that is computed, in minutes at most. A deeper one can be continued from `K1=K[-1]`."""
 
 
 MAX_WIDTH = 10**15
 """The widest layer: up to it, n and n + 1 are different even as floats."""
 
-KINKS = (1e-30, 1e30)
+KINK_SIZES = (1e-30, 1e30)
 """The allowed |c| of a kink c ≠ 0: its square is a normal number in float64."""
 
 
@@ -202,16 +202,16 @@ def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
 
 
 def kink_positions(kinks: object) -> tuple[float, ...]:
-    """The kinks as a sorted tuple of distinct floats, each 0 or of a size within `KINKS`."""
-    low, high = KINKS
+    """The kinks as a sorted tuple of distinct floats, each 0 or of a size within `KINK_SIZES`."""
+    low, high = KINK_SIZES
     allowed = f"0 or between {low:g} and {high:g} in size"
     if isinstance(kinks, numbers.Real) and not isinstance(kinks, bool):
         kinks = (kinks,)
     try:
-        found = [c for c in kinks]  # type: ignore[union-attr]
-        if isinstance(kinks, str | bytes) or any(isinstance(c, bool | str | bytes | np.bool_) for c in found):
+        given = [c for c in kinks]  # type: ignore[union-attr]
+        if isinstance(kinks, str | bytes) or any(isinstance(c, bool | str | bytes | np.bool_) for c in given):
             raise TypeError
-        positions = tuple(sorted({float(c) for c in found}))
+        positions = tuple(sorted({float(c) for c in given}))
     except OverflowError:
         raise ArgumentError(f"kinks must be {allowed}; got {shown(kinks)}") from None
     except Exception:

@@ -38,7 +38,7 @@ CACHES = (
 @pytest.fixture
 def few_kept(monkeypatch):
     """Every cache of functions holds `KEPT`."""
-    monkeypatch.setattr(analysis, "KEPT", KEPT)
+    monkeypatch.setattr(analysis, "MAX_ACTIVATIONS", KEPT)
     ours = [m for name, m in sys.modules.items() if name.split(".")[0] in ("eft", "nets")]
     for module, name in CACHES:
         cache = getattr(module, name)
@@ -128,12 +128,12 @@ print(*(b - a for a, b in zip(before, memory())))
 def test_hundreds_of_functions():
     """From 100 to 300 functions no memory is added. The control: an unbounded cache grows."""
     found = {}
-    for kept in (programs.KEPT, None):
+    for kept in (programs.MAX_PROGRAMS, None):
         done = subprocess.run(
             [sys.executable, "-c", MANY.format(kept=kept)], capture_output=True, text=True, timeout=500
         )
         assert done.returncode == 0, done.stderr
         found[kept] = tuple(map(int, done.stdout.split()))
-    maps, executables = found[programs.KEPT]
+    maps, executables = found[programs.MAX_PROGRAMS]
     assert executables <= 2 and maps < 100
     assert found[None][1] == 200 and found[None][0] > 3 * max(maps, 100)

@@ -233,8 +233,8 @@ def activation(name: str, **parameters) -> Activation:
     key = _ALIASES.get(key, key)
     if key in _NOT_ELEMENTWISE:
         raise ArgumentError(
-            f"{name!r} is no function of one number: it mixes the entries of a layer, and this theory is of "
-            "activations that act on each entry alone"
+            f"{name!r} is not a function of one number: it mixes the entries of a layer, and this theory "
+            "treats activations that act on each entry alone"
         )
     if key not in _CATALOGUE:
         near = difflib.get_close_matches(key, [*_CATALOGUE, *_ALIASES], n=3, cutoff=0.5)
@@ -246,8 +246,10 @@ def activation(name: str, **parameters) -> Activation:
     allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
     for parameter, value in parameters.items():
         if parameter not in allowed:
-            known = ", ".join(allowed) or "no parameters"
-            raise ArgumentTypeError(f"{key} takes {known}; got {parameter}={arguments.shown(value)}")
+            parameter_names = ", ".join(allowed) or "no parameters"
+            raise ArgumentTypeError(
+                f"{key} takes {parameter_names}; got {parameter}={arguments.shown(value)}"
+            )
         if parameter != "p":
             arguments.real_number(parameter, value)
     try:

@@ -100,11 +100,11 @@ def operations(program: ClosedJaxpr | Jaxpr) -> tuple | None:
         kind = equation.primitive.name
         inner = [part for part in equation.params.values() if isinstance(part, ClosedJaxpr | Jaxpr)]
         if kind in CALLS and len(inner) == 1:
-            found = operations(inner[0])
-            if found is None:
+            inner_operations = operations(inner[0])
+            if inner_operations is None:
                 return None
-            names += found[0]
-            written += found[1]
+            names += inner_operations[0]
+            written += inner_operations[1]
         elif kind not in POINTWISE:
             return None
         elif kind != "broadcast_in_dim":
@@ -143,7 +143,7 @@ def _compare(f: Callable, dtype, name: str) -> None:
     alone = [evaluated(f, each) for each in mixed[:ALONE]]
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves([many, alone])):
         return
-    columns, single = (zip(*map(jax.tree.leaves, made), strict=True) for made in (many, alone))
+    columns, single = (zip(*map(jax.tree.leaves, outputs), strict=True) for outputs in (many, alone))
     for (value, below, above, again, rows), each in zip(columns, single, strict=True):
         value, below, above = (np.asarray(a)[order[:COMPANIONS]] for a in (value, below, above))
         for other in (np.asarray(again)[:COMPANIONS], np.ravel(rows), np.stack(each)):
@@ -152,9 +152,9 @@ def _compare(f: Callable, dtype, name: str) -> None:
             if not same.all():
                 i = int(np.argmin(same))
                 raise ArgumentError(
-                    f"{name} must be elementwise, so that f of an array is f of each element; of "
-                    f"z = {mixed[i]:.6g} it made {value[i]:.12g} in one and {other[i]:.12g} in another. "
-                    "A mean, a norm, a sort or a random mask over an array cannot be an activation."
+                    f"{name} must be elementwise, so that f of an array is f of each element; at "
+                    f"z = {mixed[i]:.6g} it gave {value[i]:.12g} in one array and {other[i]:.12g} "
+                    "in another. A mean, a norm, a sort or a random mask over an array is no activation."
                 )
 
 

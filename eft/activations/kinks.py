@@ -44,7 +44,7 @@ OFFSET = 1e-3
 """Offset of the grid, in steps, which keeps its nodes off round numbers, where kinks are common."""
 
 MIN_CELL = 1e-9
-"""Relative width of a cell below which it is not searched for a further kink."""
+"""Relative width of a cell below which it is not searched further; near 0 it is `MIN_DISTANCE`."""
 
 NEAR_KINK, NEAR_STEEP = 1e-4, 0.1
 """Distance, relative to 1 + |z|, within which a steep place belongs to a kink, or to another steep place."""
@@ -121,9 +121,7 @@ def find_kinks(sampler: Sampler) -> Kinks:
             # a cell with one kink may hold another, on either side of it
             low = np.concatenate([low[hits.cell], hits.above])
             high = np.concatenate([hits.below, high[hits.cell]])
-            wide = high - low > np.maximum(
-                MIN_CELL * np.abs(low), MIN_DISTANCE
-            )  # near 0 bisection hardly ends
+            wide = high - low > np.maximum(MIN_CELL * np.abs(low), MIN_DISTANCE)
             wide &= np.minimum(np.abs(low), np.abs(high)) < reach
             low, high = low[wide], high[wide]
             if not len(low):
@@ -168,14 +166,14 @@ def _search(sampler: Sampler, low, high, scale) -> _Hits:
     at = (a[0] + b[0]) / 2
     row, cell = np.nonzero(_jumps(a, d_a, b, d_b, SIGNIFICANT_JUMP * scale(b)))
     a, b = a[row, cell], b[row, cell]
-    real = _real(sampler, b, scale) if len(cell) else np.zeros(0, bool)
+    real = _is_kink(sampler, b, scale) if len(cell) else np.zeros(0, bool)
     # for different orders the bisection may end at different neighbouring numbers
     cell, first = np.unique(cell[real], return_index=True)
     smooth = ~np.isin(np.arange(len(residual)), cell) & np.isfinite(residual)
     return _Hits(cell, a[real][first], b[real][first], np.where(smooth, residual, 0.0), at)
 
 
-def _real(sampler: Sampler, places, scale) -> np.ndarray:
+def _is_kink(sampler: Sampler, places, scale) -> np.ndarray:
     """Whether, at each place, some derivative has different one-sided limits or grows without bound."""
     order = np.argsort(places)
     first = np.diff(places[order], prepend=-np.inf) > MIN_DISTANCE * (1 + np.abs(places[order]))

@@ -1,6 +1,6 @@
 """An activation at every scale: its moments on a grid in log K, computed once.
 
-The moments depend on K alone. One landscape serves the search for critical points, every (C_W, C_b) of a
+The moments depend on K alone. One grid serves the search for critical points, every (C_W, C_b) of a
 phase diagram and every fixed point in it.
 """
 
@@ -92,7 +92,7 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def moments_on_grid(act: Activation) -> MomentGrid:
-    """The landscape of an activation; the same object each time.
+    """The moments of an activation on the grid; the same object each time.
 
     Raises ValueError if σ is NaN at some |z| ≤ 40: then no expectation exists.
     """

@@ -12,6 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, warn_user
+from eft.criticality.log_g import LogG, interpolated
 from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.accuracy import cause_at
@@ -43,9 +44,6 @@ MIN_SLOPE, MAX_STEP = 1e-6, 1e-3
 
 BISECTION_ERROR = 1e-11
 """Relative error of the interpolated K′, within which K¹ is itself a fixed point."""
-
-MAX_LOG = 1e3
-"""Stands for the log of 0 and of infinity in the interpolation of log g; that of a float is at most 745."""
 
 
 class FixedPoint(NamedTuple):
@@ -274,7 +272,7 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
 
 
 def _curve_nodes(grid: MomentGrid) -> np.ndarray:
-    """log K along the curve: the landscape's nodes, the ends where C_b = 0, and more nodes near those."""
+    """log K along the curve: the grid's nodes, the ends where C_b = 0, and more nodes near those."""
     x = grid.x[(np.abs(grid.x) <= 12 * np.log(10)) & (np.exp(grid.x) <= grid.K_known)]
 
     def bias(x):
@@ -317,7 +315,7 @@ def phase_diagram(
     grid = moments_on_grid(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
     W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
-    log_g = _log_g(grid)
+    log_g = interpolated(grid)
     cell, ending, lost = _brackets(grid, log_g, W, B, start)
     K = np.select(
         [ending == -1, ending == 1, ending == 2],
@@ -345,37 +343,7 @@ def phase_diagram(
     return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in fields))
 
 
-class _LogG(NamedTuple):
-    """log g as a function of log K: quintics that match the value and two derivatives at the nodes.
-
-    `x`: (nodes,) log K.
-    `c`: coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,).
-    """
-
-    x: np.ndarray
-    c: tuple[np.ndarray, ...]
-
-    def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
-        total = np.zeros_like(t)
-        for c in self.c[::-1]:
-            total = total * t + c[cell]
-        return total
-
-
-def _log_g(grid: MomentGrid) -> _LogG:
-    x, m = grid.x, grid.moments
-    with np.errstate(all="ignore"):
-        K = np.exp(x)
-        y = np.log(m.g)
-        slope = K * m.dg / m.g
-        curvature = K * K * m.d2g / m.g + slope - slope**2
-    y = np.nan_to_num(y, nan=MAX_LOG, posinf=MAX_LOG, neginf=-MAX_LOG)
-    slope, curvature = (np.where(np.isfinite(a) & (np.abs(y) < MAX_LOG), a, 0.0) for a in (slope, curvature))
-    at = y[:-1], slope[:-1], curvature[:-1], y[1:], slope[1:], curvature[1:]
-    return _LogG(x, _quintic(at, np.diff(x)))
-
-
-def _brackets(grid: MomentGrid, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _brackets(grid: MomentGrid, log_g: LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each flow the node below the fixed point it tends to, how it ends, and whether it is lost.
 
     It ends with 0 at a fixed point above that node, −1 at K = 0, 1 at K → ∞, and 2 where K¹ is a fixed point
@@ -412,7 +380,7 @@ def _brackets(grid: MomentGrid, log_g: _LogG, cw, cb, start) -> tuple[np.ndarray
     return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending, lost
 
 
-def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
+def _bisected(log_g: LogG, cw, cb, cell) -> np.ndarray:
     """The fixed point in each cell, where K rises at the cell's lower end and falls at its upper end."""
     x, h = log_g.x[cell], np.diff(log_g.x)[cell]
     low, high = np.zeros(len(cell)), np.ones(len(cell))
@@ -422,17 +390,3 @@ def _bisected(log_g: _LogG, cw, cb, cell) -> np.ndarray:
             rises = cb + cw * np.exp(log_g(cell, t)) > np.exp(x + t * h)
         low, high = np.where(rises, t, low), np.where(rises, high, t)
     return np.exp(x + (low + high) / 2 * h)
-
-
-def _quintic(at: tuple[np.ndarray, ...], h: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Coefficients in t of the quintic with these values, first and second derivatives at t = 0 and 1."""
-    y0, d0, b0, y1, d1, b1 = (a * h**k for a, k in zip(at, (0, 1, 2, 0, 1, 2), strict=True))
-    jump = y1 - y0
-    return (
-        y0,
-        d0,
-        b0 / 2,
-        10 * jump - 6 * d0 - 4 * d1 - 1.5 * b0 + 0.5 * b1,
-        -15 * jump + 8 * d0 + 7 * d1 + 1.5 * b0 - b1,
-        6 * jump - 3 * d0 - 3 * d1 - 0.5 * b0 + 0.5 * b1,
-    )

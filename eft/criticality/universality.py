@@ -35,7 +35,9 @@ from eft.criticality.roots import signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import WINDOW
 
-NO_ADVICE = "none: whatever C_W and C_b, depth does exponential harm; keep the network shallow"
+NO_ADVICE = (
+    "none: signals grow or decay exponentially with depth for all C_W and C_b; keep the network shallow"
+)
 UNKNOWN_ADVICE = "not known, see the notes"
 
 MIN_GROWTH = 0.5 + 1e-6
@@ -186,7 +188,7 @@ def _classified(act: Activation) -> Universality:
         caveats.append(f"the Gaussian expectations are not known: {cause_at(1.0, grid.accuracy)}")
     if act.reach < np.inf:
         caveats.append(
-            f"{act.name} has more kinks than can be looked after; those with |z| < {act.reach:.4g} are"
+            f"{act.name} has too many kinks; only those with |z| < {act.reach:.4g} are taken into account"
         )
     if open_:
         # a critical point at larger K could not displace a stable one, but it may end its basin
@@ -292,19 +294,19 @@ def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candi
         where = " > 0" if reasons else "" if reliable[window].all() else " that could be examined"
         reasons.append(f"{which} at every K{where} (χ∥/χ⊥ {span})")
     if no_zero:
-        reasons.append(f"K* = 0 is none, as {no_zero}")
+        reasons.append(f"K* = 0 is not critical, since {no_zero}")
     return "; ".join(reasons)
 
 
 def _second_best(grid: MomentGrid) -> str:
-    """Advice if no point is critical: where χ⊥ = 1, so that at least angles survive, though K does not."""
+    """Advice if there is no critical point: where χ⊥ = 1, so that angles survive, although sizes do not."""
     edge = critical_curve(grid.act)
     good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
     if not len(good):
         return NO_ADVICE
     i = good[np.abs(edge.chi_parallel[good]).argmax()]
     return (
-        f"none is critical; at C_W = {edge.cw[i]:.4g}, C_b = {edge.cb[i]:.4g} angles survive (χ⊥ = 1) "
+        f"no critical point; at C_W = {edge.cw[i]:.4g}, C_b = {edge.cb[i]:.4g} angles survive (χ⊥ = 1) "
         f"while sizes are forgotten (χ∥ = {edge.chi_parallel[i]:.3g})"
     )
 
@@ -319,7 +321,7 @@ def _advice(point: Candidate) -> str:
         power = "K¹" if point.order == 1 else f"(K¹)^{point.order:.3g}"
         finite = 0 < point.order < np.inf
         limit = f"depth ≪ {1 / (point.order * point.a):.3g}/{power}" if finite else "little depth"
-        return f"{at}, only with a first layer scaled to small K¹: {limit}; beyond that K runs away"
+        return f"{at}, only with a first layer scaled to small K¹: {limit}; beyond that K diverges"
     if point.K == 0:
         within = "any K¹" if high == np.inf else f"K¹ < {high:.3g}"
         fall = f"as l^{point.exponent_K:.3g}" if point.exponent_K < 0 else "slower than any power of depth"

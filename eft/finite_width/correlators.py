@@ -17,13 +17,13 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.finite_width.expansion import Expansion, in_units, powers
 from eft.gaussian.series import odd_factorial, times
 
-NEGLIGIBLE = 1e-3
+NEGLIGIBLE_TERM = 1e-3
 """Share of the largest term below which the last term, and the next one extrapolated, are negligible."""
 
-WIDE = 1.0
+MAX_VARIANCE = 1.0
 """Var(Ĝ)/E[Ĝ]² at leading order above which Ĝ leaves the neighbourhood of K that the series describes."""
 
-WIDE_ALONE = 0.25
+MAX_SINGLE_VARIANCE = 0.25
 """The same bound if this is the only term of the variance, so that none shows how the series goes on."""
 
 
@@ -97,7 +97,7 @@ def _sum_of_cumulants(e: Expansion, width: jax.Array) -> Sum:
     scale = _scale(width, e.M)[..., None, :]
     terms, relative = _scaled(e.cumulants, scale), _scaled(e.relative_cumulants, scale)
     falls = _falls(relative, relative.sum(-1))
-    narrow = relative[..., 2, 1] <= (WIDE if e.order > 1 else WIDE_ALONE)
+    narrow = relative[..., 2, 1] <= (MAX_VARIANCE if e.order > 1 else MAX_SINGLE_VARIANCE)
     whole = falls[..., 1] & falls[..., 2] & narrow
     return Sum(terms.sum(-1), terms[..., -1], falls & whole[..., None])
 
@@ -120,7 +120,7 @@ def _falls(terms: jax.Array, value: jax.Array) -> jax.Array:
     before = jnp.where(before > 0, before, size[..., 0] if p else 0.0)
     halved = (last < before / 2) & ((last < previous) | (previous == 0))
     growth = jnp.where(previous > 0, last / jnp.where(previous > 0, previous, 1.0), 1.0)
-    negligible = last * jnp.maximum(growth, 1.0) < NEGLIGIBLE * size.max(-1)
+    negligible = last * jnp.maximum(growth, 1.0) < NEGLIGIBLE_TERM * size.max(-1)
     return jnp.isfinite(size).all(-1) & (last <= jnp.abs(value)) & (halved | negligible | (before == 0))
 
 

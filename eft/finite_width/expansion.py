@@ -26,10 +26,10 @@ from eft.programs import compiled
 
 MAX_ORDER = 5
 
-BLOCK = 128
+BLOCK_SIZE = 128
 """Batch elements processed together: few enough that their series stay in cache."""
 
-AMPLIFIED = 4096
+AMPLIFICATION = 4096
 """Factor by which errors are enlarged for a finite difference that propagates them, to exceed round-off."""
 
 
@@ -187,15 +187,15 @@ def _series(order: int, cumulants: CumulantSource, cw, cb, K, log_K, m: Moments,
     run = functools.partial(_flow, order, cumulants, ratios)
     after = jnp.concatenate([log_K[1:], log_K[-1:]])
     N = len(cw)
-    if N <= BLOCK:
+    if N <= BLOCK_SIZE:
         return run((cw, cb, K, after, m))
 
     def blocks(a):
-        whole = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -N % BLOCK)], mode="edge")
-        return jnp.moveaxis(whole.reshape(*a.shape[:-1], -1, BLOCK), -2, 0)
+        whole = jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, -N % BLOCK_SIZE)], mode="edge")
+        return jnp.moveaxis(whole.reshape(*a.shape[:-1], -1, BLOCK_SIZE), -2, 0)
 
-    found = jax.lax.map(run, jax.tree.map(blocks, (cw, cb, K, after, m)))
-    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], found)
+    flow = jax.lax.map(run, jax.tree.map(blocks, (cw, cb, K, after, m)))
+    return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -2).reshape(*a.shape[1:-1], -1)[..., :N], flow)
 
 
 def _flow(order: int, cumulants: CumulantSource, ratios, batch):
@@ -206,20 +206,24 @@ def _flow(order: int, cumulants: CumulantSource, ratios, batch):
         K, log_next, m, ratio = at
         rescaled = powers(ratio, order + 1)[None, :, None]
         M, error = now.M * rescaled, now.error * rescaled
-        found = cumulants(K, m, order)
+        of_layer = cumulants(K, m, order)
         share = _share(cw, cb, m.g, log_next)
         scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
-        kappa, spread = scale * found.c, scale * found.error
+        kappa, spread = scale * of_layer.c, scale * of_layer.error
         kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
-        size, wrong = jnp.abs(kappa), AMPLIFIED * (spread + 2 * order * eps * jnp.abs(kappa))
-        B, most, more = jnp.split(
-            bell(jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + wrong], -1)), order), 3, -1
+        size, perturbation = jnp.abs(kappa), AMPLIFICATION * (spread + 2 * order * eps * jnp.abs(kappa))
+        B, sizes, perturbed = jnp.split(
+            bell(
+                jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + perturbation], -1)), order
+            ),
+            3,
+            -1,
         )
-        wrong = (more - most) / AMPLIFIED
-        both = jnp.concatenate([B, jnp.abs(B), wrong], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
+        perturbation = (perturbed - sizes) / AMPLIFICATION
+        both = jnp.concatenate([B, jnp.abs(B), perturbation], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
         M_next, handed_on, added = jnp.split(average(*both), 3, -1)
         error_next = jax.lax.stop_gradient(handed_on + added)
-        fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & found.valid
+        fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & of_layer.valid
         after = _Layer(_finite(M_next), _finite(error_next), now.valid & fine)
         return after, now
 
@@ -240,8 +244,8 @@ def _share(cw, cb, g, log_next):
 
 def _finite(a):
     """a, limited to the float range, with the largest float in place of NaN."""
-    most = jnp.finfo(a.dtype).max
-    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+    largest = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), largest, a), -largest, largest)
 
 
 def bell(kappa: jax.Array, order: int) -> jax.Array:
@@ -286,9 +290,9 @@ def relative_cumulants(M: jax.Array) -> jax.Array:
     """κ_r of Ĝ/K − 1 for r = 0 … p+1 from its moments, as series in 1/n on the last axis."""
     order = M.shape[-1] - 1
     rows = jnp.moveaxis(M, (-2, -1), (0, 1))[1 : order + 2]
-    found: list = []
+    kappa: list = []
     for r, moment in enumerate(rows, start=1):
-        lower = (math.comb(r - 1, i - 1) * times(found[i - 1], rows[r - i - 1]) for i in range(1, r))
+        lower = (math.comb(r - 1, i - 1) * times(kappa[i - 1], rows[r - i - 1]) for i in range(1, r))
         # κ_r = O(n^{1−r}): terms of lower order are round-off
-        found.append((moment - sum(lower)).at[: r - 1].set(0.0))
-    return jnp.moveaxis(jnp.stack([jnp.zeros_like(found[0]), *found]), (0, 1), (-2, -1))
+        kappa.append((moment - sum(lower)).at[: r - 1].set(0.0))
+    return jnp.moveaxis(jnp.stack([jnp.zeros_like(kappa[0]), *kappa]), (0, 1), (-2, -1))

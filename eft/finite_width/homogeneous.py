@@ -20,8 +20,20 @@ from eft.arguments import ArgumentError
 from eft.gaussian.sources import moments
 from eft.programs import compiled
 
-STEP = 0.05
+LOG_STEP = 0.05
 """Step of the trapezoidal rule in y: relative error below 1e-14 at widths from 1 to 1e6."""
+
+NODE_STEP = 0.2
+"""The same in log|ξ|, times p, so that ξ²ᵖ is resolved."""
+
+LOG_RANGE = (80, 2.5)
+"""log|ξ| runs from minus the first, where a node has weight e^{−80}, to the second, where it is e^{−74}."""
+
+NEGLIGIBLE_DEAD = 1e-18
+"""Probability below which it does not matter that all neurons of a layer may be dead."""
+
+SMALL_T, LARGE_T = 42, 38
+"""Range of y = log t: integrands that go as t are e^{−42} at its lower end, as e^{−38} at its upper end."""
 
 
 class LogFlow(NamedTuple):
@@ -81,8 +93,8 @@ def log_flow(
     start = jnp.log(first) + (jnp.log(cw_) if K1 is None else 0.0)
 
     g1 = float(np.asarray(moments(act, jnp.ones((), cw_.dtype)).g))
-    found = {m: log_mean_of_squares(act, m) for m in set(n)}
-    steps = jnp.asarray(np.array([found[m] for m in n]).reshape(-1, 2), cw_.dtype)
+    moments_of = {m: log_mean_of_squares(act, m) for m in set(n)}
+    steps = jnp.asarray(np.array([moments_of[m] for m in n]).reshape(-1, 2), cw_.dtype)
     return _walk(act.degree or 1, start, jnp.log(cw_ * g1), steps)
 
 
@@ -117,10 +129,10 @@ def threshold_cw(act: ActivationLike, x2: object = 1.0) -> Array:
 
 
 def _homogeneous(act: ActivationLike) -> Activation:
-    found = analysed(act)
-    if not found.degree:
-        raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {found!r}")
-    return found
+    checked = analysed(act)
+    if not checked.degree:
+        raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}")
+    return checked
 
 
 def log_mean_of_squares(act: Activation, n: int) -> tuple[float, float]:
@@ -138,15 +150,17 @@ def log_mean_of_squares(act: Activation, n: int) -> tuple[float, float]:
 def _log_mean_of_squares(p: int, plus: float, minus: float, n: int) -> tuple[float, float]:
     """The same for σ² = plus |z|²ᵖ at z > 0 and minus |z|²ᵖ at z < 0."""
     # nodes uniformly spaced in log|ξ|, as φ is a function of t|ξ|²ᵖ
-    step = min(STEP, 0.2 / p)
-    xi = np.exp(step * np.arange(-int(80 / step), int(2.5 / step)))
+    step = min(LOG_STEP, NODE_STEP / p)
+    xi = np.exp(step * np.arange(-int(LOG_RANGE[0] / step), int(LOG_RANGE[1] / step)))
     w, F = step * xi * np.exp(-xi * xi / 2) / math.sqrt(2 * math.pi), xi ** (2 * p)
     g1 = (plus + minus) * float(w @ F)
     # φ_n falls off as t^{−n/2p}; or, if neurons can be dead, to the probability that all are, as t^{−1/2p};
     # as t → 0 the integrands go as t or t²
     dead = 0.5 * ((plus == 0) + (minus == 0))
-    slow = 1 if 0 < dead**n > 1e-18 else n
-    y = STEP * np.arange(-int(42 / STEP), int((math.log(n) + 2 * p * (38 / slow + 6)) / STEP))
+    slow = 1 if 0 < dead**n > NEGLIGIBLE_DEAD else n
+    y = LOG_STEP * np.arange(
+        -int(SMALL_T / LOG_STEP), int((math.log(n) + 2 * p * (LARGE_T / slow + 6)) / LOG_STEP)
+    )
     t = np.exp(y)
     alive, fallen = dead + np.zeros_like(t), np.zeros_like(t)
     for side in (plus, minus):
@@ -160,6 +174,6 @@ def _log_mean_of_squares(p: int, plus: float, minus: float, n: int) -> tuple[flo
     large = np.exp(log_phi) - np.exp(-t)
     # conditioned on not all neurons being dead
     given = (np.where(near, small, large) - dead**n * -np.expm1(-t)) / (1 - dead**n)
-    mean = -STEP * float(np.sum(given))
-    square = 2 * STEP * float(np.sum((y + np.euler_gamma) * given))
+    mean = -LOG_STEP * float(np.sum(given))
+    square = 2 * LOG_STEP * float(np.sum((y + np.euler_gamma) * given))
     return mean, square - mean**2

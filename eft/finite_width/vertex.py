@@ -72,7 +72,7 @@ def vertex_flow(
 
     In float64 the relative error is about 1e-9 for one or two different inputs. For integrals over three and
     four variables it is 1e-6 or less for K ≤ 10 and correlations up to 0.9, and always at most `error`. A
-    layer takes some seconds for eight inputs, or for four if σ has several kinks.
+    layer takes several seconds for eight inputs, or for four if σ has several kinks.
 
     Raises TypeError or ValueError for a bad argument, or if σ jumps.
 
@@ -84,9 +84,7 @@ def vertex_flow(
     """
     act = analysed(act)
     if any(act.jumps):
-        raise ArgumentError(
-            f"act must be continuous; {act.name} jumps, and V of two inputs that are one diverges"
-        )
+        raise ArgumentError(f"act must be continuous; {act.name} jumps, and V of equal inputs diverges")
     depth = arguments.positive_int("depth", depth, maximum=10_000)
     cw_, cb_ = (checked_number(name, value) for name, value in (("cw", cw), ("cb", cb)))
     given = checked_inputs("X", X)

@@ -13,13 +13,13 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.hermite_series import MAX_COEFFICIENTS, Series, needed_series
+from eft.flows.hermite_series import MAX_COEFFICIENTS, HermiteSeries, hermite_series_of
 from eft.flows.kernel import flow_and_moments
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
 from eft.gaussian.records import PairForm
-from eft.gaussian.tangents import known
+from eft.gaussian.tangents import constant
 from eft.programs import compiled
 
 TILE = 128
@@ -27,6 +27,9 @@ TILE = 128
 
 OPPOSITE = 1.9
 """1 − ρ above which 1 + ρ is computed from the sum of the inputs."""
+
+MAX_ERROR = {8: 1e-9, 4: 1e-5}
+"""`GramFlow.error` up to which an entry is valid, by bytes per number."""
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
@@ -37,8 +40,7 @@ class GramFlow(NamedTuple):
 
     `K`: K_αβ of the pre-activations at infinite width, the NNGP kernel.
     `Theta`: Θ_αβ, the NTK.
-    `error`: (n, m) bound on the truncation error of the expectations at the worst layer, in units of √(g_α
-        g_β).
+    `error`: (n, m) bound on the truncation error of the expectations at the worst layer, in √(g_α g_β).
     `valid`: bool, (n, m), whether `error` is at most 1e-9 (float32: 1e-5) and K is in range.
     """
 
@@ -51,24 +53,17 @@ class GramFlow(NamedTuple):
 class _Layers(NamedTuple):
     """Single-input quantities at each layer; shapes (n, depth, …).
 
-    `K`: the kernel.
     `shares`: √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g.
-    `Theta`: the NTK.
-    `series`: the Hermite series.
     """
 
     K: jax.Array
     shares: tuple
     Theta: jax.Array
-    series: Series
+    series: HermiteSeries
 
 
 class _Side(NamedTuple):
-    """The inputs along one side of the matrix, and their single-input quantities.
-
-    `x`: (n, n₀).
-    `layers`: their single-input quantities.
-    """
+    """The inputs along one side of the matrix, (n, n₀), and their single-input quantities."""
 
     x: jax.Array
     layers: _Layers
@@ -99,7 +94,7 @@ def gram_flow(
     Piecewise linear activations, sine, erf and GELU have closed forms. Any other activation is expanded in
     Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
     `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
-    the scale on which they bend. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
+    the scale on which they vary. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
 
     An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
     That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
@@ -134,7 +129,7 @@ def gram_flow(
     x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
     x2 = jnp.mean(x * x, -1)
     single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
-    series, shape = needed_series(act, single.K, m)
+    series, shape = hermite_series_of(act, single.K, m)
     Theta, shares = _single(m.g, single.chi_perp, x2, *settings)
     side = _Side(x, _Layers(single.K, shares, Theta, series))
     n, m = len(rows), len(columns)
@@ -145,7 +140,7 @@ def gram_flow(
     whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
     rows_whole, columns_whole = whole[:n], whole[-m:]
     return flow._replace(
-        error=known(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
+        error=constant(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
     )
 
 
@@ -182,7 +177,7 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
         raise ArgumentError(
             f"memory_budget must be at least {needed:,} bytes for {n:,} × {m:,} pairs"
             f"{f' at all {depth} layers' if all_layers else ''}; got {budget:,}. "
-            "Blocks of rows can be had one at a time: gram_flow(act, cw, depth, X[:1000], X)"
+            "Compute one block of rows at a time: gram_flow(act, cw, depth, X[:1000], X)"
         )
 
 
@@ -201,7 +196,7 @@ def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tup
         return lambda_b + lambda_w * g + chi_perp * Theta, Theta
 
     _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
-    g, cw, cb = known((g, cw, cb))
+    g, cw, cb = constant((g, cw, cb))
     K = cb + cw * g
     over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
     return Theta.T, (jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over)
@@ -253,9 +248,6 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
 class _State(NamedTuple):
     """The state of a tile of pairs at one layer, (TILE, TILE).
 
-    `K`: the kernel.
-    `Theta`: the NTK.
-    `error`: the error so far.
     `angle`: 1 − ρ, to relative accuracy, and 1 + ρ if there is a closed form, else ().
     """
 
@@ -278,7 +270,7 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         K = jnp.where(same, (a.K[:, None] + b.K[None]) / 2, now.K)
         own = (a.Theta[:, None] + b.Theta[None]) / 2
         small = a.K[:, None] <= jnp.finfo(K.dtype).eps ** 0.5
-        alike = now.Theta + known(own - now.Theta)
+        alike = now.Theta + constant(own - now.Theta)
         return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
 
     @jax.checkpoint
@@ -287,8 +279,8 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         K, Theta = here(now, a, b)
         kernel = a.K, b.K, K
         if form:
-            found, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
-            product, slopes, error = found.product, found.slopes, now.error
+            pair, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
+            product, slopes, error = pair.product, pair.slopes, now.error
         else:
             runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
             product, slopes = pair_series(modes.shape, kernel, a.series.expansion, b.series.expansion, runs)
@@ -311,13 +303,13 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         end, _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
         K, Theta = here(end, *last)
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
-    good = finite & (end.error <= (1e-9 if K.dtype == jnp.float64 else 1e-5))
+    good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])
     return GramFlow(K, Theta, end.error, good)
 
 
 def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
     """1 ∓ ρ of the first layer, as ½‖x̂ ∓ ŷ‖² of unit vectors x̂, ŷ with scalar product ρ."""
-    x, y, K_x, K_y, cw, cb = known((x, y, K_x, K_y, cw, cb))
+    x, y, K_x, K_y, cw, cb = constant((x, y, K_x, K_y, cw, cb))
     over_x, over_y = (1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_x, K_y))
     x, y = x * over_x[:, None], y * over_y[:, None]
 
@@ -337,13 +329,13 @@ def _by_form(
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
     """
-    gap, rest = known(angle)
-    a, b = (jnp.sqrt(K) for K in known(kernel[:2]))
+    gap, rest = constant(angle)
+    a, b = (jnp.sqrt(K) for K in constant(kernel[:2]))
     a, b = a[:, None], b[None]
     there = (a > 0) & (b > 0)  # if both are 0 they are the same input, treated separately
     gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
-    found = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
+    pair = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
     (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
     gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
-    gap = jnp.clip(gap + known(found.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
-    return found, (gap, 2 - gap)
+    gap = jnp.clip(gap + constant(pair.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
+    return pair, (gap, 2 - gap)

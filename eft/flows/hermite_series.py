@@ -13,9 +13,9 @@ from eft.activations.definition import Activation
 from eft.activations.one_sided import numpy_of
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.hermite import Expansion, coefficients
-from eft.gaussian.mehler import RUN, Shape
+from eft.gaussian.mehler import RUN_LENGTH, Shape
 from eft.gaussian.records import Moments
-from eft.gaussian.tangents import known
+from eft.gaussian.tangents import constant
 from eft.programs import compiled
 
 MAX_COEFFICIENTS = 512
@@ -27,13 +27,19 @@ MAX_HALVINGS = 26
 NEGLIGIBLE_SHARE = 1e-12
 """The share of ⟨σ²⟩, and of K⟨σ′²⟩, that a series may leave out if `MAX_COEFFICIENTS` get that far."""
 
+SHARE_ROUNDING = 256
+"""Round-off of such a share, a difference of sums over all coefficients, in machine epsilons."""
 
-class Series(NamedTuple):
+PARITY_ROUNDING = 64
+"""|a_k| of even k, in machine epsilons of the largest coefficient, up to which σ is odd."""
+
+
+class HermiteSeries(NamedTuple):
     """Hermite coefficients, and how many of them matter; the axes are inputs and layers.
 
     `expansion`: e_k(K_αα), for odd σ only those with odd k; empty where there is a closed form.
     `left_out`: (n, depth): the larger share of ⟨σ²⟩ and K⟨σ′²⟩ beyond the last coefficient.
-    `runs`: (n, depth): runs of RUN coefficients after which that share is negligible.
+    `runs`: (n, depth): runs of `RUN_LENGTH` coefficients after which that share is negligible.
     """
 
     expansion: Expansion
@@ -41,17 +47,17 @@ class Series(NamedTuple):
     runs: jax.Array
 
 
-def needed_series(act: Activation, K: jax.Array, m: Moments) -> tuple[Series, Shape]:
+def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[HermiteSeries, Shape]:
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
     if closed_forms(act).has("pair"):
         empty = jnp.zeros(K.shape, K.dtype)
         none = empty[..., None][..., :0]
-        return Series(Expansion(empty, none, none), empty, empty.astype(int)), shape
+        return HermiteSeries(Expansion(empty, none, none), empty, empty.astype(int)), shape
     count, halvings = MAX_COEFFICIENTS, MAX_HALVINGS
-    known_K, g, slope2 = known((K, m.g, m.slope2))
-    if not isinstance(known_K, Tracer):
-        flat = np.ravel(known_K)
+    constant_K, g, slope2 = constant((K, m.g, m.slope2))
+    if not isinstance(constant_K, Tracer):
+        flat = np.ravel(constant_K)
         halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
         some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
         few = _coefficients(act, jnp.asarray(flat[some]), count, halvings)
@@ -60,29 +66,29 @@ def needed_series(act: Activation, K: jax.Array, m: Moments) -> tuple[Series, Sh
             sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
             shape = shape._replace(odd=_is_odd(few))
             worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
-            count = min(count, math.ceil(worst / (2 * RUN)) * 2 * RUN)
-    return _all_series(act, known_K, g, slope2, count, halvings, shape.odd), shape
+            count = min(count, math.ceil(worst / (2 * RUN_LENGTH)) * 2 * RUN_LENGTH)
+    return _all_series(act, constant_K, g, slope2, count, halvings, shape.odd), shape
 
 
 _coefficients = compiled(2, 3)(coefficients)
 
 
 @compiled(4, 5, 6)
-def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> Series:
+def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> HermiteSeries:
     """The coefficients at every input and layer, for odd σ only those with odd k."""
     flat = K.ravel()
     expansion = coefficients(act, flat, count, halvings)
     squares = lax.stop_gradient(_squares(expansion, flat))
-    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN)
+    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN_LENGTH)
     expansion = expansion._replace(e=expansion.e[:, :: 1 + odd])
     expansion = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), expansion)
-    return Series(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
+    return HermiteSeries(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
 
 
 def _is_odd(few: Expansion) -> bool:
     """Whether a_0, a_2, … are 0 up to round-off."""
     even = np.concatenate([few.mean[:, None], few.e[:, 1::2]], 1)
-    unit = 64 * np.finfo(few.e.dtype).eps
+    unit = PARITY_ROUNDING * np.finfo(few.e.dtype).eps
     return bool(np.all(np.abs(even) <= unit * np.max(np.abs(few.e), 1, keepdims=True)))
 
 
@@ -100,7 +106,7 @@ def _counted(squares, g, slope, run: int) -> tuple[Any, Any]:
     for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
         beyond = size[:, None] - xp.cumsum(terms, -1)
         share = xp.abs(beyond) / xp.where(size > 0, size, 1.0)[:, None]
-        share = xp.where(share <= 256 * np.finfo(g.dtype).eps, 0.0, share)
+        share = xp.where(share <= SHARE_ROUNDING * np.finfo(g.dtype).eps, 0.0, share)
         share = xp.where(xp.isnan(share), np.inf, share)
         left_out = xp.maximum(left_out, share[:, -1])
         last = xp.maximum(last, xp.max(xp.where(share > NEGLIGIBLE_SHARE, k[None], 0), -1) + 1)

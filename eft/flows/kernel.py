@@ -79,7 +79,7 @@ def kernel_flow(
     For a user-defined function, undeclared kinks are found, and derivatives that JAX returns as NaN are
     computed from values. The error of its moments is measured when its table is made, in float64 whatever
     the precision in use: where it exceeds the bound, `error` says by how much, `valid` becomes false and,
-    outside of tracing, a QuadratureWarning states the reason. A function that closes over traced values
+    unless values are traced, a QuadratureWarning states the reason. A function that closes over traced values
     cannot be searched for kinks, but its error is measured. See docs/accuracy.md.
 
     Differentiable in cw, cb, x2, K1 and in the values that the activation closes over, as long as these do
@@ -204,12 +204,12 @@ def _in_range(K: jax.Array) -> jax.Array:
 
 def saturated(a: jax.Array) -> jax.Array:
     """a, limited to the float range, with the largest float in place of the NaN that an overflow leaves."""
-    most = jnp.finfo(a.dtype).max
-    return jnp.clip(jnp.where(jnp.isnan(a), most, a), -most, most)
+    largest = jnp.finfo(a.dtype).max
+    return jnp.clip(jnp.where(jnp.isnan(a), largest, a), -largest, largest)
 
 
 def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
-    """Warn where the quadrature is not to be trusted, and why, unless the values are traced."""
+    """Warn where the quadrature is not accurate, and why, unless the values are traced."""
     error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
     if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
         return
@@ -218,10 +218,10 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
         where = np.argwhere(bad)[0]
         K = float(kernel[tuple(where)])
         worst = float(np.max(np.asarray(error)[bad]))
-        known = f"known to {worst:.1e} only" if np.isfinite(worst) else "not known"
+        accuracy = f"known only to {worst:.1e}" if np.isfinite(worst) else "not known"
         cause = cause_at(K, *(accuracies or (moment_table(act, error.dtype).accuracy,)))
         warn_user(
-            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are {known}: "
-            f"{cause}",
+            f"{act.name}: from layer {where[-1] + 1} (K = {K:.4g}) on the Gaussian expectations are "
+            f"{accuracy}: {cause}",
             QuadratureWarning,
         )

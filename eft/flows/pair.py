@@ -17,7 +17,7 @@ from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
 from eft.gaussian.sources import evaluated, source
-from eft.gaussian.tangents import attached, known
+from eft.gaussian.tangents import attached, constant
 from eft.programs import compiled
 
 CLOSE_SIZES = 0.05
@@ -204,7 +204,7 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
     def moments(K_aa, K_bb, K_parallel):
         """Those at K_aa and K_bb, and g(K_aa) − g(K_bb), for close K as ∫g′dK by Gauss–Legendre."""
-        start, change = known((K_bb, K_parallel))
+        start, change = constant((K_bb, K_parallel))
         share, w = (
             jnp.asarray(a / 2, K_aa.dtype).reshape(-1, *K_aa.ndim * (1,)) for a in (_NODES + 1, _WEIGHTS)
         )
@@ -212,8 +212,8 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         m = pairs.moments(jnp.concatenate([K_aa[None], K_bb[None], between]))
         m_a, m_b, slopes = (jax.tree.map(lambda a, i=i: a[i], m) for i in (0, 1, slice(2, None)))
         near = jnp.abs(K_parallel) < CLOSE_SIZES * (K_aa + K_bb)
-        direct = known(m_a.g) - known(m_b.g)
-        difference = jnp.where(near, 2 * known(K_parallel) * known(jnp.sum(slopes.dg * w, 0)), direct)
+        direct = constant(m_a.g) - constant(m_b.g)
+        difference = jnp.where(near, 2 * constant(K_parallel) * constant(jnp.sum(slopes.dg * w, 0)), direct)
         return m_a, m_b, attached(difference, (m_a.dg, -m_b.dg), (K_aa, K_bb))
 
     def layer(now, _):

@@ -17,10 +17,10 @@ from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gra
 from eft.flows.kernel import kernel_flow
 from eft.programs import precise
 
-LARGEST_JITTER = 1e-2
+MAX_JITTER = 1e-2
 """Relative to the mean of the diagonal; a kernel that needs more carries no information on the data."""
 
-ROUNDING = 10
+PIVOT_ROUNDING = 10
 """The smallest meaningful pivot of Cholesky, in units of ε times the mean of the diagonal."""
 
 ITERATIONS = 16
@@ -110,9 +110,9 @@ def regress(
     x = jnp.concatenate([test, rows])
     own = jax.tree.map(lambda a: a[: len(test)], kernel_flow(act, cw, deepest, cb=cb, x2=jnp.mean(x * x, -1)))
     K_test = own.K[:, deepest - 1] if one else own.K[:, layers].T
-    found = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
+    both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
     right = jnp.all(own.valid | (own.K == 0))
-    return Regression(*(p._replace(valid=p.valid & right) for p in found))
+    return Regression(*(p._replace(valid=p.valid & right) for p in both))
 
 
 def posterior(
@@ -165,11 +165,11 @@ def posterior(
     kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)
     if lead:
         each = [_posteriors(*now, Y2, s2) for now in zip(*kernels, strict=True)]
-        found = jax.tree.map(lambda *layers: jnp.stack(layers), *each)
+        both = jax.tree.map(lambda *layers: jnp.stack(layers), *each)
     else:
-        found = _posteriors(*kernels, Y2, s2)
+        both = _posteriors(*kernels, Y2, s2)
     shape, right = (*lead, m, *targets.shape[1:]), jnp.all(train.valid) & jnp.all(cross.valid)
-    return Regression(*(p._replace(mean=p.mean.reshape(shape), valid=p.valid & right) for p in found))
+    return Regression(*(p._replace(mean=p.mean.reshape(shape), valid=p.valid & right) for p in both))
 
 
 def _targets(Y: object, n: int) -> jax.Array:
@@ -221,8 +221,8 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     def fails(state):
         share, L = state
-        clear = jnp.min(jnp.diagonal(L)) ** 2 >= ROUNDING * unit * size
-        return ~clear & (10 * share <= LARGEST_JITTER)
+        clear = jnp.min(jnp.diagonal(L)) ** 2 >= PIVOT_ROUNDING * unit * size
+        return ~clear & (10 * share <= MAX_JITTER)
 
     def more(state):
         share = jnp.maximum(10 * state[0], unit)

@@ -42,13 +42,13 @@ SPREAD, SLOPE, BEYOND, EDGE, OVERFLOW, ROUNDING = range(1, 7)
 
 CAUSES = {
     SPREAD: "the function varies on a scale that the quadrature does not resolve there (a fast oscillation, "
-    "rounding inside of it, or a kink that was not found: eft.Activation(fn, kinks=...) declares it)",
+    "rounding inside it, or a kink that was not found: eft.Activation(fn, kinks=...) declares it)",
     SLOPE: "the function's derivative in JAX is not the slope of its values (a straight-through or custom "
     "gradient, or a jump that is neither declared nor found)",
-    BEYOND: "the function has more kinks than are looked after",
+    BEYOND: "the function has more kinks than are taken into account",
     EDGE: "the function's slope grows without bound at a kink, where floating-point numbers are too coarse",
-    ROUNDING: "its terms cancel, and the rounding of floating-point numbers is left",
-    OVERFLOW: "the function, a power or a derivative of it is not a finite number as far out as the Gaussian "
+    ROUNDING: "its terms cancel down to the rounding error of floating-point numbers",
+    OVERFLOW: "the function, a power or a derivative of it is not a finite number at all z that the Gaussian "
     "reaches",
 }
 
@@ -56,7 +56,7 @@ CAUSES = {
 class Accuracy(NamedTuple):
     """The error of a table's expectations on the grid of K.
 
-    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was seen.
+    `error`: (grid,) largest error among the moments, relative to their units; 0 where none was observed.
     `cause`: (grid,) the cause of that error, or 0.
     `measured`: () 1, or 0 for a rule that is known to be accurate.
     """

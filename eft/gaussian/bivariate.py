@@ -27,10 +27,10 @@ from eft.gaussian.kernel_derivatives import at_both, at_kinks
 from eft.gaussian.planes import Plane, correlated, plane
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
-from eft.gaussian.tangents import attached, known, undifferentiated
+from eft.gaussian.tangents import attached, constant, undifferentiated
 from eft.programs import compiled
 
-SHORT = 1e-3
+SERIES_RANGE = 1e-3
 """|z₁−z₂| below which σ(z₁) − σ(z₂) is computed from derivatives."""
 
 
@@ -105,7 +105,7 @@ def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -
 
 @compiled()
 def _expectation(pairs: PairSource, K1, K2, gap) -> PairMoments:
-    a, b = known((jnp.sqrt(K1), jnp.sqrt(K2)))
+    a, b = constant((jnp.sqrt(K1), jnp.sqrt(K2)))
     there = a * b > 0
     size = jnp.where(there, jnp.sqrt(jnp.where(there, K1, 1.0)) * jnp.sqrt(jnp.where(there, K2, 1.0)), 0.0)
     return pair_moments(pairs, a, b, a - b, gap, (K1, K2, size * (1 - gap)))
@@ -125,7 +125,7 @@ def pair_moments(
     `kernel` = (K₁, K₂, K₁₂), with respect to which the result is differentiated; default: a constant.
     `moments`: those at K₁ and K₂, if they are known.
     """
-    a, b, difference, gap = known(jnp.broadcast_arrays(a, b, difference, gap))
+    a, b, difference, gap = constant(jnp.broadcast_arrays(a, b, difference, gap))
     gap = correlated(a, b, gap)
     kernel = kernel or (a * a, b * b, a * b * (1 - gap))
     if moments is None:
@@ -137,11 +137,11 @@ def pair_moments(
     else:
         each = jax.checkpoint(lambda args: _by_quadrature(pairs.act, *args))
         args = kernel, m1.dg, m2.dg, a, b, difference, gap
-        found = jax.lax.map(each, jax.tree.map(jnp.ravel, args))
-        product, slopes, distance = (m.reshape(a.shape) for m in found)
+        integrals = jax.lax.map(each, jax.tree.map(jnp.ravel, args))
+        product, slopes, distance = (m.reshape(a.shape) for m in integrals)
     sizes = m1.g + m2.g
     error = jnp.abs(sizes - 2 * product - distance) / jnp.where(sizes > 0, sizes, 1.0)
-    return PairMoments(product, slopes, distance, known(error))
+    return PairMoments(product, slopes, distance, constant(error))
 
 
 # --- quadrature ---------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def _by_quadrature(act: Activation, kernel, slopes_1, slopes_2, a, b, difference
     d = _difference(act, p.z1, p.z2, first[0] - second[0], apart)
     product, slopes, *by_size = _differentiable(act, p, first, second, kernel, a, b, gap)
     # the number that stands in for a variable that is 0 must not show in the result
-    unseen = (a * b == 0) & (jnp.abs(product) < jnp.sqrt(jnp.finfo(a.dtype).tiny))
-    product = product - known(jnp.where(unseen, product, 0.0))
+    stand_in = (a * b == 0) & (jnp.abs(product) < jnp.sqrt(jnp.finfo(a.dtype).tiny))
+    product = product - constant(jnp.where(stand_in, product, 0.0))
     gradients = slopes_1 - 2 * by_size[0], slopes_2 - 2 * by_size[1], -2 * slopes
     return product, slopes, attached(p.mean(d * d), gradients, kernel)
 
@@ -165,7 +165,7 @@ def _by_quadrature(act: Activation, kernel, slopes_1, slopes_2, a, b, difference
 def _differentiable(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
     """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ½⟨σ″₁σ₂⟩ and ½⟨σ₁σ″₂⟩ with their derivatives in the kernel."""
     if act.kinks:
-        return _bent(act, p, first, second, kernel, a, b, gap)
+        return _with_kinks(act, p, first, second, kernel, a, b, gap)
 
     @functools.cache
     def mean(i: int, j: int) -> jax.Array:
@@ -177,7 +177,7 @@ def _differentiable(act: Activation, p: Plane, first, second, kernel, a, b, gap)
     return mean(0, 0), mean(1, 1), mean(2, 0) / 2, mean(0, 2) / 2
 
 
-def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
+def _with_kinks(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
     """The same if σ has kinks. By parts, a⟨σ″₁f₂⟩ = ⟨uσ′₁f₂⟩ − bρ⟨σ′₁f′₂⟩, which needs no δ function.
 
     At ρ = ±1, where a jump of σ′ gives ⟨σ′₁σ′₂⟩ a cusp, its derivative omits the contribution of the jump.
@@ -201,15 +201,15 @@ def _bent(act: Activation, p: Plane, first, second, kernel, a, b, gap) -> tuple:
         return jnp.where(apart, k, 0.0)
 
     ab = safe_a * safe_b
-    curved = (
+    curvature = (
         p.mean(c1 * c2) + delta_terms(deltas_1[2] + deltas_2[2] + at_both(act, safe_a, safe_b, gap)) / ab**2
     )
     turned_1 = p.mean(u1 * c1 * d2) + delta_terms(deltas_1[1]) / ab
     turned_2 = p.mean(d1 * u2 * c2) + delta_terms(deltas_2[1]) / ab
     gradient = (
-        by_size(p.mean(first[3] * d2), turned_1, curved, safe_a, safe_b),
-        by_size(p.mean(d1 * second[3]), turned_2, curved, safe_b, safe_a),
-        curved,
+        by_size(p.mean(first[3] * d2), turned_1, curvature, safe_a, safe_b),
+        by_size(p.mean(d1 * second[3]), turned_2, curvature, safe_b, safe_a),
+        curvature,
     )
     slopes = attached(slopes, tuple(undifferentiated(g, *kernel) for g in gradient), kernel)
     sizes = [undifferentiated(size, *kernel) for size in (size_1, size_2)]
@@ -233,4 +233,4 @@ def _difference(act: Activation, z1, z2, direct, apart):
         ends = tuple(map(jnp.asarray, sides(c, z1.dtype)))
         over = leg(c, up, *ends) - leg(c, down, *ends) + jnp.where(up > 0, jump, -jump)
         short = jnp.where(up * down < 0, over, short)
-    return jnp.where(jnp.abs(apart) < SHORT, short, direct)
+    return jnp.where(jnp.abs(apart) < SERIES_RANGE, short, direct)

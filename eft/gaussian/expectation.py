@@ -227,11 +227,11 @@ def gaussian_expectation(
     if return_error:
         return expectation
     leaves = map(jax.tree.leaves, jax.lax.stop_gradient(expectation[1:]))
-    for seen in zip(
+    for each in zip(
         *leaves, [jax.lax.stop_gradient(K)] * len(jax.tree.leaves(expectation.value)), strict=True
     ):
-        if not any(isinstance(a, Tracer) for a in seen):
-            warn_of_error(*map(np.asarray, seen))
+        if not any(isinstance(a, Tracer) for a in each):
+            warn_of_error(*map(np.asarray, each))
     return expectation.value
 
 
@@ -284,8 +284,8 @@ def warn_of_error(error: np.ndarray, magnitude: np.ndarray, K: np.ndarray) -> No
     if relative.max(initial=0.0) > promised:
         worst = np.unravel_index(relative.argmax(), relative.shape)
         warn_user(
-            f"the Gaussian expectation at K = {K[worst]:.6g} is known to a relative error of about "
-            f"{relative[worst]:.1e} only (promised: {promised:.0e}). Does the function have a kink, "
+            f"the Gaussian expectation at K = {K[worst]:.6g} is known only to a relative error of about "
+            f"{relative[worst]:.1e} (promised: {promised:.0e}). Does the function have a kink, "
             "a jump or structure far from 0 that is not declared? Pass kinks=(...).",
             QuadratureWarning,
         )

@@ -18,9 +18,9 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from eft.gaussian.hermite import Expansion
-from eft.gaussian.tangents import known, linear
+from eft.gaussian.tangents import constant, linear
 
-RUN = 16
+RUN_LENGTH = 16
 """Coefficients added at a time, before checking whether more are needed."""
 
 
@@ -37,18 +37,18 @@ class Shape(NamedTuple):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def pair_series(shape: Shape, kernel: tuple, left: Expansion, right: Expansion, runs) -> tuple:
-    """⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩, (n, m), for `kernel` = (K₁ (n,), K₂ (m,), K₁₂ (n, m)), from `runs` × RUN terms.
+    """⟨σ₁σ₂⟩ and ⟨σ′₁σ′₂⟩, (n, m), for `kernel` = (K₁ (n,), K₂ (m,), K₁₂ (n, m)).
 
-    Where a variable is 0, ρ is taken as 0.
+    `runs`: how many times `RUN_LENGTH` terms are summed. Where a variable is 0, ρ is taken as 0.
     """
     rho = correlation(kernel)
     t = rho * rho if shape.odd else rho
 
     def run(r, sums):
         value, slope = sums
-        first = (runs - 1 - r) * RUN
-        e_1, e_2 = (lax.dynamic_slice_in_dim(side.e, first, RUN, axis=1) for side in (left, right))
-        for i in reversed(range(RUN)):
+        first = (runs - 1 - r) * RUN_LENGTH
+        e_1, e_2 = (lax.dynamic_slice_in_dim(side.e, first, RUN_LENGTH, axis=1) for side in (left, right))
+        for i in reversed(range(RUN_LENGTH)):
             slope = slope * t + value
             value = value * t + e_1[:, i : i + 1] * e_2[None, :, i]
         return value, slope
@@ -82,7 +82,7 @@ def _changed(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, value, 
     """g_ij and its tangent; g_ij is linear in each of the two expansions."""
     kernel, left, right = both
     (d1, d2, d12), d_left, d_right = tangents[:3]
-    change, moved = jnp.zeros_like(value), known(value)
+    change, moved = jnp.zeros_like(value), constant(value)
 
     def by_kernel(change, moved, gradient, d, variable):
         return change + gradient * d, linear(moved, (gradient,), (variable,))
@@ -90,7 +90,7 @@ def _changed(shape: Shape, i: int, j: int, both: tuple, tangents: tuple, value, 
     def by_expansion(change, moved, of, d, side):
         if all(isinstance(part, SymbolicZero) for part in d):
             return change, moved
-        return change + of(_filled(d, side)), moved + of(jax.tree.map(lambda a: a - known(a), side))
+        return change + of(_filled(d, side)), moved + of(jax.tree.map(lambda a: a - constant(a), side))
 
     if not isinstance(d12, SymbolicZero):
         change, moved = by_kernel(change, moved, by_K12, d12, kernel[2])
@@ -120,15 +120,17 @@ def _mean(shape: Shape, i: int, j: int, kernel: tuple, left: Expansion, right: E
     K1, K2, _ = kernel
     rho = correlation(kernel)
     a, b = _of_derivative(shape, i, K1, left), _of_derivative(shape, j, K2, right)
-    runs = -(-a.shape[1] // RUN)
+    runs = -(-a.shape[1] // RUN_LENGTH)
     a, b = (
-        jnp.pad(c, ((0, 0), (0, runs * RUN - c.shape[1]))).reshape(len(c), runs, RUN).swapaxes(0, 1)
+        jnp.pad(c, ((0, 0), (0, runs * RUN_LENGTH - c.shape[1])))
+        .reshape(len(c), runs, RUN_LENGTH)
+        .swapaxes(0, 1)
         for c in (a, b)
     )
 
     def run(value, terms):
         a, b = terms
-        for k in reversed(range(RUN)):
+        for k in reversed(range(RUN_LENGTH)):
             value = value * rho + a[:, k : k + 1] * b[None, :, k]
         return value, None
 

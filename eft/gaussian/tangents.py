@@ -29,23 +29,23 @@ def _attached_jvp(primals, tangents):
 
 
 def linear(value: jax.Array, gradients: tuple, variables: tuple) -> jax.Array:
-    """The same by plain arithmetic, correct for one derivative.
+    """The same by plain arithmetic, right for the first derivative only.
 
     A rule returns this as its value, since JAX drops the rules within a scan when it differentiates the
     backward pass: `jax.hessian` would be silently wrong.
     """
     pairs = zip(gradients, variables, strict=True)
-    return value + sum(known(gradient) * (variable - known(variable)) for gradient, variable in pairs)
+    return value + sum(constant(gradient) * (variable - constant(variable)) for gradient, variable in pairs)
 
 
-def known(x: Any) -> Any:
+def constant(x: Any) -> Any:
     """x as a constant, for values whose derivatives are attached."""
     return jax.tree.map(lax.stop_gradient, x)
 
 
 def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
-    """x, whose derivative in the variables is not known: it is NaN, by way of √0, and so is noticed."""
-    still = sum(jnp.sqrt(jnp.abs(variable - known(variable))) for variable in variables)
+    """x, whose derivative in the variables is not known, and comes out as NaN, by way of √0."""
+    still = sum(jnp.sqrt(jnp.abs(variable - constant(variable))) for variable in variables)
     return x + jnp.where(jnp.isnan(still), 0.0, still)
 
 
@@ -68,6 +68,6 @@ def with_derivatives_of(smooth: Callable, accurate: Callable) -> Callable:
 
         value, change = jax.jvp(by_kernel, (kernel,), (tangents[0],))
         exact = accurate(*coordinates)
-        return jax.tree.map(lambda e, v: e + (v - known(v)), exact, value), change
+        return jax.tree.map(lambda e, v: e + (v - constant(v)), exact, value), change
 
     return joined

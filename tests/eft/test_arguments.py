@@ -61,7 +61,7 @@ def test_nested_kinks_are_refused(kinks):
 
 
 @pytest.mark.parametrize("x64", [True, False])
-@pytest.mark.parametrize("kink", arguments.KINKS)
+@pytest.mark.parametrize("kink", arguments.KINK_SIZES)
 def test_kinks_at_the_ends_are_resolved(kink, x64):
     """A step of height 0.1 at the ends: E[f] = 0.05 or 0."""
     with jax.enable_x64(x64):

@@ -98,4 +98,4 @@ def test_maps_of_memory_are_bounded():
 
 
 def test_the_number_kept_is_bounded():
-    assert programs._program.cache_parameters()["maxsize"] == programs.KEPT <= 64
+    assert programs._program.cache_parameters()["maxsize"] == programs.MAX_PROGRAMS <= 64

@@ -136,17 +136,17 @@ def test_a_phase_diagram_evaluates_the_moments_once_per_point(name, monkeypatch,
     """And compiles nothing the second time."""
     evaluated = []
 
-    def counted(form, table, K):
+    def counted(source, K):
         evaluated.append(K.size)
-        return moments(form, table, K)
+        return moments(source, K)
 
-    moments = moment_grid.moments
-    monkeypatch.setattr(moment_grid, "moments", counted)
+    moments = moment_grid.evaluated
+    monkeypatch.setattr(moment_grid, "evaluated", counted)
     grids = np.linspace(0, 3, 200), np.linspace(0, 0.5, 200)
     diagram = phase_diagram(name, *grids)
     evaluated.clear()
     assert compilations(lambda: phase_diagram(name, *grids)) == 0
-    assert 0 < sum(evaluated) <= diagram.phase.size + moment_grid.BLOCK
+    assert 0 < sum(evaluated) <= diagram.phase.size + moment_grid.BLOCK_SIZE
     assert diagram.phase.shape == (200, 200) and not np.isnan(diagram.K).any()
     assert not np.isnan(diagram.chi_perp).any()
 
@@ -209,7 +209,7 @@ def test_careless_functions():
 
 def test_unresolved_phases_are_marked():
     """⌊z⌋ has a kink at every integer, of which those near 0 are used."""
-    with pytest.warns(eft.QuadratureWarning, match="more kinks than are looked after"):
+    with pytest.warns(eft.QuadratureWarning, match="more kinks than are taken into account"):
         (point,) = eft.fixed_points(jnp.floor, 0.5)
     k = np.arange(-30, 30)
     mass = np.diff(scipy.stats.norm.cdf(np.append(k, 30) / np.sqrt(point.K)))

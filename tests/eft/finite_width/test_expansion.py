@@ -426,7 +426,7 @@ def test_undeclared_kinks_are_found():
     found, known = eft.expand(hidden, 1.0, 3, 2), eft.expand(declared, 1.0, 3, 2)
     np.testing.assert_array_equal(found.M, known.M)
     assert bool(found.valid.all())
-    with pytest.warns(eft.QuadratureWarning, match="more kinks than are looked after"):
+    with pytest.warns(eft.QuadratureWarning, match="more kinks than are taken into account"):
         assert not bool(eft.expand(lambda z: jnp.abs(z % 2 - 1), 1.0, 3, 2, K1=100.0).valid[-1])
 
 

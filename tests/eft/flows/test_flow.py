@@ -202,7 +202,7 @@ def test_undeclared_kinks_are_found():
 @pytest.mark.parametrize(
     ("fn", "K1", "why"),
     [
-        (lambda z: jnp.abs(z % 2 - 1), 100.0, "more kinks than are looked after"),
+        (lambda z: jnp.abs(z % 2 - 1), 100.0, "more kinks than are taken into account"),
         (lambda z: z + jax.lax.stop_gradient(jnp.sign(z) - z), 1.0, "not the slope of its values"),
         (lambda z: jnp.sin(20 * z), 1e4, "does not resolve"),
         (lambda z: jnp.exp(z), 1e5, "not a finite number"),

@@ -41,7 +41,7 @@ def test_networks_and_metric_agree_in_distribution(act, cb, monkeypatch):
     for m in (networks, sampled):
         np.testing.assert_allclose(m.G[:, :, 0], m.G[:, :, 2], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(m.G, np.swapaxes(m.G, 2, 3))
-    monkeypatch.setattr(metric, "factor", lambda G: (jnp.diag(jnp.sqrt(jnp.diagonal(G))), None))
+    monkeypatch.setattr(metric, "covariance_factor", lambda G: (jnp.diag(jnp.sqrt(jnp.diagonal(G))), None))
     drawing.compiled.cache_clear()
     control = measure(seed=2, method="metric", **shared)
     drawing.compiled.cache_clear()

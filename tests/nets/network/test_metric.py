@@ -7,7 +7,7 @@ import pytest
 
 import eft
 from nets import measure
-from nets.network.metric import factor, sample
+from nets.network.metric import covariance_factor, sample
 
 CLOSED_FORMS = {  # E[Ĝ²]/E[Ĝ]² of a layer after hidden widths n: Π(1 + c/n), at the critical C_W
     "linear": (1.0, 2),
@@ -85,7 +85,7 @@ def test_the_factor_of_a_singular_metric(n_D, cb, dtype):
     X = np.random.default_rng(n_D).normal(size=(n_D, 12))
     X[1:6] = (np.array([1, -1, 2, 0, 1e-3])[:, None] * X[0])[: n_D - 1]
     G = gram(X, cb, dtype)
-    F = np.asarray(factor(G)[0], np.float64)
+    F = np.asarray(covariance_factor(G)[0], np.float64)
     G = np.asarray(G, np.float64)
     size, eps = np.sqrt(np.diag(G)), float(jnp.finfo(dtype).eps)
     scale = np.where(size > 0, size, 1)
@@ -100,4 +100,4 @@ def test_the_factor_of_a_singular_metric(n_D, cb, dtype):
 
 
 def test_the_factor_of_a_metric_beyond_the_float_range():
-    assert np.isnan(factor(jnp.array([[jnp.inf, 1.0], [1.0, 1.0]]))[0]).all()
+    assert np.isnan(covariance_factor(jnp.array([[jnp.inf, 1.0], [1.0, 1.0]]))[0]).all()
