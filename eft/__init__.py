@@ -84,3 +84,7 @@ __all__ = [
     "threshold_cw",
     "vertex_flow",
 ]
+
+# act.moments(K) and act.slopes(K), the former names, stay for one release
+setattr(Activation, "moments", moments)  # noqa: B010
+setattr(Activation, "slopes", slopes)  # noqa: B010

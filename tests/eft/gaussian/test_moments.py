@@ -173,3 +173,10 @@ def test_second_derivative_and_what_a_function_closes_over():
         return eft.moments(leaky, jnp.asarray(2.0)).g
 
     np.testing.assert_allclose(jax.grad(g)(0.3), 0.3 * 2.0, rtol=1e-12)  # g = (1 + a²)K/2
+
+
+def test_the_former_methods_are_the_functions():
+    """act.moments(K) and act.slopes(K) until the next release."""
+    act, K = eft.activation("gelu"), jnp.asarray([0.5, 2.0])
+    for a, b in ((act.moments(K), eft.moments(act, K)), (act.slopes(K), eft.slopes(act, K))):
+        assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
