@@ -65,6 +65,8 @@ CALLS = {
     "correlator": (lambda powers: eft.correlator(expansion(), powers), {"powers": (2, 2)}),
     "couplings": (lambda neurons: eft.couplings(expansion(), neurons), {"neurons": 1}),
     "gaussian_expectation": (eft.gaussian_expectation, {"f": jnp.tanh, "K": 1.0, "kinks": ()}),
+    "moments": (eft.moments, {"act": "relu", "K": 1.0}),
+    "slopes": (eft.slopes, {"act": "relu", "K": 1.0}),
     "pair_expectation": (eft.pair_expectation, {"act": "relu", "K1": 1.0, "K2": 2.0, "gap": 0.1}),
     "pair_flow": (eft.pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),
     "expanded_pair_flow": (eft.expanded_pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),

@@ -63,9 +63,10 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
         few = _coefficients(act, jnp.asarray(flat[some]), count, halvings)
         if not isinstance(few.e, Tracer):
             few = jax.tree.map(np.asarray, few)
-            sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
             shape = shape._replace(odd=_is_odd(few))
-            worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
+            with np.errstate(all="ignore"):  # K may be beyond the float range: then all coefficients count
+                sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
+                worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
             count = min(count, math.ceil(worst / (2 * RUN_LENGTH)) * 2 * RUN_LENGTH)
     return _all_series(act, constant_K, g, slope2, count, halvings, shape.odd), shape
 

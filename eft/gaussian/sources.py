@@ -110,7 +110,7 @@ def moments(act: ActivationLike, K: object) -> Moments:
     >>> print(m.g.round(4), m.dg.round(4), m.slope2.round(4))
     [0.0842 0.3943] [0.716  0.1818] [0.8492 0.4644]
     """
-    K = arguments.real_array("K", K)
+    K = arguments.nonnegative("K", K)
     return evaluated(source(as_activation(act), K.dtype), K)
 
 
@@ -125,5 +125,5 @@ def slopes(act: ActivationLike, K: object) -> SlopeMoments:
     >>> print(eft.slopes("relu", 2.0).cross)
     1.0
     """
-    K = arguments.real_array("K", K)
+    K = arguments.nonnegative("K", K)
     return evaluated(slope_source(as_activation(act), K.dtype), K)
