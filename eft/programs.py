@@ -23,11 +23,11 @@ def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...]
 
     `donated`: the positions, from 0, of the arrays that are used up, so that their memory can be reused.
     """
-    leaves, static = jax.tree.flatten(arrays)
-    shapes = static, *((np.shape(a), getattr(a, "dtype", type(a))) for a in leaves)
+    leaves, structure = jax.tree.flatten(arrays)
+    shapes = tuple((np.shape(a), getattr(a, "dtype", type(a))) for a in leaves)
     with _LOCK:  # several devices may ask at once, and should get the same program
-        program = _program(body, about, shapes, donated)
-    return program(*arrays)
+        program = _program(body, about, structure, shapes, donated)
+    return program(*leaves)
 
 
 def compiled(*static: int) -> Callable[[Callable], Callable]:
@@ -53,8 +53,21 @@ def compiled(*static: int) -> Callable[[Callable], Callable]:
 
 
 @functools.lru_cache(maxsize=MAX_PROGRAMS)
-def _program(body: Callable, about: Hashable, shapes: tuple, donated: tuple[int, ...]) -> Callable:
-    return jax.jit(functools.partial(precise(body), about), donate_argnums=donated)
+def _program(
+    body: Callable, about: Hashable, structure: Any, shapes: tuple, donated: tuple[int, ...]
+) -> Callable:
+    """The program, a function of the leaves alone.
+
+    JAX keeps the structures of arguments in caches of its own: it must not see activations in them.
+    """
+    each = structure.unflatten(range(len(shapes)))
+    used_up = tuple(leaf for place in donated for leaf in jax.tree.leaves(each[place]))
+
+    def run(*leaves):
+        return precise(body)(about, *structure.unflatten(leaves))
+
+    run.__name__ = getattr(body, "__name__", "program")
+    return jax.jit(run, donate_argnums=used_up)
 
 
 def precise(body: Callable) -> Callable:
