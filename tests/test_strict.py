@@ -29,11 +29,3 @@ def test_without_promotion(job):
         [sys.executable, str(JOBS / job), "x32", "strict", "raise"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.long
-def test_annotations_hold():
-    """Every argument and result in the theory is of the type that its annotation names."""
-    job = [sys.executable, str(JOBS / "strict_theory_job.py"), "x64", "strict", "raise", "typed"]
-    done = subprocess.run(job, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr

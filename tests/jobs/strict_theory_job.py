@@ -1,19 +1,13 @@
 """The theory's functions once each, under the settings of JAX that the arguments name.
 
-python strict_theory_job.py x64|x32 PROMOTION RANK [typed], for example x64 strict raise. With `typed`, every
-annotation of the package is checked at every call.
+python strict_theory_job.py x64|x32 PROMOTION RANK, for example x64 strict raise
 """
 
 import sys
 
 import jax
 
-precision, promotion, rank, *typed = sys.argv[1:]
-if typed == ["typed"]:
-    from beartype.claw import beartype_packages
-    from beartype.roar import BeartypeCallHintParamViolation
-
-    beartype_packages("eft")
+precision, promotion, rank = sys.argv[1:]
 jax.config.update("jax_enable_x64", precision == "x64")
 jax.config.update("jax_numpy_dtype_promotion", promotion)
 jax.config.update("jax_numpy_rank_promotion", rank)
@@ -22,7 +16,6 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
-from eft.flows import kernel  # noqa: E402
 
 
 def bent(z):
@@ -48,13 +41,6 @@ def main() -> None:
             lambda a: eft.ntk_flow(lambda z: jnp.tanh(a.astype(z.dtype) * z), jnp.ones((), a.dtype), 2)
         )
         assert traced(one).K.dtype == dtype
-    if typed:  # the control: what is annotated is checked
-        try:
-            kernel.saturated("a text")  # type: ignore[arg-type]
-        except BeartypeCallHintParamViolation:
-            pass
-        else:
-            raise AssertionError("a wrong type went unnoticed")
     eft.log_flow("relu", [1.0, 2.0], 3, 8)
     eft.classify(bent)
     eft.fixed_points(bent, 1.5)
