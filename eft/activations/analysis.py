@@ -11,6 +11,7 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.derivatives import Sampler, nested_derivatives
 from eft.activations.fingerprints import fingerprint
 from eft.activations.kinks import Kinks, apart, find_kinks
+from eft.activations.one_sided import limits, points
 
 MAX_ACTIVATIONS = 64
 """Activations that are cached."""
@@ -48,7 +49,8 @@ def _with_found_kinks(act: Activation, state: tuple) -> Activation:
     # a function that rounds z to float32 is a staircase; the spread of the rules shows what this hides
     coarse = sampler.resolution != np.float64
     result = Kinks((), np.inf, ()) if coarse else find_kinks(sampler)
-    new = [c for c in (*result.places, *result.steep) if all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
+    places = (*result.places, *result.steep, *((0.0,) if _bends_at_zero(sampler) else ()))
+    new = [c for c in places if c not in act.kinks and all(abs(c - d) > 1e-9 * abs(d) for d in act.kinks)]
     kinks = apart((*act.kinks, *new))
     # always a new object: what is compiled for it is specific to this state of the function
     complete = copy.copy(act)
@@ -62,6 +64,15 @@ def _with_found_kinks(act: Activation, state: tuple) -> Activation:
         object.__setattr__(complete, name, value)
     _samplers[complete] = sampler
     return complete
+
+
+def _bends_at_zero(sampler: Sampler) -> bool:
+    """Whether σ or σ′ jumps at 0, which need not be declared but gives δ functions at two variables."""
+    at = points(np.zeros(1), sampler.resolution)
+    orders = np.stack(sampler.between(at.z, (0.0,)))
+    with np.errstate(all="ignore"):
+        jumps = limits(at, orders, np.abs(sampler.between(np.array([-1.0, 1.0]), (0.0,))[0]).max()).jumps
+    return bool((jumps[:2] != 0).any())
 
 
 def sampler_of(act: Activation) -> Sampler:

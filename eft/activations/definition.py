@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.activations.derivatives import Function, nested_derivatives
 from eft.activations.elementwise import checked_function, evaluated
-from eft.activations.families import Homogeneous
+from eft.activations.families import Family, Homogeneous
 from eft.activations.one_sided import jump_at
 from eft.arguments import ArgumentError, ArgumentTypeError
 
@@ -51,7 +51,7 @@ class Activation:
     resolved: bool = False
     reach: float = math.inf
     taylor: Callable[[jax.Array], Derivatives] | None = None
-    family: Hashable = None
+    family: Family | None = None
     found: tuple[float, ...] = dataclasses.field(default=(), init=False)
     state: tuple | None = dataclasses.field(default=None, init=False)
 
@@ -61,6 +61,10 @@ class Activation:
             raise ArgumentTypeError(f"name must be text; got {arguments.shown(self.name)}")
         if not self.name:
             object.__setattr__(self, "name", str(getattr(self.fn, "__name__", type(self.fn).__name__)))
+        if self.family is not None and not isinstance(self.family, Family):
+            raise ArgumentTypeError(
+                f"family must be one of eft.activations.families; got {arguments.shown(self.family)}"
+            )
         if isinstance(self.family, Homogeneous):
             object.__setattr__(self, "degree", self.family.degree)
         if not self.resolved:

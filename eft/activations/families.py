@@ -41,3 +41,6 @@ class MRePU:
     """σ = z·max(0, z+1)ᵖ."""
 
     power: int
+
+
+Family = Homogeneous | Sine | Snake | Erf | GELU | MRePU

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 
 from eft import arguments
+from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import Activation, ActivationLike
+from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
@@ -120,10 +122,13 @@ def slopes(act: ActivationLike, K: object) -> SlopeMoments:
     With F = σ² and S = σ′²: ⟨S⟩, ⟨S²⟩, Var S, d⟨S⟩/dK, d²⟨S⟩/dK², ⟨FS⟩, Cov(F, S) and ⟨σσ′²σ″⟩, which
     determine the NTK at finite width (PDLT chapters 8 and 11). `act` and the accuracy as for `moments`.
 
-    Differentiable in K. Raises TypeError or ValueError for a bad argument.
+    Differentiable in K. Raises TypeError or ValueError for a bad argument, and for σ that jumps.
 
     >>> print(eft.slopes("relu", 2.0).cross)
     1.0
     """
-    K = arguments.nonnegative("K", K)
-    return evaluated(slope_source(as_activation(act), K.dtype), K)
+    K, act = arguments.nonnegative("K", K), as_activation(act)
+    complete = analysed(act)
+    if (complete.resolved or complete.state) and any(complete.jumps):
+        raise ArgumentError(f"act must be continuous; {act.name} jumps, and ⟨σ′²⟩ is infinite")
+    return evaluated(slope_source(act, K.dtype), K)

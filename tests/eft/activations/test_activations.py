@@ -201,3 +201,9 @@ def test_moments_of_named_activations(key, dtype):
     for q, field in {"g": "g", "var": "var", "dg": "dg", "s2": "slope2", "d2g": "d2g"}.items():
         assert relative_errors(key, q, getattr(moments, field), dtype).max() <= tolerance(dtype), q
     assert (moments.error <= tolerance(dtype)).all()
+
+
+@pytest.mark.parametrize("family", ["sine", [1], eft.Activation])
+def test_an_unknown_family_is_refused(family):
+    with pytest.raises(TypeError, match="family must be one of"):
+        eft.Activation(jnp.sin, family=family)

@@ -166,3 +166,29 @@ def test_many_that_repeat():
     many = eft.vertex_flow("tanh", 1.0, 4, X[[0, 1, 3]][place])
     np.testing.assert_array_equal(many.G1, few.G1[:, place][:, :, place])
     assert many.V.shape == (4, 465, 465)
+
+
+def test_a_kink_at_zero_need_not_be_declared():
+    """A user's ReLU has V and G1 of the catalogue's. The control: taken as smooth, it has not."""
+    X = [[1.0, 0.0], [0.3, 1.0]]
+    named, written = (eft.vertex_flow(f, 2.0, 3, X) for f in ("relu", lambda z: jnp.maximum(z, 0.0)))
+    np.testing.assert_allclose(written.V, named.V, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(written.G1, named.G1, rtol=1e-12, atol=1e-13)
+    unseen = eft.Activation(lambda z: jnp.maximum(z, 0.0), resolved=True)
+    assert np.max(np.abs(eft.vertex_flow(unseen, 2.0, 3, X).G1 - named.G1)) > 0.1
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda f: eft.vertex_flow(f, 1.0, 3, [[1.0, 0.0], [0.3, 1.0]]),
+        lambda f: eft.ntk_flow(f, 1.0, 3),
+        lambda f: eft.ntk_gram_flow(f, 1.0, 3, [[1.0, 0.0]]),
+        lambda f: eft.slopes(f, 1.0),
+    ],
+)
+@pytest.mark.parametrize("place", [0.0, 0.7])
+def test_an_undeclared_jump_is_refused(call, place):
+    with pytest.raises(ValueError, match="must be continuous"):
+        call(lambda z: z + jnp.where(z > place, 1.0, 0.0))
+    call(lambda z: z + jnp.maximum(z - place, 0.0) / 4)
