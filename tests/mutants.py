@@ -92,27 +92,27 @@ def killed(tree: Path, tests: list[str]) -> bool:
 
 def main(count: int, seed: int) -> None:
     pick, survivors, start = random.Random(seed), [], time.monotonic()
-    files = [
-        p for package in PACKAGES for p in (ROOT / "eft" / package).rglob("*.py") if p.stem != "__init__"
-    ]
+    folders = [ROOT / "eft" / package for package in PACKAGES]
+    files = [p for folder in folders for p in folder.rglob("*.py") if p.stem != "__init__"]
     weights = [len(p.read_text()) for p in files]
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
+    with tempfile.TemporaryDirectory() as scratch:
+        tree = Path(scratch) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__"))
+        for folder in folders:
+            assert not killed(tree, tests_of(folder, folder.name)), f"the tests of {folder} fail as they are"
         for i in range(count):
-            path = pick.choices(files, weights)[0]
-            made = mutant(path, pick)
-            if made is None:
-                continue
+            made = None
+            while made is None:
+                path = pick.choices(files, weights)[0]
+                made = mutant(path, pick)
             line, words, text = made
             place = path.relative_to(ROOT)
             (tree / place).write_text(text)
             dead = killed(tree, tests_of(path, place.parts[1]))
             shutil.copy(path, tree / place)
             if not dead:
-                survivors.append(
-                    f"{place}:{line}: {words}: {path.read_text().splitlines()[line - 1].strip()}"
-                )
+                original = path.read_text().splitlines()[line - 1].strip()
+                survivors.append(f"{place}:{line}: {words}: {original}")
             print(f"{i + 1}/{count} {'killed' if dead else 'SURVIVED'} {place}:{line} {words}", flush=True)
     print(f"\n{count - len(survivors)} of {count} killed in {(time.monotonic() - start) / 60:.0f} min")
     print(*survivors, sep="\n")
