@@ -4,7 +4,7 @@
 
 Each mutant is one change in one file of `eft/gaussian`, `eft/flows` or `eft/finite_width`: a sign flipped,
 a term or a factor dropped, a comparison turned round, a number or an index off by one. It is killed if a test
-of its own package fails within `PATIENCE`; the tests whose names are nearest to that of the file run first.
+of its own package fails within `PATIENCE`; the tests that name what the file defines most often run first.
 Prints every survivor, to be looked at: it is equivalent to the original, its tests take longer, or a test is
 missing.
 """
@@ -12,13 +12,13 @@ missing.
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -74,10 +74,16 @@ def mutant(path: Path, pick: random.Random) -> tuple[int, str, str] | None:
 
 
 def tests_of(path: Path, package: str) -> list[str]:
-    """The test files of the package, those with names like the file's first."""
-    files = [p for p in (ROOT / "tests" / "eft" / package).glob("test_*.py")]
-    alike = lambda p: SequenceMatcher(None, p.stem.removeprefix("test_"), path.stem).ratio()  # noqa: E731
-    return [str(p.relative_to(ROOT)) for p in sorted(files, key=alike, reverse=True)]
+    """The test files of the package, those first that name what the file defines most often."""
+    files = list((ROOT / "tests" / "eft" / package).glob("test_*.py"))
+    names = re.findall(r"^(?:def|class) (\w+)", path.read_text() if path.is_file() else "", re.MULTILINE)
+    wanted = re.compile("|".join(rf"\b{name}\b" for name in names) or "(?!)")
+
+    def density(test: Path) -> float:
+        text = test.read_text()
+        return len(wanted.findall(text)) / len(text)
+
+    return [str(test.relative_to(ROOT)) for test in sorted(files, key=density, reverse=True)]
 
 
 def killed(tree: Path, tests: list[str]) -> bool:
