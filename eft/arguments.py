@@ -129,6 +129,13 @@ def number(name: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def one_of(name: str, value: object, allowed: Sequence[str | None]) -> str | None:
+    """The value, one of the names that are allowed, or None where that is."""
+    if (isinstance(value, str) or value is None) and value in allowed:
+        return value
+    raise ArgumentError(f"{name} must be one of {', '.join(map(str, allowed))}; got {shown(value)}")
+
+
 def host_array(name: str, value: object) -> np.ndarray:
     """The value as a real array on the host in float64, also if float64 is switched off in JAX."""
     real_array(name, value)

@@ -164,8 +164,7 @@ def prepare(
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = arguments.hidden_widths(width, widths, depth)
-    if not isinstance(method, str) or method not in METHODS:
-        raise ArgumentError(f"method must be one of {', '.join(METHODS)}; got {arguments.shown(method)}")
+    arguments.one_of("method", method, METHODS)
     written_out = depth if method == "networks" else sum(1 for _ in itertools.groupby(hidden))
     if written_out > MAX_WRITTEN_OUT:
         raise ArgumentError(
