@@ -7,15 +7,19 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.kernel import KernelFlow, flow_and_moments, saturated, warn
+from eft.finite_width.residual import fluctuations
+from eft.flows.block import Block, checked_block, fixed_shares
+from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, saturated, warn
 from eft.gaussian.expectation import tolerance
+from eft.gaussian.layer_pairs import GRADED
 from eft.gaussian.records import Moments
-from eft.gaussian.sources import SlopeSource, accuracies, slope_source
+from eft.gaussian.sources import SlopeSource, accuracies, evaluated, slope_source
 from eft.programs import compiled
 
 
@@ -60,6 +64,9 @@ def ntk_flow(
     x2: object = 1.0,
     K1: object = None,
     widths: Sequence[int] | None = None,
+    skip: object = 0.0,
+    weights: str = "gaussian",
+    readout: bool = False,
 ) -> NTKFlow:
     """Θ, its first correction, A, B, D, F, P and Q of every layer at initialization, at one input.
 
@@ -80,6 +87,11 @@ def ntk_flow(
 
     Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted by λ_b and a weight of layer l by λ_W/n_{l−1};
     if `K1` is given, the first layer has no bias, as in `nets.FCN`.
+
+    `skip`, `weights`, `readout`: as for `kernel_flow`. With a skip the fluctuations remember all
+    layers before (docs/residual.md), and P and Q, which are not known, are nan. With orthogonal weights B′ has
+    C_W²(⟨σ′⁴⟩ − κ⟨σ′²⟩²)Θ² and F′ has C_W²(⟨σ²σ′²⟩ − κ⟨σ²⟩⟨σ′²⟩)Θ. In either, A, B, D and F are defined by two
+    neurons, i ≠ j: n Cov(Θ̂_ii, Θ̂_jj), n E[Θ̂_ij²], n Cov(z_i², Θ̂_jj) and n E[z_i z_j Θ̂_ij].
 
     `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together. σ must
     be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
@@ -104,13 +116,19 @@ def ntk_flow(
         "lambda_b": arguments.nonnegative("lambda_b", lambda_b),
         "x2": arguments.nonnegative("x2", x2),
     }
+    block, given["skip"] = checked_block(skip, None, weights, readout)
     if K1 is not None:
         given["K1"] = arguments.nonnegative("K1", K1)
-    cw_, cb_, lw, lb, x2_, *own = arguments.broadcast(given)
-    flow, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=x2_, K1=own[0] if own else None, widths=widths)
+    cw_, cb_, lw, lb, x2_, skip_, *own = arguments.broadcast(given)
+    start = {"cb": cb_, "x2": x2_, "K1": own[0] if own else None, "widths": widths}
     first = lw * x2_ + (0.0 if own else lb)
-    ratios = jnp.asarray(arguments.width_ratios(widths, depth), cw_.dtype)
-    ntk = _flow(slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, ratios)
+    if block.residual:
+        ntk = _with_skip(act, depth, block, skip_, cw_, lw, lb, first, start)
+    else:
+        flow, m = flow_and_moments(act, cw_, depth, **start, weights=weights)
+        ratios = jnp.asarray(arguments.width_ratios(widths, depth), cw_.dtype)
+        fixed = jnp.asarray(fixed_shares(block, widths, depth), cw_.dtype)
+        ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, (ratios, fixed))
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk
 
@@ -124,16 +142,38 @@ def checked_continuous(act: Activation) -> Activation:
     return act
 
 
-@compiled()
-def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, ratios) -> NTKFlow:
+def _with_skip(act, depth, block: Block, skip, cw, lw, lb, first, start) -> NTKFlow:
+    """The flow of a residual network."""
+    flow, k, rule = residual_flow(act, cw, depth, block, skip, **start)
+    p = evaluated(slope_source(act, cw.dtype), flow.K)
+    arrays = k, p, skip, cw, lw, lb, first
+    found = fluctuations(act, rule, block, *arrays)
+    rough = not isinstance(found.error, Tracer) and not jnp.max(found.error) <= tolerance(cw.dtype)
+    if rough and rule is not GRADED:
+        found = fluctuations(act, GRADED, block, *arrays)
+    V, *fields, pair_error = found
+    error = jnp.maximum(jnp.maximum(flow.error, p.error), pair_error)
+    good = flow.valid & (error <= tolerance(error.dtype)) & jnp.isfinite(sum(fields))
+    valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
+    unknown = jnp.full_like(V, jnp.nan)
+    return NTKFlow._make([flow.K, V, *map(saturated, fields), unknown, unknown, valid, error])
+
+
+@compiled(0)
+def _flow(
+    weights: str, slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, by_layer
+) -> NTKFlow:
     p = slopes(flow.K)
     error = jnp.maximum(m.error, p.error)
-    by_layer = (flow.V, flow.G1, flow.chi_parallel, flow.chi_perp, m, p)
-    by_layer = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), by_layer)
+    known = (flow.V, flow.G1, flow.chi_parallel, flow.chi_perp, m, p)
+    known = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), known)
 
     def layer(now, at):
         Theta, Theta1, A, B, D, F, P, Q = now
-        (V, G1, chi_parallel, chi_perp, m, p), r = at
+        (V, G1, chi_parallel, chi_perp, m, p), (r, fixed) = at
+        s4, cross_FS = p.s4, p.cross
+        if weights == "orthogonal":
+            s4, cross_FS = p.var + (1 - fixed) * p.s**2, p.cov + (1 - fixed) * m.g * p.s
         c = cw * Theta
         mean, mean_K, mean_KK = lw * m.g + c * p.s, lw * m.dg + c * p.ds, lw * m.d2g + c * p.d2s
         square = lw * (lw * m.var) + 2 * lw * c * p.cov + c * (c * p.var)  # ⟨Ω²⟩ − ⟨Ω⟩²
@@ -143,9 +183,9 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
             lb + mean,
             r * (mean_K * G1 + mean_KK * V / 2 + cw * p.ds * (D + 2 * F) + chi_perp * Theta1),
             square + r * (mean_K**2 * V + 2 * chi_perp * mean_K * D + chi_perp**2 * A),
-            c * c * p.s4 + r * chi_perp**2 * B,
+            c * c * s4 + r * chi_perp**2 * B,
             cw * cross + r * (chi_parallel * mean_K * V + both * D),
-            cw * c * p.cross + r * chi_parallel**2 * F,
+            cw * c * cross_FS + r * chi_parallel**2 * F,
             cross_slopes + r * (chi_perp * (chi_parallel - chi_perp) * B + both * P),
             cross_slopes + lw * c * p.cross + r * (chi_parallel * mean_K * F + both * Q),
         )
@@ -153,7 +193,7 @@ def _flow(slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, 
 
     zero = jnp.zeros_like(first)
     start = (saturated(first), *(7 * (zero,)))
-    _, (fields, whole) = lax.scan(layer, start, (by_layer, ratios))
+    _, (fields, whole) = lax.scan(layer, start, (known, by_layer))
     fields = [jnp.moveaxis(a, 0, -1) for a in fields]
     good = flow.valid & jnp.moveaxis(whole, 0, -1) & (error <= tolerance(error.dtype))
     valid = lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)

@@ -1,5 +1,6 @@
 """The flow of one input with depth: kernel, susceptibilities, four-point vertex, first 1/n correction."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +14,11 @@ from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError, warn_user
+from eft.flows.block import PLAIN, Block, checked_block, fixed_shares, refuse_widths
+from eft.flows.residual import Kernels, fluctuations, kernels
 from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
+from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tabulated import moment_table
@@ -56,6 +60,10 @@ def kernel_flow(
     x2: object = 1.0,
     K1: object = None,
     widths: Sequence[int] | None = None,
+    skip: object = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
+    readout: bool = False,
 ) -> KernelFlow:
     """K, χ∥, χ⊥, V and G1 of every layer of a fully connected network at initialization.
 
@@ -64,7 +72,17 @@ def kernel_flow(
         V′ = C_W²(⟨σ⁴⟩ − ⟨σ²⟩²) + (n_l/n_{l−1}) χ∥² V,                V¹ = 0
         G1′ = (n_l/n_{l−1}) [χ∥ G1 + ½ C_W g″ V],                     G1¹ = 0
 
-    (PDLT chapters 4 and 5, with V and G1 scaled by the width.)
+    (PDLT chapters 4 and 5, with V and G1 scaled by the width.) Networks that are not plain:
+
+    `skip` = γ ≥ 0: residual, z′ = γz + b + Wσ(z), from layer 1 on, with equal widths; `readout`: the last
+    layer has no skip, as in a network whose output has another width. Then K′ = γ²K + C_b + C_W g and
+    χ = γ² + C_W(…); V and G1 remember all layers before (docs/residual.md). A branch scale α,
+    z′ = γz + α(b + Wσ(z)), is C_W → α²C_W, C_b → α²C_b.
+    `norm`: "rms" or "layer", σ acts on z/√(mean z²) over the neurons of its layer, or on z less its mean,
+    over its standard deviation. Then ⟨·⟩ is taken at unit variance, χ∥ = γ², and χ⊥ = γ² + C_W⟨σ′²⟩_1/K.
+    `weights`: "orthogonal", √C_W times a random (semi-)orthogonal matrix from the second layer on, the first
+    being Gaussian: V′ has C_W²(⟨σ⁴⟩ − ⟨σ²⟩² − 2κ⟨σ²⟩²) with κ = n_l/max(n_l, n_{l+1}).
+    In all of these V/n is E[z_i²z_j²] − E[z_i²]² of two neurons i ≠ j; that is Var(Ĝ) in a plain network alone.
 
     `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
     and `x2` = ‖x‖²/n₀ or the first kernel itself, `K1`: all ≥ 0; they broadcast to the batch axes of
@@ -97,18 +115,33 @@ def kernel_flow(
     >>> grid.K.shape
     (1000, 50)
     """
-    return _checked_flow(act, cw, depth, cb, x2, K1, widths, moments=False)[0]
+    block, gamma = checked_block(skip, norm, weights, readout)
+    if not block.remembers:
+        act, depth, cw_, cb_, first, _ = _checked(act, cw, depth, cb, x2, K1)
+        return _plain(act, depth, block, cw_, cb_, first, widths, moments=False)[0]
+    return residual_flow(act, cw, depth, block, gamma, cb=cb, x2=x2, K1=K1, widths=widths)[0]
 
 
 def flow_and_moments(
     act: ActivationLike, cw: object, depth: int, *, cb: object = 0.0, x2: object = 1.0, K1: object = None,
-    widths: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None, weights: str = "gaussian",
 ) -> tuple[KernelFlow, Moments]:  # fmt: skip
-    """`kernel_flow`, and the moments at the K of every layer; fields of the shape of K."""
-    return _checked_flow(act, cw, depth, cb, x2, K1, widths, moments=True)
+    """`kernel_flow` without a skip, and the moments at the K of every layer; fields of the shape of K."""
+    act, depth, cw_, cb_, first, _ = _checked(act, cw, depth, cb, x2, K1)
+    return _plain(act, depth, PLAIN._replace(weights=weights), cw_, cb_, first, widths, moments=True)
 
 
-def _checked_flow(act, cw, depth, cb, x2, K1, widths, *, moments: bool) -> tuple[KernelFlow, Any]:
+def residual_flow(
+    act: ActivationLike, cw: object, depth: int, block: Block, skip: object, *, cb: object = 0.0,
+    x2: object = 1.0, K1: object = None, widths: Sequence[int] | None = None,
+) -> tuple[KernelFlow, Kernels, Rule]:  # fmt: skip
+    """`kernel_flow` with a skip or a normalization, its kernels and moments, and the rule that did."""
+    act, depth, cw_, cb_, first, skip_ = _checked(act, cw, depth, cb, x2, K1, skip)
+    return _with_memory(act, depth, block, skip_, cw_, cb_, first, widths)
+
+
+def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
+    """The activation, depth, C_W, C_b, K¹ and γ."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
@@ -116,16 +149,23 @@ def _checked_flow(act, cw, depth, cb, x2, K1, widths, *, moments: bool) -> tuple
         given["x2"] = arguments.nonnegative("x2", x2)
     else:
         given["K1"] = arguments.nonnegative("K1", K1)
-    cw_, cb_, first = arguments.broadcast(given)
+    if isinstance(skip, jax.Array):
+        given["skip"] = skip
+    cw_, cb_, first, *skips = arguments.broadcast(given)
     if cw_.size * depth > MAX_NUMBERS:
         raise ArgumentError(
             f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
             f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
         )
-    ratios = arguments.width_ratios(widths, depth)
     first = cb_ + cw_ * first if K1 is None else first
-    ratios = jnp.asarray(ratios, cw_.dtype)
-    flow, m = _flow(moments, act.degree, source(act, cw_.dtype), cw_, cb_, first, ratios)
+    return act, depth, cw_, cb_, first, skips[0] if skips else None
+
+
+def _plain(act, depth, block: Block, cw, cb, K1, widths, *, moments: bool) -> tuple[KernelFlow, Any]:
+    """The flow without skip and normalization."""
+    ratios, fixed = arguments.width_ratios(widths, depth), fixed_shares(block, widths, depth)
+    by_layer = jnp.asarray(ratios, cw.dtype), jnp.asarray(fixed, cw.dtype)
+    flow, m = _flow(moments, act.degree, block.weights, source(act, cw.dtype), cw, cb, K1, by_layer)
     warn(flow, act)
     return flow, m
 
@@ -153,9 +193,11 @@ class _Layer(NamedTuple):
     valid: jax.Array
 
 
-@compiled(0, 1)
-def _flow(keep: bool, degree: int | None, moments: Source, cw, cb, K1, ratios) -> tuple[KernelFlow, Any]:
-    """The flow; and, if they are to be kept, the moments at every layer."""
+@compiled(0, 1, 2)
+def _flow(
+    keep: bool, degree: int | None, weights: str, moments: Source, cw, cb, K1, by_layer
+) -> tuple[KernelFlow, Any]:
+    """The flow of a network without skips; and, if they are to be kept, the moments at every layer."""
     start = _Layer(
         saturated(K1),
         jnp.log(jnp.maximum(saturated(K1), 0.0)),
@@ -173,9 +215,10 @@ def _flow(keep: bool, degree: int | None, moments: Source, cw, cb, K1, ratios) -
             return jnp.log(saturated(K_next))
         return jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
 
-    def layer(now: _Layer, ratio):
+    def layer(now: _Layer, at):
+        (ratio, fixed), m = at, moments(now.K)
         K, log_K, V, G1, valid = now
-        m = moments(K)
+        var = m.var if weights == "gaussian" else m.var - 2 * fixed * m.g**2
         chi_parallel = saturated(cw * m.dg)
         chi_perp = saturated(cw * m.slope2)
         chi_perp = jnp.where(jnp.isinf(m.slope2) & jnp.isfinite(m.g) & (cw > 0), jnp.inf, chi_perp)
@@ -186,14 +229,44 @@ def _flow(keep: bool, degree: int | None, moments: Source, cw, cb, K1, ratios) -
         after = _Layer(
             saturated(K_next),
             log_next(K_next, log_K),
-            saturated(cw * (cw * m.var) + ratio * (chi_parallel * (chi_parallel * V))),
+            saturated(cw * (cw * var) + ratio * (chi_parallel * (chi_parallel * V))),
             saturated(ratio * (chi_parallel * G1 + cw * saturated(m.d2g) * V / 2)),
             valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
         )
         return after, (record, m if keep else None)
 
-    _, flow = jax.lax.scan(layer, start, ratios)
+    _, flow = jax.lax.scan(layer, start, by_layer)
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)
+
+
+def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[KernelFlow, Kernels, Rule]:
+    """The flow of a network with skips or a normalization."""
+    refuse_widths(block, widths)
+    if cw.size * depth * depth > MAX_NUMBERS:
+        raise ArgumentError(
+            f"depth² × batch must be ≤ {MAX_NUMBERS:,} with a skip or a normalization; "
+            f"got {depth:,}² × {cw.size:,}"
+        )
+    k = kernels(block, depth, source(act, cw.dtype), skip, cw, cb, K1)
+    tracing = any(isinstance(a, Tracer) for a in (k.K, skip, cw))
+    largest = 1.0 if block.norm else math.inf if tracing else float(jnp.max(k.K))
+    rule = quick_rule(act, largest)
+    V, G1, pair_error = fluctuations(act, rule, block, k, skip, cw)
+    if not tracing and rule is not GRADED and not jnp.max(pair_error) <= tolerance(cw.dtype):
+        rule = GRADED
+        V, G1, pair_error = fluctuations(act, rule, block, k, skip, cw)
+    gammas = jnp.moveaxis(block.by_layer(skip, depth), 0, -1)
+    m, per_kernel = k.moments, 1 / k.K if block.norm else 1.0
+    chi_parallel = gammas**2 + (0.0 if block.norm else cw[..., None] * m.dg)
+    chi_perp = gammas**2 + cw[..., None] * m.slope2 * per_kernel
+    error = jnp.maximum(m.error, pair_error)
+    good = (error <= tolerance(cw.dtype)) & _in_range(k.K) & jnp.isfinite(V) & jnp.isfinite(G1)
+    good = good | ((k.K == 0) & (block.norm is None))
+    valid = jax.lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
+    fields = map(saturated, (chi_parallel, chi_perp, V, G1))
+    flow = KernelFlow._make([k.K, *fields, jnp.log(k.K), valid, error])
+    warn(flow, act)
+    return flow, k, rule
 
 
 def _in_range(K: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 The integral over y is split where z₂ is at 0 or a kink, that over x where z₁, or the mean of z₂, is.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -37,18 +38,18 @@ class Plane(NamedTuple):
         return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))
 
 
-def plane(act: Activation, a, b, gap) -> Plane:
-    """The nodes for one pair of √K₁, √K₂ and 1 − ρ."""
+def plane(act: Activation, a, b, gap, between: Callable = graded) -> Plane:
+    """The nodes for one pair of √K₁, √K₂ and 1 − ρ; `between`: the rule with cuts."""
     kinks = jnp.asarray([c for c in act.kinks if c != 0], a.dtype)
     tiny = jnp.finfo(a.dtype).tiny
     a, b = (jnp.where(r == 0, TINY_ROOT * tiny, r) for r in (a, b))
     rho = 1 - gap
     sine = jnp.sqrt(gap * (2 - gap))
     mean = jnp.where(rho * b == 0, tiny, rho * b)
-    x, w_x = graded(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / a, kinks / mean]))
+    x, w_x = between(jnp.concatenate([jnp.zeros(1, a.dtype), kinks / a, kinks / mean]))
     x, w_x = x[:, None], w_x[:, None]
     zeros = jnp.concatenate([jnp.zeros(1, a.dtype), kinks])
-    y, w_y = graded(((zeros / b)[None] - rho * x) / jnp.maximum(sine, tiny))
+    y, w_y = between(((zeros / b)[None] - rho * x) / jnp.maximum(sine, tiny))
     return Plane(x, w_x, y, w_y, a * x, b * (rho * x + sine * y))
 
 

@@ -1,0 +1,70 @@
+"""How one layer makes the next: z′ = γz + b + Wσ(N(z)), with a skip γ, a normalization N, and W."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from eft import arguments
+from eft.arguments import ArgumentError, ArgumentTypeError
+
+NORMS = (None, "rms", "layer")
+WEIGHTS = ("gaussian", "orthogonal")
+
+
+class Block(NamedTuple):
+    """What is static about it; hashable.
+
+    `residual`: whether there is a skip. `norm`: None, "rms" or "layer". `weights`: "gaussian" or
+    "orthogonal". `readout`: whether the last layer has no skip.
+    """
+
+    residual: bool
+    norm: str | None
+    weights: str
+    readout: bool
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the flow is not that of a plain network."""
+        return self.residual or self.norm is not None
+
+    def by_layer(self, skip: jax.Array, depth: int) -> jax.Array:
+        """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L does not matter."""
+        skips = jnp.broadcast_to(skip, (depth, *skip.shape))
+        return skips.at[depth - 2].set(0.0) if self.readout and depth > 1 else skips
+
+
+PLAIN = Block(False, None, "gaussian", False)
+"""That of a plain network."""
+
+
+def checked_block(skip: object, norm: object, weights: object, readout: object) -> tuple[Block, jax.Array]:
+    """The block, and γ as an array."""
+    if not isinstance(readout, bool):
+        raise ArgumentTypeError(f"readout must be True or False; got {arguments.shown(readout)}")
+    number = arguments.nonnegative("skip", skip)
+    residual = not (isinstance(skip, int | float) and skip == 0)
+    norm, weights = arguments.one_of("norm", norm, NORMS), arguments.one_of("weights", weights, WEIGHTS)
+    return Block(residual, norm, str(weights), readout), number
+
+
+def refuse_widths(block: Block, widths: object) -> None:
+    """Raise if the widths are given, and differ, for a block that needs equal ones."""
+    if block.residual and widths is not None and len(set(widths)) > 1:  # type: ignore[arg-type]
+        raise ArgumentError(f"widths must be equal where there is a skip; got {arguments.shown(widths)}")
+
+
+def fixed_shares(block: Block, widths: Sequence[int] | None, depth: int) -> np.ndarray:
+    """κ = n_l/max(n_l, n_{l+1}), the share in which orthogonal weights fix Σ_i h_i², h = Wσ(z^l); l = 1 … L.
+
+    h has n_{l+1} components. For n_{l+1} ≤ n_l they are some of those of a vector of n_l components and known
+    length.
+    """
+    shares = np.ones(depth)
+    if block.weights == "orthogonal" and widths is not None:
+        n = np.array(widths, float)
+        shares[:-2] = n[:-1] / np.maximum(n[:-1], n[1:])
+    return shares
