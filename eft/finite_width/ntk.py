@@ -88,10 +88,10 @@ def ntk_flow(
     Θ̂ is the sum of ∂z ∂z over the parameters, a bias weighted by λ_b and a weight of layer l by λ_W/n_{l−1};
     if `K1` is given, the first layer has no bias, as in `nets.FCN`.
 
-    `skip`, `weights`, `readout`: as for `kernel_flow`. With a skip the fluctuations remember all
-    layers before (docs/residual.md), and P and Q, which are not known, are nan. With orthogonal weights B′ has
-    C_W²(⟨σ′⁴⟩ − κ⟨σ′²⟩²)Θ² and F′ has C_W²(⟨σ²σ′²⟩ − κ⟨σ²⟩⟨σ′²⟩)Θ. In either, A, B, D and F are defined by two
-    neurons, i ≠ j: n Cov(Θ̂_ii, Θ̂_jj), n E[Θ̂_ij²], n Cov(z_i², Θ̂_jj) and n E[z_i z_j Θ̂_ij].
+    `skip`, `weights`, `readout`: as for `kernel_flow`. With a skip the fluctuations remember all layers
+    before (docs/residual.md), and P and Q, which are not known, are nan. With orthogonal weights B′ has
+    C_W²(⟨σ′⁴⟩ − κ⟨σ′²⟩²)Θ² and F′ has C_W²(⟨σ²σ′²⟩ − κ⟨σ²⟩⟨σ′²⟩)Θ. In either, A, B, D and F are defined by
+    two neurons, i ≠ j: n Cov(Θ̂_ii, Θ̂_jj), n E[Θ̂_ij²], n Cov(z_i², Θ̂_jj) and n E[z_i z_j Θ̂_ij].
 
     `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together. σ must
     be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.

@@ -43,8 +43,8 @@ def fluctuations(
 ) -> Fluctuations:
     """The NTK of a residual network.
 
-    With c = C_W Θ, sums over the layers p before, and U, D, φ, b the parts of V, D, F, B that are not memory of
-    a neuron's own past:
+    With c = C_W Θ, sums over the layers p before, and U, D, φ, b the parts of V, D, F, B that are not memory
+    of a neuron's own past:
 
         U′ = χ∥² U + C_W² Var F + 2C_W χ∥ ⟨ξ_F δK⟩                    ⟨ξ_f δK⟩ = Σ v_p Cov(F_p, f)
         D′ = χ∥χ⊥ D + χ∥⟨Ω⟩_K U + C_W Cov(F, Ω)                       ⟨ξ_f δθ⟩ = Σ w_F,p Cov(F_p, f)
@@ -52,7 +52,7 @@ def fluctuations(
         A′ = χ⊥² A + 2χ⊥⟨Ω⟩_K D + ⟨Ω⟩_K² U + Var Ω + 2[χ⊥⟨ξ_Ω δθ⟩ + ⟨Ω⟩_K⟨ξ_Ω δK⟩]
         φ′ = χ∥² φ + C_W²⟨FS⟩Θ + 2C_W χ∥ Σ f_p⟨u_p u⟩
         b′ = χ⊥² b + C_W²⟨S²⟩Θ² + 2C_W χ⊥ Σ b_p⟨S_p S⟩
-        v_p′ = χ∥ v_p,   w_F,p′ = χ⊥ w_F,p + ⟨Ω⟩_K v_p,   w_S,p′ = χ⊥ w_S,p,   f_p′ = γχ∥ f_p,   b_p′ = γ²χ⊥ b_p
+        v_p′ = χ∥ v_p,  w_F,p′ = χ⊥ w_F,p + ⟨Ω⟩_K v_p,  w_S,p′ = χ⊥ w_S,p,  f_p′ = γχ∥ f_p,  b_p′ = γ²χ⊥ b_p
 
     with C_W, λ_W, c, γc and γ²cΘ for the layer p = l itself. Then Theta1′ = χ⊥ Theta1 + λ_W M[F] + c M[S]
     + C_W [s′ D + ⟨ξ_S δθ⟩ + 2s′ φ + 2 Σ f_p⟨u_p S′⟩], M[f] = ⟨f⟩′ G1 + ½⟨f⟩″ U + Σ v_p Cov(F_p, ½f″).

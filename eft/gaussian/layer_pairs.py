@@ -129,7 +129,8 @@ def two_layers(act: Activation, rule: Rule, neuron: Neuron) -> tuple[TwoLayers, 
     jumps_u, jumps_S = jumps_of_products(act)
     if jumps_u:
         bent, products = (undifferentiated(each, K_p, K, carry) for each in (bent, products))
-    signal = TwoLayers(outer(F_p, F), bent, products, constant(jnp.maximum(wrong_mean, wrong_slope)))
+    error = constant(jnp.maximum(wrong_mean, wrong_slope))
+    signal = TwoLayers(outer(F_p, F), bent, products, error)
     if s_p is None or s is None or ds is None:
         return signal, None
 
