@@ -82,7 +82,7 @@ def kernel_flow(
     over its standard deviation. Then ⟨·⟩ is taken at unit variance, χ∥ = γ², and χ⊥ = γ² + C_W⟨σ′²⟩_1/K.
     `weights`: "orthogonal", √C_W times a random (semi-)orthogonal matrix from the second layer on, the first
     being Gaussian: V′ has C_W²(⟨σ⁴⟩ − ⟨σ²⟩² − 2κ⟨σ²⟩²) with κ = n_l/max(n_l, n_{l+1}).
-    In all of these V/n is E[z_i²z_j²] − E[z_i²]² of two neurons i ≠ j, which is Var(Ĝ) in a plain network only.
+    In all of these V/n is E[z_i²z_j²] − E[z_i²]², i ≠ j, which is Var(Ĝ) only in a plain network.
 
     `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,
     and `x2` = ‖x‖²/n₀ or the first kernel itself, `K1`: all ≥ 0; they broadcast to the batch axes of

@@ -160,7 +160,7 @@ def _plane(act: Activation, rule: Rule, K_p, K, fresh) -> Plane:
         q = Plane(x[:, None], w[:, None], y, w_y, y, y)
     else:
         between = graded if rule.panel is None else functools.partial(legendre, count=rule.panel)
-        q = plane(act, *constant((a, b, share / (1 + rho))), between)
+        q = plane(act, constant(a), constant(b), constant(share / (1 + rho)), between)
     return q._replace(z1=a * q.x, z2=b * (rho * q.x + sine * q.y))
 
 
