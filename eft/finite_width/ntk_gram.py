@@ -1,7 +1,6 @@
 """The neural tangent kernel of several inputs at finite width: its mean and its fluctuations."""
 
 import functools
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,23 +14,40 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
+from eft.finite_width.layer_expectations import (
+    cross_moments,
+    fixed_products,
+    layer_moments,
+    pair_index,
+    pair_places,
+    slope_jacobian,
+)
 from eft.finite_width.ntk import checked_continuous
-from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
+from eft.finite_width.residual_gram import (
+    QUICK,
+    GramKernels,
+    Here,
+    no_signal,
+    no_tangents,
+    residual_inputs,
+    signal_step,
+    tangent_step,
+)
+from eft.finite_width.vertex import ACCURACY
+from eft.flows.block import checked_block, fixed_shares, refuse_widths
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import flow_and_moments
+from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
-from eft.gaussian.multivariate import Grid, grid, slope_products
-from eft.gaussian.planes import plane
-from eft.gaussian.records import Moments, SlopeMoments
+from eft.gaussian.layer_products import LayerGrams
+from eft.gaussian.multivariate import grid
+from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
 from eft.programs import compiled
 
 MAX_INPUTS = 4
 """The largest number of different inputs."""
-
-QUICK = {4: 1e-5, 8: 1e-8}
-"""Relative error up to which quick integrals are accepted, by bytes per number."""
 
 
 class NTKGramFlow(NamedTuple):
@@ -79,6 +95,9 @@ def ntk_gram_flow(
     lambda_w: object = 1.0,
     lambda_b: object = 1.0,
     widths: Sequence[int] | None = None,
+    skip: object = 0.0,
+    weights: str = "gaussian",
+    readout: bool = False,
 ) -> NTKGramFlow:
     """Θ, its first correction, and A, B, D, F at several inputs, for every layer at initialization.
 
@@ -123,18 +142,37 @@ def ntk_gram_flow(
             f"with its kink at 0; the derivative of {act.name} jumps"
         )
     ratios = arguments.width_ratios(widths, depth)
+    block, gamma = checked_block(skip, None, weights, readout)
     x = jnp.asarray(inputs)
     settings = [jnp.asarray(number, x.dtype) for number in numbers]
-    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
-    largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
+    known = None
+    if block.residual:
+        refuse_widths(block, widths)
+        known = residual_inputs(act, settings[0], depth, block, gamma, settings[1], x, with_slopes=True)
+        single, m, largest = known.single, known.kernels.moments, known.largest
+    else:
+        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
+        largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     fine = tuple(grid(act, r, largest) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
     first = fine if len(inputs) < 3 or fine[0].cuts else quick
-    arrays = (*sources, single.K, m, x, jnp.asarray(ratios, x.dtype), *settings)
-    K, V, Theta, Theta1, A, B, D, F, error = _flow(first, *arrays)
+    if known is None:
+        fixed = jnp.asarray(fixed_shares(block, widths, depth), x.dtype)
+        by_layer = jnp.asarray(ratios, x.dtype), fixed
+
+        def computed(grids):
+            return _flow((grids, weights), *sources, single.K, m, x, by_layer, *settings)
+
+    else:
+        of_layers = known.kernels, known.gram, known.past, known.skips
+
+        def computed(grids):
+            return _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, *settings)
+
+    K, V, Theta, Theta1, A, B, D, F, error = computed(first)
     if first is quick and not jnp.max(error) <= QUICK[x.dtype.itemsize]:
-        K, V, Theta, Theta1, A, B, D, F, error = _flow(fine, *arrays)
+        K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
     pairs = pair_places(place, len(inputs))
     index = pair_index(len(inputs))[np.ix_(place, place)]
     four = (slice(None), *np.ix_(place, place, place, place))
@@ -170,19 +208,20 @@ def slope_of(act: Activation) -> Activation:
 
 @compiled(0)
 def _flow(
-    grids,
+    about: tuple,
     pairs: PairSource,
     slope_pairs: PairSource,
     slopes: SlopeSource,
     K_single,
     m_single: Moments,
     x,
-    ratios,
+    by_layer,
     cw,
     cb,
     lw,
     lb,
 ):
+    grids, weights = about
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
     index = pair_index(n)
@@ -191,7 +230,7 @@ def _flow(
 
     def layer(now, at):
         distance, V, G1, Theta, Theta1, A, B, D, F, error = now
-        K_diagonal, m_diagonal, slope_diagonal, p_diagonal, r = at
+        K_diagonal, m_diagonal, slope_diagonal, p_diagonal, (r, fixed) = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
         m = layer_moments(pairs, grids, K, K_diagonal, distance, m_diagonal)
         p = layer_moments(slope_pairs, grids, K, K_diagonal, distance, slope_diagonal)
@@ -205,11 +244,15 @@ def _flow(
         fresh = lw * lw * var + lw * (mixed + mixed.T) + jnp.outer(c, c) * square
         # F_a1b2 + F_a2b1 with pairs (ab), (12)
         paired = F[I[:, None], I, J[:, None], J] + F[I[:, None], J, J[:, None], I]
-        s_pairs, jacobian = p.g[index], _slope_jacobian(m.J, p.g, index)
-        tensor = p.fourth[index][:, :, index]  # ⟨σ′₁σ′₂σ′₃σ′₄⟩ at [1, 2, 3, 4]
+        s_pairs, jacobian = p.g[index], slope_jacobian(m.J, p.g, index)
+        new_V, new_B, new_F = var, p.fourth, cross
+        if weights == "orthogonal":
+            new_V = var - fixed * fixed_products(m.g)
+            new_B, new_F = p.fourth - fixed * jnp.outer(p.g, p.g), cross - fixed * jnp.outer(m.g, p.g)
+        new_B, new_F = (a[index][:, :, index] for a in (new_B, new_F))  # at [1, 2, 3, 4]
         after = (
             cw * m.distance,
-            cw * cw * var + r * linear @ V @ linear.T,
+            cw * cw * new_V + r * linear @ V @ linear.T,
             r * (linear @ G1 + cw * m.second_order(V)),
             lb + lw * m.g + c * p.g,
             r
@@ -221,10 +264,10 @@ def _flow(
                 + s * Theta1
             ),
             fresh + r * (bent @ V @ bent.T + moved + moved.T + jnp.outer(s, s) * A),
-            cw * cw * jnp.einsum("ijkl,ij,kl->ikjl", tensor, Theta[index], Theta[index])
+            cw * cw * jnp.einsum("ijkl,ij,kl->ikjl", new_B, Theta[index], Theta[index])
             + r * cw * cw * jnp.einsum("ik,jl,ikjl->ikjl", s_pairs, s_pairs, B),
             cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
-            cw * cw * jnp.einsum("ijkl,kl->ikjl", cross[index][:, :, index], Theta[index])
+            cw * cw * jnp.einsum("ijkl,kl->ikjl", new_F, Theta[index])
             + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", jacobian, jacobian, F),
         )
         worst = jnp.maximum(jnp.maximum(m.error, p.error), cross_error)
@@ -235,71 +278,48 @@ def _flow(
     first = lb + lw * jnp.mean(x[I] * x[J], -1)
     start = cw * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
     K = K_single.T
-    by_layer = K, jax.tree.map(jnp.transpose, m_single), slope_pairs.moments(K), slopes(K), ratios
-    return lax.scan(layer, start, by_layer)[1]
+    along = K, jax.tree.map(jnp.transpose, m_single), slope_pairs.moments(K), slopes(K), by_layer
+    return lax.scan(layer, start, along)[1]
 
 
-def _slope_jacobian(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
-    """⟨∂(σ_iσ′_k)/∂z_a⟩ at [i, k, a]: ⟨σ′_iσ′_k⟩ from a = i, and ⟨σ_iσ″_k⟩ = 2 ∂⟨σ_iσ_k⟩/∂K_kk from a = k."""
-    n = len(index)
-    own = np.diag(index)
-    i, k = np.arange(n)[:, None], np.arange(n)
-    from_k = 2 * J[index, own[None, :]]
-    from_k = from_k.at[np.arange(n), np.arange(n)].set(J[own, own] - slopes[own])
-    return jnp.zeros((n, n, n), J.dtype).at[i, k, i].add(slopes[index]).at[i, k, k].add(from_k)
-
-
-@functools.cache
-def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """(P, P): the place of ⟨σ₁σ₂σ′₃σ′₄⟩ in the list of `cross_moments`; and the products of r variables."""
-    pairs = list(itertools.combinations_with_replacement(range(n), 2))
-    where: dict[tuple, int] = {(p, p): i for i, p in enumerate((i, i) for i in range(n))}
-    for i, j in itertools.combinations(range(n), 2):
-        for a in ((i, i), (i, j), (j, j)):
-            for b in ((i, i), (i, j), (j, j)):
-                where.setdefault((a, b) if len({*a, *b}) == 2 else (a, b, i, j), len(where))
-    powers = {}
-    for r in (3, 4):
-        local = list(itertools.combinations_with_replacement(range(r), 2))
-        covering = [(a, b) for a in local for b in local if len({*a, *b}) == r]
-        powers[r] = np.array([[(a.count(i), b.count(i)) for i in range(r)] for a, b in covering])
-        for chosen in itertools.combinations(range(n), r):
-            for a, b in covering:
-                where[tuple(chosen[i] for i in a), tuple(chosen[i] for i in b)] = len(where)
-    return np.array([[where[a, b] for b in pairs] for a in pairs]), powers
-
-
-def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K, K_diagonal, distance):
-    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`.
-
-    `p`: the slope moments at K_diagonal.
-    """
-    n = len(K_diagonal)
+@compiled(0, 1)
+def _residual_flow(
+    grids, haar: bool, pairs: PairSource, slope_pairs: PairSource, slopes: SlopeSource, k: Kernels,
+    gram: GramKernels, past: LayerGrams, skips, x, cw, cb, lw, lb,
+):  # fmt: skip
+    """The fields for different inputs in a residual network."""
+    depth, P = gram.K.shape
+    n = len(x)
     index = pair_index(n)
-    values, errors = [p.cross], [p.error]
-    I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
+    I, J = np.triu_indices(n)  # noqa: E741
 
-    def products(each):
-        a, b, gap = each
-        q = plane(act, a, b, gap)
-        (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
-        return jnp.stack(
-            [q.mean(f * h) for f in (s1 * s1, s1 * s2, s2 * s2) for h in (d1 * d1, d1 * d2, d2 * d2)]
+    def layer(now, at):
+        signal, tangents, error = now
+        K_diagonal, K, distance, m_diagonal, slope_diagonal, p_diagonal, gamma, past, number = at
+        m = layer_moments(pairs, grids, K, K_diagonal, distance, m_diagonal)
+        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance, slope_diagonal)
+        cross, cross_error = cross_moments(pairs.act, p_diagonal, grids, K, K_diagonal, distance)
+        here = Here(number, K[index], gamma, m, p, cross, past)
+        next_signal, X, mean_F = signal_step(haar, signal, here, cw)
+        next_tangents = tangent_step(haar, signal, tangents, here, X, mean_F, (cw, lw, lb))
+        worst = functools.reduce(jnp.maximum, (m.error, p.error, cross_error, jnp.max(past.error)))
+        t, swapped = tangents, (2, 3, 0, 1)
+        record = (
+            K,
+            signal.U + signal.own + signal.own.T,
+            t.Theta,
+            t.Theta1,
+            t.A,
+            t.b + t.own_B + jnp.transpose(t.own_B, swapped),
+            t.D + t.own_D.T,
+            t.phi + t.own_F + jnp.transpose(t.own_F, swapped),
+            error,
         )
+        return (next_signal, next_tangents, worst), record
 
-    if len(I):
-        a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[J])
-        size = jnp.where(a * b > 0, a * b, 1.0)
-        gap = jnp.clip((distance[index[I, J]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        values.append(lax.map(products, (a, b, gap)).ravel())
-    places, powers = _cross_places(n)
-    matrix = K[index]
-    for r, fine in zip((3, 4), grids, strict=True):
-        chosen = np.array(list(itertools.combinations(range(n), r)), int)
-        if len(chosen):
-            blocks = matrix[chosen[:, :, None], chosen[:, None]]
-            value, error = lax.map(lambda K, r=r, fine=fine: slope_products(act, K, fine, powers[r]), blocks)
-            values.append(value.ravel())
-            size = jnp.prod(jnp.maximum(p.cross[chosen], jnp.finfo(K.dtype).tiny), 1) ** (1 / r)
-            errors.append((error / size[:, None]).ravel())
-    return jnp.concatenate(values)[places], jnp.max(jnp.concatenate(errors))
+    first = lb + lw * jnp.mean(x[I] * x[J], -1)
+    start = no_signal(depth, P, x.dtype), no_tangents(depth, first, n), jnp.zeros((), x.dtype)
+    K = k.K.T
+    single = jax.tree.map(jnp.transpose, k.moments), slope_pairs.moments(K), slopes(K)
+    by_layer = K, gram.K, gram.distance, *single, skips, past, jnp.arange(depth)
+    return lax.scan(layer, start, by_layer)[1]

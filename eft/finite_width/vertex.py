@@ -1,8 +1,6 @@
 """The four-point vertex of several inputs, and the first 1/n correction of their kernel."""
 
-import functools
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,12 +12,21 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
+from eft.finite_width.layer_expectations import fixed_products, layer_moments, pair_index, pair_places
+from eft.finite_width.residual_gram import (
+    GramKernels,
+    Here,
+    no_signal,
+    residual_inputs,
+    signal_step,
+)
+from eft.flows.block import checked_block, fixed_shares, refuse_widths
 from eft.flows.gram import checked_inputs, checked_number
 from eft.flows.kernel import flow_and_moments
-from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
-from eft.gaussian.kernel_derivatives import pair_derivatives
-from eft.gaussian.multivariate import Grid, grid, products
-from eft.gaussian.records import Moments
+from eft.flows.residual import Kernels
+from eft.gaussian.bivariate import PairSource, pair_source
+from eft.gaussian.layer_products import LayerGrams
+from eft.gaussian.multivariate import grid
 from eft.programs import compiled
 
 MAX_INPUTS = 8
@@ -57,6 +64,9 @@ def vertex_flow(
     *,
     cb: object = 0.0,
     widths: Sequence[int] | None = None,
+    skip: object = 0.0,
+    weights: str = "gaussian",
+    readout: bool = False,
 ) -> VertexFlow:
     """K, V and G1 at several inputs, for every layer of a fully connected network at initialization.
 
@@ -69,6 +79,11 @@ def vertex_flow(
 
     `X`: inputs of shape (n, n₀), at most 8 different ones. `cw`, `cb`: numbers ≥ 0. `depth` = L: layers of
     pre-activations, including the output. `widths` = (n₁, …, n_{L−1}) if they differ; default: equal.
+
+    `skip`, a number, `weights`, `readout`: as for `kernel_flow`, and V_(12)(34) = n Cov(z_i1 z_i2, z_j3 z_j4)
+    of two neurons i ≠ j. Orthogonal weights take κ C_W²(⟨σ₁σ₃⟩⟨σ₂σ₄⟩ + ⟨σ₁σ₄⟩⟨σ₂σ₃⟩) from V′. A skip needs
+    the memory of all layers before (docs/residual.md), and is for at most 4 different inputs, and if there
+    are several, for σ with a continuous derivative.
 
     In float64 the relative error is about 1e-9 for one or two different inputs. For integrals over three and
     four variables it is 1e-6 or less for K ≤ 10 and correlations up to 0.9, and always at most `error`. A
@@ -92,15 +107,35 @@ def vertex_flow(
     if len(inputs) > MAX_INPUTS:
         raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
     ratios = arguments.width_ratios(widths, depth)
+    block, gamma = checked_block(skip, None, weights, readout)
 
     x = jnp.asarray(inputs)
     cw_, cb_ = jnp.asarray(cw_, x.dtype), jnp.asarray(cb_, x.dtype)
-    single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
-    largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-    grids = tuple(grid(act, r, largest) for r in (3, 4))
-    K, V, G1, error = _flow(
-        grids, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, jnp.asarray(ratios, x.dtype)
-    )
+    if block.residual:
+        refuse_widths(block, widths)
+        known = residual_inputs(act, cw_, depth, block, gamma, cb_, x, with_slopes=False)
+        single, m, largest = known.single, known.kernels.moments, known.largest
+        V, G1, error = _residual_flow(
+            known.grids,
+            block.weights == "orthogonal",
+            known.pairs,
+            known.kernels,
+            known.gram,
+            known.past,
+            known.skips,
+            x,
+            cw_,
+        )
+        K = known.gram.K
+    else:
+        single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
+        largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
+        grids = tuple(grid(act, r, largest) for r in (3, 4))
+        fixed = jnp.asarray(fixed_shares(block, widths, depth), x.dtype)
+        by_layer = jnp.asarray(ratios, x.dtype), fixed
+        K, V, G1, error = _flow(
+            (grids, block.weights), pair_source(act, x.dtype), single.K, m, x, cw_, cb_, by_layer
+        )
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)
@@ -111,50 +146,23 @@ def vertex_flow(
     return VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
 
 
-def pair_places(place: np.ndarray, n: int) -> np.ndarray:
-    """For each pair of the given inputs, the index of the corresponding pair of different inputs."""
-    a, b = (place[i] for i in np.triu_indices(len(place)))
-    return pair_index(n)[a, b]
-
-
-def pair_index(n: int) -> np.ndarray:
-    index = np.zeros((n, n), int)
-    a, b = np.triu_indices(n)
-    index[a, b] = index[b, a] = np.arange(len(a))
-    return index
-
-
-@functools.cache
-def _fourth_moments(n: int) -> np.ndarray:
-    """(P, P): the place of ⟨σ₁σ₂σ₃σ₄⟩ in the list that `layer_moments` makes."""
-    where: dict[tuple[int, ...], int] = {}
-    for i in range(n):
-        where[(i, i, i, i)] = len(where)
-    for i, j in itertools.combinations(range(n), 2):
-        for four in ((i, i, j, j), (i, i, i, j), (i, j, j, j)):
-            where[four] = len(where)
-    for three in itertools.combinations(range(n), 3):
-        for i in three:
-            where[tuple(sorted((*three, i)))] = len(where)
-    for four in itertools.combinations(range(n), 4):
-        where[four] = len(where)
-    pairs = list(itertools.combinations_with_replacement(range(n), 2))
-    return np.array([[where[tuple(sorted((*p, *q)))] for q in pairs] for p in pairs])
-
-
 @compiled(0)
-def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw, cb, ratios):
+def _flow(about: tuple, pairs: PairSource, K_single, m_single, x, cw, cb, by_layer):
     """K (depth, P), V, G1 (depth, P) and the error of different inputs."""
+    grids, weights = about
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
     apart = jnp.mean((x[I] - x[J]) ** 2, -1)
 
     def layer(now, at):
         distance, V, G1, error = now
-        K_diagonal, m, ratio = at
+        K_diagonal, m, (ratio, fixed) = at
         K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
         moments = layer_moments(pairs, grids, K, K_diagonal, distance, m)
-        fresh = cw * cw * (moments.fourth - jnp.outer(moments.g, moments.g))
+        fresh = moments.fourth - jnp.outer(moments.g, moments.g)
+        if weights == "orthogonal":
+            fresh = fresh - fixed * fixed_products(moments.g)
+        fresh = cw * cw * fresh
         linear = cw * moments.J
         V_next = fresh + ratio * linear @ V @ linear.T
         V_next = (V_next + V_next.T) / 2
@@ -164,76 +172,27 @@ def _flow(grids: tuple[Grid, Grid], pairs: PairSource, K_single, m_single, x, cw
     P = len(I)
     zero = jnp.zeros((), x.dtype)
     start = cw * apart, jnp.zeros((P, P), x.dtype), jnp.zeros(P, x.dtype), zero
-    _, flow = lax.scan(layer, start, (*jax.tree.map(jnp.transpose, (K_single, m_single)), ratios))
+    _, flow = lax.scan(layer, start, (*jax.tree.map(jnp.transpose, (K_single, m_single)), by_layer))
     return flow
 
 
-class LayerMoments(NamedTuple):
-    """Expectations at one layer, for P pairs of inputs.
+@compiled(0, 1)
+def _residual_flow(
+    grids, haar: bool, pairs: PairSource, k: Kernels, gram: GramKernels, past: LayerGrams, skips, x, cw,
+):  # fmt: skip
+    """V, G1 (depth, P) and the error of different inputs in a residual network."""
+    depth, P = gram.K.shape
+    index = pair_index(len(x))
 
-    `g`: (P,) ⟨σ₁σ₂⟩.
-    `distance`: (P,) ⟨(σ₁−σ₂)²⟩.
-    `fourth`: (P, P) ⟨σ₁σ₂σ₃σ₄⟩.
-    `J`: (P, P) ∂⟨σ₁σ₂⟩/∂K.
-    `second_order`: V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,).
-    `error`: bound on their relative error.
-    """
+    def layer(now, at):
+        K_diagonal, K, distance, m_single, gamma, past, number = at
+        signal, error = now
+        m = layer_moments(pairs, grids, K, K_diagonal, distance, m_single)
+        here = Here(number, K[index], gamma, m, m, m.fourth, past)
+        after, _, _ = signal_step(haar, signal, here, cw)
+        record = signal.U + signal.own + signal.own.T, signal.G1, error
+        return (after, jnp.maximum(m.error, jnp.max(past.error))), record
 
-    g: jax.Array
-    distance: jax.Array
-    fourth: jax.Array
-    J: jax.Array
-    second_order: Callable[[jax.Array], jax.Array]
-    error: jax.Array
-
-
-def layer_moments(
-    pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, distance, m: Moments
-) -> LayerMoments:
-    """The expectations at one layer.
-
-    From K_αα and the moments there, (n,), and from K_αβ and the distance K_αα + K_ββ − 2K_αβ of pairs, (P,).
-    """
-    n = len(K_diagonal)
-    index = pair_index(n)
-    act = pairs.act
-    g = jnp.zeros_like(K).at[np.diag(index)].set(m.g)
-    apart = jnp.zeros_like(K)
-    J = jnp.zeros((len(K), len(K)), K.dtype).at[np.diag(index), np.diag(index)].set(m.dg)
-    fourth, errors = [m.g4], [m.error]
-
-    I, L = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
-    at = np.stack([np.diag(index)[I], np.diag(index)[L], index[I, L]], -1)
-    derivatives = None
-    if len(I):
-        a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[L])
-        size = jnp.where(a * b > 0, a * b, 1.0)
-        gap = jnp.clip((distance[at[:, 2]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        both = jax.tree.map(lambda x: x[I], m), jax.tree.map(lambda x: x[L], m)
-        pair = pair_moments(pairs, a, b, a - b, gap, moments=both)
-        derivatives = lax.map(lambda each: pair_derivatives(act, *each), (a, b, gap))
-        g = g.at[at[:, 2]].set((m.g[I] + m.g[L] - pair.distance) / 2)
-        apart = apart.at[at[:, 2]].set(pair.distance)
-        J = J.at[at[:, 2:], at].set(derivatives.gradient)
-        fourth.append(derivatives.fourth.ravel())
-        errors.append(pair.error)
-    matrix = K[index]
-    for r, rule in zip((3, 4), grids, strict=True):
-        chosen = np.array(list(itertools.combinations(range(n), r)), int)
-        if len(chosen):
-            integral = functools.partial(products, act, grid=rule)
-            integrals = lax.map(integral, matrix[chosen[:, :, None], chosen[:, None]])
-            fourth.append(integrals.value.ravel())
-            size = jnp.prod(m.g4[chosen], 1) ** (1 / r)
-            size = jnp.where(size > 0, size, 1.0).reshape(-1, *(1,) * (integrals.error.ndim - 1))
-            errors.append((integrals.error / size).ravel())
-
-    def second_order(V):
-        total = jnp.zeros_like(K).at[np.diag(index)].set(m.d2g * V[np.diag(index), np.diag(index)] / 2)
-        if derivatives is None:
-            return total
-        corner = V[at[:, :, None], at[:, None]]
-        return total.at[at[:, 2]].set(jax.vmap(lambda each, V: each.second_order(V))(derivatives, corner))
-
-    error = jnp.max(jnp.concatenate(errors))
-    return LayerMoments(g, apart, jnp.concatenate(fourth)[_fourth_moments(n)], J, second_order, error)
+    start = no_signal(depth, P, x.dtype), jnp.zeros((), x.dtype)
+    by_layer = k.K.T, gram.K, gram.distance, jax.tree.map(jnp.transpose, k.moments), skips, past
+    return lax.scan(layer, start, (*by_layer, jnp.arange(depth)))[1]

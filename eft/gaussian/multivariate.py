@@ -66,7 +66,7 @@ def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
 
 def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
     doubled = range(3) if len(F) == 3 else (None,)
-    return _summed(F, grid, act, lambda levels: jnp.stack([_nested(levels, k) for k in doubled]))
+    return summed(F, grid, act, lambda levels: jnp.stack([_nested(levels, k) for k in doubled]))
 
 
 def slope_products(
@@ -97,10 +97,10 @@ def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid)
 
         return jax.lax.map(one, which)
 
-    return _summed(F, grid, factors, chosen)
+    return summed(F, grid, factors, chosen)
 
 
-def _summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
+def summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
     """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights."""
 
     def outermost(at):
