@@ -85,7 +85,7 @@ def sampled(act: Activation, K: np.ndarray) -> Any:
     count = max(1, -(-flat.size // BLOCK_SIZE))
     blocks = np.pad(flat, (0, count * BLOCK_SIZE - flat.size), constant_values=1.0).reshape(count, BLOCK_SIZE)
     moments = source(act, jnp.float64)
-    rows = [evaluated(moments, jnp.asarray(block)) for block in blocks]
+    rows = [evaluated(moments, jax.device_put(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
     return Moments(*whole)  # type: ignore[arg-type]
 

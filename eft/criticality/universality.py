@@ -16,7 +16,7 @@ import numpy as np
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.derivatives import Sampler
-from eft.activations.one_sided import jump_at
+from eft.activations.one_sided import jumps_at
 from eft.criticality.candidates import (
     FLAT,
     HALF_INTEGER,
@@ -248,9 +248,10 @@ def _hopeless(grid: MomentGrid, near: Origin) -> str:
     if near.growth <= MIN_GROWTH:
         return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
     if np.isinf(m.slope2[finite]).all():
-        jumps = [c for c in sorted({0.0, *grid.act.kinks}) if float(jump_at(grid.act.fn, c, grid.x.dtype))]
-        if jumps:
-            where = ", ".join(f"{c:.6g}" for c in jumps)
+        places = tuple(sorted({0.0, *grid.act.kinks}))
+        jumps = jumps_at(grid.act.fn, places, grid.x.dtype)
+        if any(jumps):
+            where = ", ".join(f"{c:.6g}" for c, jump in zip(places, jumps, strict=True) if jump)
             return f"σ jumps at z = {where}: ⟨σ′²⟩, and with it χ⊥, is infinite"
     return ""
 

@@ -16,8 +16,8 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
 from eft.finite_width.ntk import checked_continuous
-from eft.finite_width.vertex import ACCURACY, layer_moments, pair_index, pair_places
-from eft.flows.gram import checked_inputs, checked_number
+from eft.finite_width.vertex import layer_moments, largest_kernel, pair_index, pair_places, valid_layers
+from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
 from eft.flows.kernel import flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.multivariate import Grid, grid, slope_products
@@ -123,25 +123,21 @@ def ntk_gram_flow(
             f"with its kink at 0; the derivative of {act.name} jumps"
         )
     ratios = arguments.width_ratios(widths, depth)
-    x = jnp.asarray(inputs)
-    settings = [jnp.asarray(number, x.dtype) for number in numbers]
-    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
-    largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-    fine = tuple(grid(act, r, largest) for r in (3, 4))
+    x = jax.device_put(inputs)
+    settings = [arguments.converted(number, x.dtype) for number in numbers]
+    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=mean_of_squares(x))
+    fine = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
     first = fine if len(inputs) < 3 or fine[0].cuts else quick
-    arrays = (*sources, single.K, m, x, jnp.asarray(ratios, x.dtype), *settings)
-    K, V, Theta, Theta1, A, B, D, F, error = _flow(first, *arrays)
-    if first is quick and not jnp.max(error) <= QUICK[x.dtype.itemsize]:
-        K, V, Theta, Theta1, A, B, D, F, error = _flow(fine, *arrays)
+    arrays = (*sources, single.K, m, x, ratios.astype(x.dtype), *settings)
+    K, V, Theta, Theta1, A, B, D, F, error = arguments.host_arrays(*_flow(first, *arrays))
+    if first is quick and not error.max() <= QUICK[x.dtype.itemsize]:
+        K, V, Theta, Theta1, A, B, D, F, error = arguments.host_arrays(*_flow(fine, *arrays))
     pairs = pair_places(place, len(inputs))
     index = pair_index(len(inputs))[np.ix_(place, place)]
     four = (slice(None), *np.ix_(place, place, place, place))
-    good = (error <= ACCURACY[x.dtype.itemsize]) & jnp.all(single.valid | (single.K == 0), 0)
-    for a in (V, Theta, Theta1, A, B, D, F):
-        good = good & jnp.isfinite(a.reshape(depth, -1)).all(1)
-    return NTKGramFlow(
+    flow = NTKGramFlow(
         K[:, index],
         V[:, pairs][:, :, pairs],
         Theta[:, index],
@@ -150,9 +146,10 @@ def ntk_gram_flow(
         B[four],
         D[:, pairs][:, :, pairs],
         F[four],
-        jnp.cumprod(good).astype(bool),
+        valid_layers(single, error, V, Theta, Theta1, A, B, D, F),
         error,
     )
+    return jax.device_put(flow)
 
 
 @functools.lru_cache(maxsize=64)

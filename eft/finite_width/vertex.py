@@ -13,9 +13,11 @@ from jax import lax
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
-from eft.flows.gram import checked_inputs, checked_number
-from eft.flows.kernel import flow_and_moments
+from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
+from eft.flows.kernel import KernelFlow, flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.kernel_derivatives import pair_derivatives
 from eft.gaussian.multivariate import Grid, grid, products
@@ -93,22 +95,37 @@ def vertex_flow(
         raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
     ratios = arguments.width_ratios(widths, depth)
 
-    x = jnp.asarray(inputs)
-    cw_, cb_ = jnp.asarray(cw_, x.dtype), jnp.asarray(cb_, x.dtype)
-    single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
-    largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-    grids = tuple(grid(act, r, largest) for r in (3, 4))
-    K, V, G1, error = _flow(
-        grids, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, jnp.asarray(ratios, x.dtype)
-    )
+    x = jax.device_put(inputs)
+    cw_, cb_ = arguments.converted(cw_, x.dtype), arguments.converted(cb_, x.dtype)
+    single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=mean_of_squares(x))
+    grids = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
+    flow = _flow(grids, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, ratios.astype(x.dtype))
+    K, V, G1, error = arguments.host_arrays(*flow)
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)
     index[a, b] = index[b, a] = pairs
-    good = (error <= ACCURACY[x.dtype.itemsize]) & jnp.all(single.valid | (single.K == 0), 0)
-    good = good & jnp.isfinite(V).all((1, 2)) & jnp.isfinite(G1).all(1)
-    valid = jnp.cumprod(good).astype(bool)
-    return VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
+    valid = valid_layers(single, error, V, G1)
+    return jax.device_put(
+        VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
+    )
+
+
+def largest_kernel(single: KernelFlow) -> float:
+    """The largest valid K of the flows of single inputs."""
+    K, valid = arguments.host_arrays(single.K, single.valid)
+    xp = numpy_of(K, valid)
+    return float(xp.max(xp.where(valid, K, 0.0)))
+
+
+def valid_layers(single: KernelFlow, error: Array, *fields: Array) -> Array:
+    """Whether this layer and every earlier one is accurate, and all fields are finite; (depth,)."""
+    K, valid, error, *fields = arguments.host_arrays(single.K, single.valid, error, *fields)
+    xp = numpy_of(K, error, *fields)
+    good = (error <= ACCURACY[error.dtype.itemsize]) & (valid | (K == 0)).all(0)
+    for a in fields:
+        good = good & xp.isfinite(a.reshape(len(a), -1)).all(1)
+    return xp.cumprod(good).astype(bool)
 
 
 def pair_places(place: np.ndarray, n: int) -> np.ndarray:
