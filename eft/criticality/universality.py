@@ -13,9 +13,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.analysis import analysed
+from eft.activations.analysis import analysed, sampler_of
 from eft.activations.definition import Activation, ActivationLike
-from eft.activations.derivatives import Sampler
 from eft.activations.one_sided import jumps_at
 from eft.criticality.candidates import (
     FLAT,
@@ -175,7 +174,7 @@ def classify(act: ActivationLike) -> Universality:
 @functools.lru_cache(maxsize=64)
 def _classified(act: Activation) -> Universality:
     grid = moments_on_grid(act)
-    near = origin(Sampler(act.fn, act.derivatives, act.kinks), float(np.finfo(float).tiny))
+    near = origin(sampler_of(act), float(np.finfo(float).tiny))
     hopeless = _hopeless(grid, near)
     if hopeless:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []

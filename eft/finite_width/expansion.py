@@ -148,7 +148,9 @@ def expand(
     shape, dtype = flow.K.shape, flow.K.dtype
     ratios = arguments.width_ratios(widths, shape[-1])
     n = np.array([widths[0], *widths], float) if widths is not None and len(widths) else None
-    cw_, cb_ = (arguments.converted(arguments.real_array(name, a), dtype) for name, a in (("cw", cw), ("cb", cb)))
+    cw_, cb_ = (
+        arguments.converted(arguments.real_array(name, a), dtype) for name, a in (("cw", cw), ("cb", cb))
+    )
     cumulants = cumulant_source(act, order, dtype)
     M, error, valid = _series(order, cumulants, cw_, cb_, flow, m, ratios.astype(dtype))
     n = None if n is None else jax.device_put(n.astype(dtype))
@@ -182,9 +184,7 @@ def _series(order: int, cumulants: CumulantSource, cw, cb, flow: KernelFlow, m: 
     """M, its error and `valid`, the fields of an `Expansion`."""
     shape = flow.K.shape
     cw, cb = (jnp.broadcast_to(a, shape[:-1]).ravel() for a in (cw, cb))
-    rows = jax.tree.map(
-        lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), (flow.K, flow.log_K, m)
-    )
+    rows = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), (flow.K, flow.log_K, m))
     M, error, valid = _by_row(order, cumulants, cw, cb, *rows, ratios)
     M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
     return M, error, jnp.moveaxis(valid, 0, -1).reshape(shape) & flow.valid

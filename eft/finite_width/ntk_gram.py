@@ -16,7 +16,7 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
 from eft.finite_width.ntk import checked_continuous
-from eft.finite_width.vertex import layer_moments, largest_kernel, pair_index, pair_places, valid_layers
+from eft.finite_width.vertex import largest_kernel, layer_moments, pair_index, pair_places, valid_layers
 from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
 from eft.flows.kernel import flow_and_moments
 from eft.gaussian.bivariate import PairSource, pair_source

@@ -106,9 +106,7 @@ def vertex_flow(
     index = np.zeros((len(given), len(given)), int)
     index[a, b] = index[b, a] = pairs
     valid = valid_layers(single, error, V, G1)
-    return jax.device_put(
-        VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
-    )
+    return jax.device_put(VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error))
 
 
 def largest_kernel(single: KernelFlow) -> float:
