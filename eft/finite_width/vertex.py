@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -116,12 +116,12 @@ def largest_kernel(single: KernelFlow) -> float:
     return float(xp.max(xp.where(valid, K, 0.0)))
 
 
-def valid_layers(single: KernelFlow, error: Array, *fields: Array) -> Array:
+def valid_layers(single: KernelFlow, error: Array, *fields: Array) -> Any:
     """Whether this layer and every earlier one is accurate, and all fields are finite; (depth,)."""
-    K, valid, error, *fields = arguments.host_arrays(single.K, single.valid, error, *fields)
-    xp = numpy_of(K, error, *fields)
+    K, valid, error, *others = arguments.host_arrays(single.K, single.valid, error, *fields)
+    xp = numpy_of(K, error, *others)
     good = (error <= ACCURACY[error.dtype.itemsize]) & (valid | (K == 0)).all(0)
-    for a in fields:
+    for a in others:
         good = good & xp.isfinite(a.reshape(len(a), -1)).all(1)
     return xp.cumprod(good).astype(bool)
 

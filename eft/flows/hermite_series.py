@@ -50,7 +50,8 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
     if closed_forms(act).has("pair"):
-        empty, none = (np.zeros((*K.shape, *more), K.dtype) for more in ((), (0,)))
+        empty: Any = np.zeros(K.shape, K.dtype)
+        none: Any = np.zeros((*K.shape, 0), K.dtype)
         return HermiteSeries(Expansion(empty, none, none), empty, empty.astype(int)), shape
     count, halvings = MAX_COEFFICIENTS, MAX_HALVINGS
     constant_K, g, slope2 = constant((K, m.g, m.slope2))
