@@ -184,8 +184,9 @@ def _series(order: int, cumulants: CumulantSource, cw, cb, flow: KernelFlow, m: 
     """M, its error and `valid`, the fields of an `Expansion`."""
     shape = flow.K.shape
     cw, cb = (jnp.broadcast_to(a, shape[:-1]).ravel() for a in (cw, cb))
-    rows = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), (flow.K, flow.log_K, m))
-    M, error, valid = _by_row(order, cumulants, cw, cb, *rows, ratios)
+    kept = flow.K, flow.log_K, m
+    K, log_K, m = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)
+    M, error, valid = _by_row(order, cumulants, cw, cb, K, log_K, m, ratios)
     M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
     return M, error, jnp.moveaxis(valid, 0, -1).reshape(shape) & flow.valid
 
