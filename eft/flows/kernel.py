@@ -144,7 +144,7 @@ def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
     """The activation, depth, C_W, C_b, K¹ and γ."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
-    given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    given: dict[str, Any] = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     if K1 is None:
         given["x2"] = arguments.nonnegative("x2", x2)
     else:
