@@ -10,6 +10,7 @@ import operator
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +74,8 @@ def real_array(name: str, value: object) -> jax.Array:
         if isinstance(value, int):
             value = float(value)
         with jax.ensure_compile_time_eval():  # values that are not traced can be inspected, even inside jit
-            array = jnp.asarray(value)
+            on_host = isinstance(value, float | np.ndarray | np.generic)
+            array = jax.device_put(value) if on_host else jnp.asarray(value)  # the former compiles nothing
         whole, real = (jnp.issubdtype(array.dtype, kind) for kind in (jnp.integer, jnp.floating))
     except Exception as error:
         large = isinstance(error, OverflowError)
@@ -84,8 +86,24 @@ def real_array(name: str, value: object) -> jax.Array:
     if not (whole or real):
         raise ArgumentTypeError(f"{name} must be real; got {array.dtype}: {shown(value)}")
     if whole:
-        return array.astype(jnp.result_type(float))
-    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
+        return converted(array, jnp.result_type(float))
+    return converted(array, jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
+
+
+def host_arrays(*arrays: Any) -> tuple[Any, ...]:
+    """The arrays as NumPy's, which compile nothing; unchanged if any is traced or bound to a device."""
+
+    def free(array) -> bool:
+        return not (isinstance(array, Tracer) or getattr(array, "committed", False))
+
+    return tuple(map(np.asarray, arrays)) if all(map(free, arrays)) else arrays
+
+
+def converted(array: jax.Array, dtype: Any) -> jax.Array:
+    """The array in this precision."""
+    (given,) = host_arrays(array)
+    with np.errstate(over="ignore"):
+        return jax.device_put(given.astype(dtype))
 
 
 def real_number(name: str, value: object) -> float:
@@ -194,8 +212,8 @@ def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
     return ratios
 
 
-def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
-    """The arrays, broadcast to their common shape and dtype."""
+def broadcast(arrays: dict[str, jax.Array]) -> list[Any]:
+    """The arrays, broadcast to their common shape and dtype; NumPy's where `host_arrays` makes them such."""
     try:
         shape = jnp.broadcast_shapes(*(a.shape for a in arrays.values()))
     except ValueError:
@@ -205,7 +223,11 @@ def broadcast(arrays: dict[str, jax.Array]) -> list[jax.Array]:
         ) from None
     with jax.numpy_dtype_promotion("standard"):
         dtype = jnp.result_type(*arrays.values())
-    return [jnp.broadcast_to(a, shape).astype(dtype) for a in arrays.values()]
+    given = host_arrays(*arrays.values())
+    if all(isinstance(a, np.ndarray) for a in given):
+        with np.errstate(over="ignore"):
+            return [np.broadcast_to(a, shape).astype(dtype) for a in given]
+    return [jnp.broadcast_to(a, shape).astype(dtype) for a in given]
 
 
 def kink_positions(kinks: object) -> tuple[float, ...]:

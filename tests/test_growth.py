@@ -38,7 +38,8 @@ CACHES = (
 @pytest.fixture
 def few_kept(monkeypatch):
     """Every cache of functions holds `KEPT`."""
-    monkeypatch.setattr(analysis, "MAX_ACTIVATIONS", KEPT)
+    for bound in ("MAX_ACTIVATIONS", "MAX_SAMPLERS"):
+        monkeypatch.setattr(analysis, bound, KEPT)
     ours = [m for name, m in sys.modules.items() if name.split(".")[0] in ("eft", "nets")]
     for module, name in CACHES:
         cache = getattr(module, name)

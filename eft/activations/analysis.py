@@ -2,7 +2,6 @@
 
 import copy
 from collections import OrderedDict
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -18,8 +17,10 @@ MAX_ACTIVATIONS = 64
 
 _activations: OrderedDict[tuple, Activation] = OrderedDict()
 
-_samplers: WeakKeyDictionary[Activation, Sampler] = WeakKeyDictionary()
-"""What the search for kinks compiled, until a table is made from it."""
+MAX_SAMPLERS = 4
+"""Samplers that are kept, with what is compiled for them: those of the activations used last."""
+
+_samplers: OrderedDict[tuple, Sampler] = OrderedDict()
 
 
 def analysed(act: ActivationLike) -> Activation:
@@ -62,7 +63,8 @@ def _with_found_kinks(act: Activation, state: tuple) -> Activation:
     }
     for name, value in fields.items():
         object.__setattr__(complete, name, value)
-    _samplers[complete] = sampler
+    if not act.taylor:
+        _keep((complete, state), sampler.between_cuts(kinks))
     return complete
 
 
@@ -76,8 +78,16 @@ def _bends_at_zero(sampler: Sampler) -> bool:
 
 
 def sampler_of(act: Activation) -> Sampler:
-    """σ, σ′, … at any z, by NumPy; what the search for kinks compiled is reused once and then released."""
-    compiled = _samplers.pop(act, None)
-    if compiled is not None and not act.taylor:
-        return compiled.between_cuts(act.kinks)
-    return Sampler(act.fn, act.derivatives, act.kinks)
+    """σ, σ′, … at any z, by NumPy: that of the search for kinks, or of an earlier call, if it is kept."""
+    key = act, None if act.resolved else act.state or fingerprint(act.fn)
+    if key not in _samplers:
+        return _keep(key, Sampler(act.fn, act.derivatives, act.kinks))
+    _samplers.move_to_end(key)
+    return _samplers[key]
+
+
+def _keep(key: tuple, sampler: Sampler) -> Sampler:
+    _samplers[key] = sampler
+    while len(_samplers) > MAX_SAMPLERS:
+        _samplers.popitem(last=False)
+    return sampler

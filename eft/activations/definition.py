@@ -13,7 +13,7 @@ from eft import arguments
 from eft.activations.derivatives import Function, nested_derivatives
 from eft.activations.elementwise import checked_function, evaluated
 from eft.activations.families import Family, Homogeneous
-from eft.activations.one_sided import jump_at
+from eft.activations.one_sided import jumps_at
 from eft.arguments import ArgumentError, ArgumentTypeError
 
 Derivatives = tuple[jax.Array, ...]
@@ -83,7 +83,7 @@ class Activation:
     @property
     def jumps(self) -> tuple[float, ...]:
         """[σ]_c = σ(c⁺) − σ(c⁻) at each kink."""
-        return tuple(float(jump_at(self.fn, c, jnp.result_type(float))) for c in self.kinks)
+        return jumps_at(self.fn, self.kinks, jnp.result_type(float))
 
 
 ActivationLike = str | Activation | Function

@@ -94,9 +94,8 @@ class Sampler:
     def __init__(self, fn: Function, derivatives: Callable, cuts: tuple[float, ...] = (), *, orders: int = 4):
         self.cuts = tuple(sorted({0.0, *cuts}))
         self.orders = orders
-        # new functions, so that nothing that was compiled for another state of σ is reused
-        self._derivatives = jax.jit(lambda z: derivatives(z))
-        self._value = jax.jit(lambda z: (fn(z),))
+        self._derivatives = _in_blocks(derivatives)
+        self._value = _in_blocks(lambda z: (fn(z),))
         self._differentiable = True
         self.resolution = resolution_of(fn)
 
@@ -111,10 +110,10 @@ class Sampler:
         z = np.asarray(z, float)
         if self._differentiable:
             try:
-                return tuple(_in_blocks(self._derivatives, z.ravel()).reshape(-1, *z.shape))
+                return tuple(self._derivatives(z.ravel()).reshape(-1, *z.shape))
             except (TypeError, NotImplementedError):
                 self._differentiable = False
-        value = _in_blocks(self._value, z.ravel())[0].reshape(z.shape)
+        value = self._value(z.ravel())[0].reshape(z.shape)
         return value, *(self.orders * [np.full(z.shape, np.nan)])
 
     def __call__(self, z: Any) -> tuple[np.ndarray, ...]:
@@ -143,7 +142,7 @@ class Sampler:
         for half in (*lengths, *(share * np.where(room < np.inf, room, 1.0) for share in SHARES)):
             half = np.minimum(half, (high - low) / 2)
             middle = np.clip(z, low + half, high - half)
-            values = _in_blocks(self._value, (middle[:, None] + half[:, None] * x).ravel())
+            values = self._value((middle[:, None] + half[:, None] * x).ravel())
             values = values[0].reshape(-1, POINTS).T
             centre = values[POINTS // 2]
             with np.errstate(all="ignore"):
@@ -161,10 +160,26 @@ class Sampler:
         return derivatives
 
 
-def _in_blocks(compiled: Callable, z: np.ndarray) -> np.ndarray:
-    """The outputs at a vector of z, stacked."""
-    count = max(1, -(-z.size // BLOCK))
-    blocks = np.pad(z, (0, count * BLOCK - z.size)).reshape(count, BLOCK)
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        rows = [np.stack([np.asarray(d, float) for d in compiled(jnp.asarray(block))]) for block in blocks]
-    return np.concatenate(rows, axis=1)[:, : z.size]
+def _in_blocks(f: Callable) -> Callable[[np.ndarray], np.ndarray]:
+    """A vector z ↦ the outputs of f, stacked; compiled when it is first called, even if JAX is tracing."""
+
+    @functools.cache
+    def compiled() -> Callable:
+        return program(f, (BLOCK,), np.float64)
+
+    def run(z: np.ndarray) -> np.ndarray:
+        count = max(1, -(-z.size // BLOCK))
+        blocks = np.pad(z, (0, count * BLOCK - z.size)).reshape(count, BLOCK)
+        with jax.enable_x64(True):
+            rows = [np.stack([np.asarray(d, float) for d in compiled()(block)]) for block in blocks]
+        return np.concatenate(rows, axis=1)[:, : z.size]
+
+    return run
+
+
+def program(f: Callable, shape: tuple[int, ...], dtype: Any) -> Callable:
+    """f, which closes over nothing traced, compiled for an array of this shape.
+
+    A new function is compiled, so that nothing that was compiled for another state of f is reused.
+    """
+    return jax.jit(lambda z: f(z)).lower(jax.ShapeDtypeStruct(shape, dtype)).compile()

@@ -55,7 +55,7 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
 def evaluated(f: Callable, z: np.ndarray) -> Any:
     """f(z) as concrete values where possible: even within `jax.jit`, if f closes over nothing traced."""
     with jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
-        return f(jnp.asarray(z))
+        return f(jax.device_put(z))
 
 
 def _traced(f: Callable, shape: tuple[int, ...], dtype, name: str) -> tuple[ClosedJaxpr, Any]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.derivatives import Function
+from eft.activations.derivatives import Function, is_traced, program
 
 DISTANCE = 1e-10
 """h/max(|c|, 1) in float64: a hundred thousand times the round-off error of a sum of numbers near 10."""
@@ -172,9 +172,23 @@ def jump_at(f: Function, c: float, dtype) -> Any:
     at = points(np.array([c], dtype))
     z = jnp.asarray(at.z)
     value, slope = jax.jvp(f, (z,), (jnp.ones_like(z),))
+    return jax.tree.map(functools.partial(_jump, at), value, slope)
 
-    def jump(value, slope):
-        slope = jnp.where(jnp.isfinite(slope), slope, 0.0)
-        return limits(at, jnp.stack([value, slope]), jnp.max(jnp.abs(value))).jumps[0, 0]
 
-    return jax.tree.map(jump, value, slope)
+def jumps_at(f: Function, kinks: tuple[float, ...], dtype) -> tuple[float, ...]:
+    """[f]_c at each c as a number; f is compiled once, and the rest is done by NumPy."""
+    if not kinks:
+        return ()
+    at = [points(np.array([c], dtype)) for c in kinks]
+    z = np.stack([each.z for each in at])
+    if is_traced(f):
+        return tuple(float(jump_at(f, c, dtype)) for c in kinks)
+    both = program(lambda z: jax.jvp(f, (z,), (jnp.ones_like(z),)), z.shape, z.dtype)(z)
+    with np.errstate(all="ignore"):
+        return tuple(float(_jump(*each)) for each in zip(at, *map(np.asarray, both), strict=True))
+
+
+def _jump(at: Points, value: Any, slope: Any) -> Any:
+    xp = numpy_of(value, slope)
+    slope = xp.where(xp.isfinite(slope), slope, 0.0)
+    return limits(at, xp.stack([value, slope]), xp.max(xp.abs(value))).jumps[0, 0]

@@ -8,10 +8,10 @@ attractive, then at large depth l
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.polynomial import Chebyshev
 
+from eft.activations.analysis import sampler_of
 from eft.criticality.moment_grid import BLOCK_SIZE, NODES_PER_DECADE, MomentGrid, sampled
 from eft.criticality.near_zero import DISTANCES, Origin
 from eft.criticality.phases import EPS, NEGLIGIBLE_CB, RELIABLE_ERROR, ROOT_MARGIN, fixed_points_of
@@ -241,7 +241,7 @@ class AtZero(NamedTuple):
 def at_zero(grid: MomentGrid, near: Origin) -> AtZero:
     """The critical point K* = 0, or why K = 0 is not one."""
     value = max(map(abs, near.value))
-    scale = float(np.max(np.abs(np.asarray(grid.act.fn(jnp.linspace(-1.0, 1.0, 65))))))
+    scale = float(np.max(np.abs(sampler_of(grid.act).raw(np.linspace(-1.0, 1.0, 65))[0])))
     if not value <= ZERO_ROUNDING * scale:
         shown = near.value[0] if abs(near.value[0]) == value else near.value[1]
         return AtZero([], f"σ(0) = {shown:.6g} is not 0", [], -INF)
@@ -304,7 +304,7 @@ def _law(grid: MomentGrid, near: Origin) -> tuple[Law, list[str], float]:
         return _fitted_law(excess, x, r, decided, caveats)
     z = np.geomspace(1e-6, 1e6, 65)
     straight = [side * z * slope for side, slope in zip((-1, 1), near.slope, strict=True)]
-    value = [np.asarray(grid.act.fn(jnp.asarray(side * z))) for side in (-1, 1)]
+    value = [sampler_of(grid.act).raw(side * z)[0] for side in (-1, 1)]
     if np.allclose(value, straight, rtol=STRAIGHT_ROUNDING, atol=0):
         return Law(0.0, *(0.0,) * 7), [], -INF
     caveats.append("K′ = K wherever it is known, yet σ is not homogeneous")

@@ -11,16 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.activations.analysis import sampler_of
 from eft.activations.definition import Activation
 from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.expectation import WINDOW
 from eft.gaussian.records import Moments
-from eft.gaussian.sources import evaluated, source
+from eft.gaussian.sources import evaluated, evaluated_by_numpy, source
 from eft.gaussian.tabulated import moment_table
 
 BLOCK_SIZE = 512
 """Values of K evaluated at a time: a single shape, so that one compilation serves every activation."""
+
+MAX_WEIGHTS = 2**24
+"""K × nodes up to which the moments are summed by NumPy, in 0.2 s: compilation would take longer."""
 
 NODES_PER_DECADE = 32
 """Nodes per decade of K in the window where the moments are integrated."""
@@ -81,11 +85,13 @@ def in_float64(function):
 
 def sampled(act: Activation, K: np.ndarray) -> Any:
     """The moments at any array of K, as NumPy arrays of K's shape in float64."""
+    moments = source(act, jnp.float64)
+    if np.size(K) * (1 if moments.table is None else moments.table.z.size) <= MAX_WEIGHTS:
+        return evaluated_by_numpy(moments, np.asarray(K, float))
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK_SIZE))
     blocks = np.pad(flat, (0, count * BLOCK_SIZE - flat.size), constant_values=1.0).reshape(count, BLOCK_SIZE)
-    moments = source(act, jnp.float64)
-    rows = [evaluated(moments, jnp.asarray(block)) for block in blocks]
+    rows = [evaluated(moments, jax.device_put(block)) for block in blocks]
     whole = (np.concatenate(field)[: flat.size].reshape(np.shape(K)) for field in zip(*rows, strict=True))
     return Moments(*whole)  # type: ignore[arg-type]
 
@@ -119,7 +125,7 @@ def moments_on_grid(act: Activation) -> MomentGrid:
 def checked_far_out(act: Activation) -> None:
     """Raise if σ is NaN at some |z| ≤ 40."""
     z = np.linspace(-MAX_Z, MAX_Z, 2049)
-    bad = np.isnan(np.asarray(act.fn(jnp.asarray(z))))
+    bad = np.isnan(sampler_of(act).raw(z)[0])
     if bad.any():
         at = z[bad][np.abs(z[bad]).argmin()]
         raise ArgumentError(

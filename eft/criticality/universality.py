@@ -13,10 +13,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.analysis import analysed
+from eft.activations.analysis import analysed, sampler_of
 from eft.activations.definition import Activation, ActivationLike
-from eft.activations.derivatives import Sampler
-from eft.activations.one_sided import jump_at
+from eft.activations.one_sided import jumps_at
 from eft.criticality.candidates import (
     FLAT,
     HALF_INTEGER,
@@ -175,7 +174,7 @@ def classify(act: ActivationLike) -> Universality:
 @functools.lru_cache(maxsize=64)
 def _classified(act: Activation) -> Universality:
     grid = moments_on_grid(act)
-    near = origin(Sampler(act.fn, act.derivatives, act.kinks), float(np.finfo(float).tiny))
+    near = origin(sampler_of(act), float(np.finfo(float).tiny))
     hopeless = _hopeless(grid, near)
     if hopeless:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
@@ -248,9 +247,10 @@ def _hopeless(grid: MomentGrid, near: Origin) -> str:
     if near.growth <= MIN_GROWTH:
         return f"σ ~ |z|^{near.growth:.3g} at 0: ⟨σ′²⟩, and with it χ⊥, is infinite"
     if np.isinf(m.slope2[finite]).all():
-        jumps = [c for c in sorted({0.0, *grid.act.kinks}) if float(jump_at(grid.act.fn, c, grid.x.dtype))]
-        if jumps:
-            where = ", ".join(f"{c:.6g}" for c in jumps)
+        places = tuple(sorted({0.0, *grid.act.kinks}))
+        jumps = jumps_at(grid.act.fn, places, grid.x.dtype)
+        if any(jumps):
+            where = ", ".join(f"{c:.6g}" for c, jump in zip(places, jumps, strict=True) if jump)
             return f"σ jumps at z = {where}: ⟨σ′²⟩, and with it χ⊥, is infinite"
     return ""
 

@@ -18,7 +18,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.kernel import MAX_NUMBERS, flow_and_moments
+from eft.flows.kernel import MAX_NUMBERS, KernelFlow, flow_and_moments
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.records import Moments
 from eft.gaussian.series import last, times
@@ -148,15 +148,13 @@ def expand(
     shape, dtype = flow.K.shape, flow.K.dtype
     ratios = arguments.width_ratios(widths, shape[-1])
     n = np.array([widths[0], *widths], float) if widths is not None and len(widths) else None
-    cw_, cb_ = (jnp.broadcast_to(jnp.asarray(a, dtype), shape[:-1]).ravel() for a in (cw, cb))
-    kept = flow.K, flow.log_K, m
-    rows = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)
+    cw_, cb_ = (
+        arguments.converted(arguments.real_array(name, a), dtype) for name, a in (("cw", cw), ("cb", cb))
+    )
     cumulants = cumulant_source(act, order, dtype)
-    M, error, valid = _series(order, cumulants, cw_, cb_, *rows, jnp.asarray(ratios, dtype))
-    M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
-    valid = jnp.moveaxis(valid, 0, -1).reshape(shape)
-    valid = valid & flow.valid
-    return Expansion(flow.K, flow.log_K, M, error, valid, None if n is None else jnp.asarray(n, dtype))
+    M, error, valid = _series(order, cumulants, cw_, cb_, flow, m, ratios.astype(dtype))
+    n = None if n is None else jax.device_put(n.astype(dtype))
+    return Expansion(flow.K, flow.log_K, M, error, valid, n)
 
 
 def _size(depth: object, *settings: object) -> int:
@@ -182,8 +180,19 @@ class _Layer(NamedTuple):
 
 
 @compiled(0)
-def _series(order: int, cumulants: CumulantSource, cw, cb, K, log_K, m: Moments, ratios):
-    """M, its error and `valid` at every layer, the batch axis last; K, log_K and m have shape (depth, N)."""
+def _series(order: int, cumulants: CumulantSource, cw, cb, flow: KernelFlow, m: Moments, ratios):
+    """M, its error and `valid`, the fields of an `Expansion`."""
+    shape = flow.K.shape
+    cw, cb = (jnp.broadcast_to(a, shape[:-1]).ravel() for a in (cw, cb))
+    kept = flow.K, flow.log_K, m
+    K, log_K, m = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)
+    M, error, valid = _by_row(order, cumulants, cw, cb, K, log_K, m, ratios)
+    M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
+    return M, error, jnp.moveaxis(valid, 0, -1).reshape(shape) & flow.valid
+
+
+def _by_row(order: int, cumulants: CumulantSource, cw, cb, K, log_K, m: Moments, ratios):
+    """The same with the batch as one axis, the last; K, log_K and m have shape (depth, N)."""
     run = functools.partial(_flow, order, cumulants, ratios)
     after = jnp.concatenate([log_K[1:], log_K[-1:]])
     N = len(cw)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 
@@ -121,13 +122,14 @@ def ntk_flow(
         given["K1"] = arguments.nonnegative("K1", K1)
     cw_, cb_, lw, lb, x2_, skip_, *own = arguments.broadcast(given)
     start = {"cb": cb_, "x2": x2_, "K1": own[0] if own else None, "widths": widths}
-    first = lw * x2_ + (0.0 if own else lb)
+    with np.errstate(all="ignore"):
+        first = lw * x2_ + (0.0 if own else lb)
     if block.residual:
         ntk = _with_skip(act, depth, block, skip_, cw_, lw, lb, first, start)
     else:
         flow, m = flow_and_moments(act, cw_, depth, **start, weights=weights)
-        ratios = jnp.asarray(arguments.width_ratios(widths, depth), cw_.dtype)
-        fixed = jnp.asarray(fixed_shares(block, widths, depth), cw_.dtype)
+        ratios = arguments.width_ratios(widths, depth).astype(cw_.dtype)
+        fixed = np.asarray(fixed_shares(block, widths, depth), cw_.dtype)
         ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, (ratios, fixed))
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk

@@ -33,9 +33,9 @@ from eft.finite_width.residual_gram import (
     signal_step,
     tangent_step,
 )
-from eft.finite_width.vertex import ACCURACY
+from eft.finite_width.vertex import largest_kernel, valid_layers
 from eft.flows.block import checked_block, fixed_shares, refuse_widths
-from eft.flows.gram import checked_inputs, checked_number
+from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
 from eft.flows.kernel import flow_and_moments
 from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
@@ -143,43 +143,36 @@ def ntk_gram_flow(
         )
     ratios = arguments.width_ratios(widths, depth)
     block, gamma = checked_block(skip, None, weights, readout)
-    x = jnp.asarray(inputs)
-    settings = [jnp.asarray(number, x.dtype) for number in numbers]
+    x = jax.device_put(inputs)
+    settings = [arguments.converted(number, x.dtype) for number in numbers]
     known = None
     if block.residual:
         refuse_widths(block, widths)
         known = residual_inputs(act, settings[0], depth, block, gamma, settings[1], x, with_slopes=True)
-        single, m, largest = known.single, known.kernels.moments, known.largest
+        single, m = known.single, known.kernels.moments
     else:
-        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=jnp.mean(x * x, -1))
-        largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-    fine = tuple(grid(act, r, largest) for r in (3, 4))
+        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=mean_of_squares(x))
+    fine = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
     first = fine if len(inputs) < 3 or fine[0].cuts else quick
-    if known is None:
-        fixed = jnp.asarray(fixed_shares(block, widths, depth), x.dtype)
-        by_layer = jnp.asarray(ratios, x.dtype), fixed
 
-        def computed(grids):
-            return _flow((grids, weights), *sources, single.K, m, x, by_layer, *settings)
-
-    else:
-        of_layers = known.kernels, known.gram, known.past, known.skips
-
-        def computed(grids):
-            return _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, *settings)
+    def computed(grids):
+        if known is not None:
+            of_layers = known.kernels, known.gram, known.past, known.skips
+            flow = _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, *settings)
+        else:
+            by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
+            flow = _flow((grids, weights), *sources, single.K, m, x, by_layer, *settings)
+        return arguments.host_arrays(*flow)
 
     K, V, Theta, Theta1, A, B, D, F, error = computed(first)
-    if first is quick and not jnp.max(error) <= QUICK[x.dtype.itemsize]:
+    if first is quick and not error.max() <= QUICK[x.dtype.itemsize]:
         K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
     pairs = pair_places(place, len(inputs))
     index = pair_index(len(inputs))[np.ix_(place, place)]
     four = (slice(None), *np.ix_(place, place, place, place))
-    good = (error <= ACCURACY[x.dtype.itemsize]) & jnp.all(single.valid | (single.K == 0), 0)
-    for a in (V, Theta, Theta1, A, B, D, F):
-        good = good & jnp.isfinite(a.reshape(depth, -1)).all(1)
-    return NTKGramFlow(
+    flow = NTKGramFlow(
         K[:, index],
         V[:, pairs][:, :, pairs],
         Theta[:, index],
@@ -188,9 +181,10 @@ def ntk_gram_flow(
         B[four],
         D[:, pairs][:, :, pairs],
         F[four],
-        jnp.cumprod(good).astype(bool),
+        valid_layers(single, error, V, Theta, Theta1, A, B, D, F),
         error,
     )
+    return jax.device_put(flow)
 
 
 @functools.lru_cache(maxsize=64)

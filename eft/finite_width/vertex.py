@@ -1,7 +1,7 @@
 """The four-point vertex of several inputs, and the first 1/n correction of their kernel."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,8 @@ from jax import lax
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import fixed_products, layer_moments, pair_index, pair_places
 from eft.finite_width.residual_gram import (
@@ -21,8 +23,8 @@ from eft.finite_width.residual_gram import (
     signal_step,
 )
 from eft.flows.block import checked_block, fixed_shares, refuse_widths
-from eft.flows.gram import checked_inputs, checked_number
-from eft.flows.kernel import flow_and_moments
+from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
+from eft.flows.kernel import KernelFlow, flow_and_moments
 from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
@@ -109,41 +111,47 @@ def vertex_flow(
     ratios = arguments.width_ratios(widths, depth)
     block, gamma = checked_block(skip, None, weights, readout)
 
-    x = jnp.asarray(inputs)
-    cw_, cb_ = jnp.asarray(cw_, x.dtype), jnp.asarray(cb_, x.dtype)
+    block, gamma = checked_block(skip, None, weights, readout)
+
+    x = jax.device_put(inputs)
+    cw_, cb_ = arguments.converted(cw_, x.dtype), arguments.converted(cb_, x.dtype)
     if block.residual:
         refuse_widths(block, widths)
         known = residual_inputs(act, cw_, depth, block, gamma, cb_, x, with_slopes=False)
-        single, m, largest = known.single, known.kernels.moments, known.largest
-        V, G1, error = _residual_flow(
-            known.grids,
-            block.weights == "orthogonal",
-            known.pairs,
-            known.kernels,
-            known.gram,
-            known.past,
-            known.skips,
-            x,
-            cw_,
-        )
-        K = known.gram.K
+        single, K = known.single, known.gram.K
+        haar, of_layers = block.weights == "orthogonal", (known.kernels, known.gram, known.past, known.skips)
+        flow = _residual_flow(known.grids, haar, known.pairs, *of_layers, x, cw_)
+        V, G1, error = arguments.host_arrays(*flow)
     else:
-        single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=jnp.mean(x * x, -1))
-        largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-        grids = tuple(grid(act, r, largest) for r in (3, 4))
-        fixed = jnp.asarray(fixed_shares(block, widths, depth), x.dtype)
-        by_layer = jnp.asarray(ratios, x.dtype), fixed
-        K, V, G1, error = _flow(
-            (grids, block.weights), pair_source(act, x.dtype), single.K, m, x, cw_, cb_, by_layer
-        )
+        single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=mean_of_squares(x))
+        grids = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
+        by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
+        about = grids, block.weights
+        flow = _flow(about, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, by_layer)
+        K, V, G1, error = arguments.host_arrays(*flow)
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)
     index[a, b] = index[b, a] = pairs
-    good = (error <= ACCURACY[x.dtype.itemsize]) & jnp.all(single.valid | (single.K == 0), 0)
-    good = good & jnp.isfinite(V).all((1, 2)) & jnp.isfinite(G1).all(1)
-    valid = jnp.cumprod(good).astype(bool)
-    return VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error)
+    valid = valid_layers(single, error, V, G1)
+    return jax.device_put(VertexFlow(K[:, index], V[:, pairs][:, :, pairs], G1[:, index], valid, error))
+
+
+def largest_kernel(single: KernelFlow) -> float:
+    """The largest valid K of the flows of single inputs."""
+    K, valid = arguments.host_arrays(single.K, single.valid)
+    xp = numpy_of(K, valid)
+    return float(xp.max(xp.where(valid, K, 0.0)))
+
+
+def valid_layers(single: KernelFlow, error: Array, *fields: Array) -> Any:
+    """Whether this layer and every earlier one is accurate, and all fields are finite; (depth,)."""
+    K, valid, error, *others = arguments.host_arrays(single.K, single.valid, error, *fields)
+    xp = numpy_of(K, error, *others)
+    good = (error <= ACCURACY[error.dtype.itemsize]) & (valid | (K == 0)).all(0)
+    for a in others:
+        good = good & xp.isfinite(a.reshape(len(a), -1)).all(1)
+    return xp.cumprod(good).astype(bool)
 
 
 @compiled(0)

@@ -12,6 +12,7 @@ from jax.core import Tracer
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
 from eft.flows.hermite_series import MAX_COEFFICIENTS, HermiteSeries, hermite_series_of
 from eft.flows.kernel import flow_and_moments
@@ -125,23 +126,16 @@ def gram_flow(
     dtype = jnp.result_type(rows, columns)
     _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
 
-    settings = [jnp.asarray(number, dtype) for number in numbers]
-    x = rows if X2 is None else jnp.concatenate([rows.astype(dtype), columns.astype(dtype)])
-    x2 = jnp.mean(x * x, -1)
+    settings = [arguments.converted(number, dtype) for number in numbers]
+    x = inputs_of(rows, None if X2 is None else columns, dtype)
+    x2 = mean_of_squares(x)
     single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
     series, shape = hermite_series_of(act, single.K, m)
-    Theta, shares = _single(m.g, single.chi_perp, x2, *settings)
-    side = _Side(x, _Layers(single.K, shares, Theta, series))
-    n, m = len(rows), len(columns)
-    left = _padded(side if X2 is None else jax.tree.map(lambda a: a[:n], side))
-    right = left if X2 is None else _padded(jax.tree.map(lambda a: a[n:], side))
+    split = None if X2 is None else len(rows)
+    left, right = _sides(split, x, x2, single.K, series, m.g, single.chi_perp, *settings)
     modes = _Modes(closed_forms(act), X2 is None, all_layers, shape)
-    flow = jax.tree.map(lambda a: a[..., :n, :m], _blocks(modes, left, right, *settings))
-    whole = jnp.all(single.valid & (single.K > 0) | (single.K == 0), axis=-1)
-    rows_whole, columns_whole = whole[:n], whole[-m:]
-    return flow._replace(
-        error=constant(flow.error), valid=flow.valid & rows_whole[:, None] & columns_whole[None]
-    )
+    blocks = _blocks(modes, left, left if right is None else right, *settings)
+    return _trimmed(split, blocks, single.K, single.valid)
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -167,6 +161,21 @@ def checked_inputs(name: str, value: object) -> jax.Array:
     return X
 
 
+def inputs_of(rows: jax.Array, columns: jax.Array | None, dtype) -> jax.Array:
+    """The rows, and after them the columns."""
+    if columns is None:
+        return rows
+    both = [a.astype(dtype) for a in arguments.host_arrays(rows, columns)]
+    return jax.device_put(numpy_of(*both).concatenate(both))
+
+
+def mean_of_squares(x: jax.Array) -> jax.Array:
+    """‖x‖²/n₀ of each input."""
+    (given,) = arguments.host_arrays(x)
+    with np.errstate(over="ignore"):
+        return jnp.mean(given * given, -1)
+
+
 def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dtype, budget: int) -> None:
     kept = 2 * (depth if all_layers else 1) + 2
     pairs = 2 * (n + TILE) * (m + TILE) * kept  # the tiles, and the matrix assembled from them
@@ -184,7 +193,19 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 # --- single inputs ------------------------------------------------------------------------------
 
 
-@compiled()
+@compiled(0)
+def _sides(split: int | None, x, x2, K, series, g, chi_perp, *settings) -> tuple[_Side, _Side | None]:
+    """The rows and the columns, each padded to a whole number of tiles; no columns if they are the rows.
+
+    `split`: the number of rows, where columns follow them.
+    """
+    Theta, shares = _single(g, chi_perp, x2, *settings)
+    side = _Side(x, _Layers(K, shares, Theta, series))
+    if split is None:
+        return _padded(side), None
+    return _padded(jax.tree.map(lambda a: a[:split], side)), _padded(jax.tree.map(lambda a: a[split:], side))
+
+
 def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tuple]:
     """Θ_αα and `_Layers.shares` of every input and layer.
 
@@ -232,7 +253,7 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
         columns = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * TILE, TILE), right)
         return _tile(modes, rows, columns, *settings)
 
-    tiles = lax.map(tile, (jnp.asarray(I), jnp.asarray(J)))
+    tiles = lax.map(tile, (I, J))
 
     def matrix(t):
         t = jnp.moveaxis(t, 0, -3)  # ([depth,] places, TILE, TILE)
@@ -243,6 +264,15 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
         return jnp.swapaxes(whole, -3, -2).reshape(*t.shape[:-3], high * TILE, wide * TILE)
 
     return jax.tree.map(matrix, tiles)
+
+
+@compiled(0)
+def _trimmed(split: int | None, flow: GramFlow, K, valid) -> GramFlow:
+    """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too."""
+    whole = jnp.all(valid & (K > 0) | (K == 0), axis=-1)
+    rows, columns = (whole, whole) if split is None else (whole[:split], whole[split:])
+    flow = jax.tree.map(lambda a: a[..., : len(rows), : len(columns)], flow)
+    return flow._replace(error=constant(flow.error), valid=flow.valid & rows[:, None] & columns[None])
 
 
 class _State(NamedTuple):

@@ -4,7 +4,6 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
@@ -51,8 +50,8 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
     """The coefficients at every input and layer, as many as are needed; all of them while tracing."""
     shape = Shape(odd=False, smooth=0.0 not in act.kinks)
     if closed_forms(act).has("pair"):
-        empty = jnp.zeros(K.shape, K.dtype)
-        none = empty[..., None][..., :0]
+        empty: Any = np.zeros(K.shape, K.dtype)
+        none: Any = np.zeros((*K.shape, 0), K.dtype)
         return HermiteSeries(Expansion(empty, none, none), empty, empty.astype(int)), shape
     count, halvings = MAX_COEFFICIENTS, MAX_HALVINGS
     constant_K, g, slope2 = constant((K, m.g, m.slope2))
@@ -60,7 +59,7 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
         flat = np.ravel(constant_K)
         halvings = min(halvings, max(0, math.ceil(math.log2(2 * math.sqrt(float(flat.max())) + 1e-300))))
         some = np.argsort(flat)[np.linspace(0, flat.size - 1, 8).astype(int)]
-        few = _coefficients(act, jnp.asarray(flat[some]), count, halvings)
+        few = _coefficients(act, jax.device_put(flat[some]), count, halvings)
         if not isinstance(few.e, Tracer):
             few = jax.tree.map(np.asarray, few)
             shape = shape._replace(odd=_is_odd(few))

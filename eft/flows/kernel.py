@@ -144,12 +144,12 @@ def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
     """The activation, depth, C_W, C_b, K¹ and γ."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
-    given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
+    given: dict[str, Any] = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
     if K1 is None:
         given["x2"] = arguments.nonnegative("x2", x2)
     else:
         given["K1"] = arguments.nonnegative("K1", K1)
-    if isinstance(skip, jax.Array):
+    if isinstance(skip, jax.Array | np.ndarray):
         given["skip"] = skip
     cw_, cb_, first, *skips = arguments.broadcast(given)
     if cw_.size * depth > MAX_NUMBERS:
@@ -157,14 +157,15 @@ def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
             f"depth × batch must be ≤ {MAX_NUMBERS:,}; got {depth:,} × {cw_.size:,}, "
             f"which needs {8 * depth * cw_.size * cw_.dtype.itemsize / 2**30:.1f} GiB"
         )
-    first = cb_ + cw_ * first if K1 is None else first
+    with np.errstate(all="ignore"):
+        first = cb_ + cw_ * first if K1 is None else first
     return act, depth, cw_, cb_, first, skips[0] if skips else None
 
 
 def _plain(act, depth, block: Block, cw, cb, K1, widths, *, moments: bool) -> tuple[KernelFlow, Any]:
     """The flow without skip and normalization."""
     ratios, fixed = arguments.width_ratios(widths, depth), fixed_shares(block, widths, depth)
-    by_layer = jnp.asarray(ratios, cw.dtype), jnp.asarray(fixed, cw.dtype)
+    by_layer = ratios.astype(cw.dtype), np.asarray(fixed, cw.dtype)
     flow, m = _flow(moments, act.degree, block.weights, source(act, cw.dtype), cw, cb, K1, by_layer)
     warn(flow, act)
     return flow, m
@@ -286,11 +287,12 @@ def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
     error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
     if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
         return
-    bad = np.asarray(error > tolerance(error.dtype))
+    error, kernel = np.asarray(error), np.asarray(kernel)
+    bad = error > tolerance(error.dtype)
     if bad.any():
         where = np.argwhere(bad)[0]
         K = float(kernel[tuple(where)])
-        worst = float(np.max(np.asarray(error)[bad]))
+        worst = float(np.max(error[bad]))
         accuracy = f"known only to {worst:.1e}" if np.isfinite(worst) else "not known"
         cause = cause_at(K, *(accuracies or (moment_table(act, error.dtype).accuracy,)))
         warn_user(

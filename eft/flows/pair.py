@@ -176,15 +176,12 @@ def _prepared(act, cw, depth, xa, xb, cb):
     if a.shape != b.shape:
         raise ArgumentError(f"xa and xb must have the same shape (n0,); got {a.shape} and {b.shape}")
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
-    cw_, cb_ = arguments.broadcast(given)
+    cw_, cb_, a, b = arguments.host_arrays(*arguments.broadcast(given), a, b)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
-    first = (
-        cb_ + cw_ * jnp.mean(a * a),
-        cb_ + cw_ * jnp.mean(b * b),
-        cw_ * jnp.mean((a - b) * (a + b)) / 2,
-        cw_ * jnp.mean((a - b) ** 2) / 4,
-        cb_ + cw_ * jnp.mean(a * b),
-    )
+    with np.errstate(all="ignore"):
+        products = a * a, b * b, (a - b) * (a + b), (a - b) ** 2, a * b
+        aa, bb, parallel, perp, ab = arguments.host_arrays(*map(jnp.mean, products))
+        first = cb_ + cw_ * aa, cb_ + cw_ * bb, cw_ * parallel / 2, cw_ * perp / 4, cb_ + cw_ * ab
     return act, depth, cw_, cb_, first
 
 

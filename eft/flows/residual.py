@@ -50,9 +50,9 @@ def remembered(skips: jax.Array, H: jax.Array) -> Memory:
     def layer(now, at):
         carry, fresh = now
         (skip, H_next), now_at = at
-        after = carry.at[now_at].set(1.0) * skip, fresh * skip**2
+        after = carry.at[now_at].set(1.0) * skip[None], fresh * skip[None] ** 2
         new = (jnp.arange(depth) <= now_at).reshape(-1, *(1,) * (H.ndim - 1))
-        return (after[0], jnp.where(new, after[1] + H_next, 0.0)), now
+        return (after[0], jnp.where(new, after[1] + H_next[None], 0.0)), now
 
     zero = jnp.zeros_like(H)
     H_next = jnp.concatenate([H[1:], H[:1]])

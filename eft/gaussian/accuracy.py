@@ -71,13 +71,14 @@ class Accuracy(NamedTuple):
         return cls(np.zeros(len(GRID)), np.zeros(len(GRID)), np.zeros(()))
 
 
-def error_at(accuracy: Accuracy, K: jax.Array) -> jax.Array:
+def error_at(accuracy: Accuracy, K: Array) -> Any:
     """The relative error at any K: the larger one at the two nearest grid points, and at least round-off."""
-    position = (jnp.log10(jnp.where(K > 0, K, 1e-30)) + DECADES) * PER_DECADE
-    position = jnp.clip(jnp.nan_to_num(position, nan=0.0), 0, len(GRID) - 1)
-    low, high = (jax.lax.stop_gradient(f(position)).astype(int) for f in (jnp.floor, jnp.ceil))
-    error = jax.lax.stop_gradient(accuracy.error)
-    return jnp.maximum(jnp.finfo(K.dtype).eps, jnp.maximum(error[low], error[high]))
+    xp = numpy_of(K)
+    K, error = (K, accuracy.error) if xp is np else jax.lax.stop_gradient((K, accuracy.error))
+    position = (xp.log10(xp.where(K > 0, K, 1e-30)) + DECADES) * PER_DECADE
+    position = xp.clip(xp.nan_to_num(position, nan=0.0), 0, len(GRID) - 1)
+    low, high = (f(position).astype(int) for f in (xp.floor, xp.ceil))
+    return xp.maximum(np.finfo(K.dtype).eps, xp.maximum(error[low], error[high]))
 
 
 def cause_at(K: float, *accuracies: Accuracy) -> str:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft import arguments
 from eft.activations.definition import Activation
 from eft.gaussian.accuracy import SAFETY
 from eft.gaussian.closed_forms import closed_forms
@@ -71,7 +72,8 @@ def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
     homogeneous, one all sines, and one all that have tables.
     """
     if act.degree is not None:
-        above, below = (act.fn(jnp.asarray(z, dtype)) ** 2 for z in (1.0, -1.0))
+        values = arguments.host_arrays(*(act.fn(jax.device_put(np.asarray(z, dtype))) for z in (1.0, -1.0)))
+        above, below = (value**2 for value in values)
         return constant_series(act.degree, (above, below), order, dtype)
     forms = closed_forms(act)
     if forms.has("series"):

@@ -22,9 +22,9 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from eft import arguments
-from eft.activations.derivatives import Function, derivative
+from eft.activations.derivatives import Array, Function, derivative
 from eft.activations.elementwise import checked_function
-from eft.activations.one_sided import aligned, jump_at, sides
+from eft.activations.one_sided import aligned, jump_at, numpy_of, sides
 from eft.arguments import warn_user
 from eft.gaussian.accuracy import error_of_six
 from eft.gaussian.rules import TAIL, TURN
@@ -118,10 +118,11 @@ def half_line(
     return z, v
 
 
-def density(z: jax.Array | float, K: jax.Array) -> jax.Array:
+def density(z: Array | float, K: Array) -> Any:
     """p_K(z) = e^{−z²/2K}/√(2πK)."""
     # z·(z/K): the nodes round independently; with z/√K they would all share the rounding of √K
-    return jnp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * jnp.sqrt(K))
+    xp = numpy_of(K)
+    return xp.exp(-z * (z / K) / 2) / (math.sqrt(2 * math.pi) * xp.sqrt(K))
 
 
 # --- expectations -------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -18,7 +19,7 @@ from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.records import Moments, SlopeMoments
-from eft.gaussian.tabulated import Table, moment_table, table_moments
+from eft.gaussian.tabulated import Table, moment_table, table_moments, table_moments_by_numpy
 from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
 from eft.programs import compiled
 
@@ -97,6 +98,17 @@ def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:
 def evaluated(source: Source | SlopeSource, K: jax.Array):
     """source(K), compiled."""
     return source(K)
+
+
+def evaluated_by_numpy(source: Source, K: np.ndarray) -> Moments:
+    """source(K) without compilation: for few K, of which only the sums over the nodes take time."""
+    source = jax.tree.map(np.asarray, source)
+    by_table = None if source.table is None else table_moments_by_numpy(source.table, K)
+    if by_table is not None and isinstance(source, Tabulated):
+        return by_table
+    assert isinstance(source, Closed)
+    with np.errstate(all="ignore"):
+        return source.forms.moments(K, by_table)
 
 
 def moments(act: ActivationLike, K: object) -> Moments:

@@ -320,23 +320,30 @@ def _units(moments, K) -> Any:
     return xp.maximum(xp.abs(moments), xp.where(xp.isfinite(units), units, 0.0))
 
 
-def _from_table(table: Table, K: jax.Array) -> Moments:
+def _from_table(table: Table, K: Array) -> Moments:
+    xp = numpy_of(K)
     moments, extrapolation = everywhere(_sums, table, K)
-    error = jnp.maximum(error_at(table.accuracy, K), extrapolation)
-    error = jnp.maximum(error, jnp.where(WINDOW[0] <= K, _underflow_error(table, moments[1]), 0.0))
-    return Moments._make([*moments, jnp.where(lost(table, moments, K), jnp.inf, error)])
+    error = xp.maximum(error_at(table.accuracy, K), extrapolation)
+    error = xp.maximum(error, xp.where(WINDOW[0] <= K, _underflow_error(table, moments[1]), 0.0))
+    return Moments._make([*moments, xp.where(lost(table, moments, K), xp.inf, error)])
+
+
+def table_moments_by_numpy(table: Table, K: np.ndarray) -> Moments:
+    """`table_moments` for a table of NumPy arrays: nothing is compiled."""
+    with np.errstate(all="ignore"):
+        return _from_table(table, K)
 
 
 UNDERFLOW_LOSS = 1e3
 """What ⟨σ⁴⟩ may lose to terms that underflow, in units of the smallest normal number."""
 
 
-def _underflow_error(table: Table, g4: jax.Array) -> jax.Array:
+def _underflow_error(table: Table, g4: Array) -> Any:
     """The relative error of ⟨σ⁴⟩ due to terms that underflow, where ⟨σ⁴⟩ itself does not."""
-    tiny = jnp.finfo(g4.dtype).tiny
-    g4 = jax.lax.stop_gradient(g4)
-    return jnp.where(
-        g4 >= tiny, table.accuracy.measured * (UNDERFLOW_LOSS * tiny) / jnp.where(g4 >= tiny, g4, 1.0), 0.0
+    xp, tiny = numpy_of(g4), np.finfo(g4.dtype).tiny
+    g4 = g4 if xp is np else jax.lax.stop_gradient(g4)
+    return xp.where(
+        g4 >= tiny, table.accuracy.measured * (UNDERFLOW_LOSS * tiny) / xp.where(g4 >= tiny, g4, 1.0), 0.0
     )
 
 

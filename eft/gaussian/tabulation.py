@@ -112,7 +112,7 @@ def _built(act: Activation, sample: Sample, kind: Kind, dtype, every: bool) -> A
                 break
         table = table._replace(edges=edges(kind.sums, table))
         return jax.tree.map(
-            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jnp.asarray(np.asarray(a, dtype)),
+            lambda a: a.astype(dtype) if isinstance(a, jax.Array) else jax.device_put(np.asarray(a, dtype)),
             table,
         )
 

@@ -84,10 +84,11 @@ def without_lost(table: Any, K, moments, size) -> Any:
     return xp.where(beyond | (infinite > 0), np.inf, moments)
 
 
-def lost(table: Any, moments: jax.Array, K: jax.Array) -> jax.Array:
+def lost(table: Any, moments, K) -> Any:
     """Where a moment in the window is not finite though it should be."""
-    finite = jnp.isfinite(moments) | (table.infinite.reshape(-1, *(1,) * K.ndim) > 0)
-    return ~jnp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
+    xp = numpy_of(K)
+    finite = xp.isfinite(moments) | (table.infinite.reshape(-1, *(1,) * K.ndim) > 0)
+    return ~xp.all(finite, axis=0) & (WINDOW[0] <= K) & (WINDOW[1] >= K)
 
 
 def edges(sums: Callable, table: Any) -> Any:
@@ -122,29 +123,30 @@ def _leading_powers(sums: Callable, table: Any, K: float, step: float) -> Any:
     return xp.stack([q, a, b, residual], -1)
 
 
-def everywhere(sums: Callable, table: Any, K: jax.Array) -> tuple[jax.Array, jax.Array]:
+def everywhere(sums: Callable, table: Any, K) -> tuple[Any, Any]:
     """`sums` at any K, outside the window by the leading powers at its ends, and the relative error there."""
+    xp = numpy_of(K)
     low, high = WINDOW
-    down, up = jnp.minimum(K, low) / low, jnp.maximum(K, high) / high
-    some = jnp.where(down > 0, down, 1.0)
-    corrections = jnp.where(down > 0, jnp.sqrt(some), 0.0), 1 / jnp.sqrt(up)
+    down, up = xp.minimum(K, low) / low, xp.maximum(K, high) / high
+    some = xp.where(down > 0, down, 1.0)
+    corrections = xp.where(down > 0, xp.sqrt(some), 0.0), 1 / xp.sqrt(up)
 
     def outside(x, correction, edge):
         x, correction = x[None], correction[None]
         q, a, b, residual = (edge[:, i].reshape(-1, *(1,) * K.ndim) for i in range(4))
-        log_x = jnp.log(jnp.where(x > 0, x, 1.0))
-        power = jnp.where((x > 0) | (q == 0), jnp.exp(q * log_x), jnp.where(q > 0, 0.0, jnp.inf))
+        log_x = xp.log(xp.where(x > 0, x, 1.0))
+        power = xp.where((x > 0) | (q == 0), xp.exp(q * log_x), xp.where(q > 0, 0.0, xp.inf))
         # integer and half-integer powers are exact; the error of any other grows with the distance
-        distance = jnp.abs(log_x)
-        growth = jnp.where(2 * q == jnp.round(2 * q), (distance > 0).astype(distance.dtype), distance)
-        residual = jnp.where(growth > 0, residual, 0.0)
-        return power * (a + b * correction), jnp.max((residual * growth)[:5], axis=0)
+        distance = xp.abs(log_x)
+        growth = xp.where(2 * q == xp.round(2 * q), (distance > 0).astype(distance.dtype), distance)
+        residual = xp.where(growth > 0, residual, 0.0)
+        return power * (a + b * correction), xp.max((residual * growth)[:5], axis=0)
 
     below, error_below = outside(down, corrections[0], table.edges[0])
     above, error_above = outside(up, corrections[1], table.edges[1])
-    inside = sums(table, jnp.clip(K, low, high))
+    inside = sums(table, xp.clip(K, low, high))
     below_it, above_it = (low > K)[None], (high < K)[None]
-    return jnp.where(below_it, below, jnp.where(above_it, above, inside)), error_below + error_above
+    return xp.where(below_it, below, xp.where(above_it, above, inside)), error_below + error_above
 
 
 def in_blocks(moments: Callable, table: Any, K: jax.Array) -> Any:

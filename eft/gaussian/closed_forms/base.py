@@ -6,8 +6,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.gaussian.records import Moments, PairForm, SlopeMoments
 from eft.gaussian.series import Cumulants
 
@@ -32,8 +35,8 @@ class ClosedForms:
         """Whether the class of the family defines this method."""
         return getattr(type(self), form) is not getattr(ClosedForms, form)
 
-    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
-        """The moments at K; `by_table`: those of the table, if it is used."""
+    def moments(self, K: Array, by_table: Moments | None) -> Moments:
+        """The moments at K, a JAX or a NumPy array; `by_table`: those of the table, if it is used."""
         raise NotImplementedError
 
     def slopes(self, K: jax.Array) -> SlopeMoments:
@@ -57,9 +60,10 @@ class ClosedForms:
         raise NotImplementedError
 
 
-def exact(K: jax.Array, *moments) -> Moments:
+def exact(K: Array, *moments) -> Moments:
     """Moments with the error of a closed form, one unit of round-off."""
-    return Moments._make(jnp.broadcast_to(m, K.shape) for m in (*moments, jnp.finfo(K.dtype).eps))
+    xp = numpy_of(K)
+    return Moments._make(xp.broadcast_to(m, K.shape) for m in (*moments, np.finfo(K.dtype).eps))
 
 
 def determinant(kernel, gap, rest):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.gaussian.closed_forms.base import ClosedForms, Kernel, determinant, exact, lost
 from eft.gaussian.records import Moments, PairForm
 from eft.gaussian.series import times
@@ -17,18 +19,19 @@ class ErfForms(ClosedForms):
 
     uses_table = True
 
-    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
+    def moments(self, K: Array, by_table: Moments | None) -> Moments:
         """g = (2/π) arcsin(2K/(1+2K)),  ⟨σ′²⟩ = (4/π)/√(1+4K),  g′ = ⟨σ′²⟩/(1+2K).
 
         The arcsine is computed as the arctangent of K/√(K+¼), which stays accurate as K → ∞.
         """
         assert by_table is not None
-        root = jnp.sqrt(K + 0.25)
+        xp = numpy_of(K)
+        root = xp.sqrt(K + 0.25)
         slope2 = 2 / math.pi / root
         dg = slope2 / (1 + 2 * K)
         return exact(
             K,
-            2 / math.pi * jnp.arctan(K / root),
+            2 / math.pi * xp.arctan(K / root),
             by_table.g4,
             by_table.var,
             dg,

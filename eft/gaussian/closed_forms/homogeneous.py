@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 
 from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms, Kernel, determinant, exact
 from eft.gaussian.records import Moments, PairForm, SlopeMoments
 from eft.gaussian.series import Cumulants, cumulants_of, last, odd_factorial
@@ -20,14 +21,14 @@ from eft.gaussian.tangents import with_derivatives_of
 class StepForms(ClosedForms):
     """Degree p = 0; and, with A_k = (a₊ᵏ + a₋ᵏ)/2, the powers of K that are common to every degree."""
 
-    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
+    def moments(self, K: Array, by_table: Moments | None) -> Moments:
         """g = A₂(2p−1)!! Kᵖ,  ⟨σ⁴⟩ = A₄(4p−1)!! K²ᵖ,  ⟨σ′²⟩ = A₂p²(2p−3)!! Kᵖ⁻¹; for p = 0 (a jump) inf."""
         p, A2, A4 = self._sizes()
-        c2, c4 = A2 * odd_factorial(p), A4 * odd_factorial(2 * p)
+        c2, c4, xp = A2 * odd_factorial(p), A4 * odd_factorial(2 * p), numpy_of(K)
 
         def power(c, k):
             # factor by factor: this underflows or overflows only where c Kᵏ does
-            return functools.reduce(lambda product, _: product * K, range(k), jnp.full_like(K, c))
+            return functools.reduce(lambda product, _: product * K, range(k), xp.full_like(K, c))
 
         slope2 = power(A2 * p**2 * odd_factorial(p - 1), p - 1) if p else jnp.inf
         return exact(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.gaussian.closed_forms.base import ClosedForms, Kernel, exact, lost
 from eft.gaussian.records import Moments, PairForm, SlopeMoments
 from eft.gaussian.series import Cumulants, cumulants_of, needed, times
@@ -19,10 +20,10 @@ from eft.gaussian.tangents import with_derivatives_of
 class SineForms(ClosedForms):
     """σ = sin ωz; q = e^{−2ω²K}."""
 
-    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
+    def moments(self, K: Array, by_table: Moments | None) -> Moments:
         """g = (1−q)/2,  ⟨σ⁴⟩ = (1−q)²(3+2q+q²)/8,  ⟨σ′²⟩ = ω²(1+q)/2."""
-        a = 2 * self.family.frequency**2
-        q, r = jnp.exp(-a * K), -jnp.expm1(-a * K)
+        a, xp = 2 * self.family.frequency**2, numpy_of(K)
+        q, r = xp.exp(-a * K), -xp.expm1(-a * K)
         return exact(
             K,
             r / 2,
@@ -145,13 +146,13 @@ _VAR_SIN4 = (17, 60, 106, 132, 131, 112, 84, 56, 35, 20, 10, 4, 1)
 class SnakeForms(ClosedForms):
     """σ = z + s, s = sin²(az)/a; q = e^{−2a²K}. Odd powers of z drop out."""
 
-    def moments(self, K: jax.Array, by_table: Moments | None) -> Moments:
+    def moments(self, K: Array, by_table: Moments | None) -> Moments:
         """With S = ⟨s²⟩ = (1−q)²(3+2q+q²)/8a²,  S′ = q − q⁴:
 
         g = K + S,  ⟨σ⁴⟩ = 3K² + 6KS + 12K²S′ + ⟨s⁴⟩,  ⟨σ′²⟩ = 1 + (1−q⁴)/2.
         """
-        a = self.family.a
-        q, r = jnp.exp(-2 * a * a * K), -jnp.expm1(-2 * a * a * K)
+        a, xp = self.family.a, numpy_of(K)
+        q, r = xp.exp(-2 * a * a * K), -xp.expm1(-2 * a * a * K)
 
         def fourth(coefficients):
             # all coefficients are positive, so that nothing cancels
@@ -164,6 +165,6 @@ class SnakeForms(ClosedForms):
             3 * K * K + 6 * K * S + 12 * K * K * dS + fourth(_SIN8),
             2 * K * K + 4 * K * S + 12 * K * K * dS + fourth(_VAR_SIN4),
             1 + dS,
-            1 - jnp.expm1(-8 * a * a * K) / 2,
+            1 - xp.expm1(-8 * a * a * K) / 2,
             -2 * a * a * q * (1 - 4 * q**3),
         )
