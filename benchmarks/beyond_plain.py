@@ -17,7 +17,7 @@ must be rejected: the closure in the metric (its V and G1), and theory without s
 """
 
 import functools
-import json
+import itertools
 import sys
 import time
 
@@ -32,6 +32,7 @@ import eft  # noqa: E402
 
 WIDTHS = (16, 32, 64, 128)
 RATES = {"lambda_w": 0.7, "lambda_b": 0.3}
+ACTS = ("tanh", "gelu", "relu", "softplus", "sin", "mrepu")
 NUMBERS_A_BLOCK = 2**27
 """Weights of the networks that are drawn at a time: 0.5 GB in float32."""
 
@@ -86,7 +87,7 @@ def haar(key, n, dtype):
     return A.astype(dtype)
 
 
-def network(key, act, n, depth, orthogonal, skip, cw, cb, x):
+def network(key, sigma, n, depth, orthogonal, skip, cw, cb, x):
     """The estimates of one network, layers 2 … depth along the leading axis."""
     dtype, m = x.dtype, len(x)
     lw, lb = RATES["lambda_w"], RATES["lambda_b"]
@@ -111,7 +112,7 @@ def network(key, act, n, depth, orthogonal, skip, cw, cb, x):
 
     def layer(carry, key):
         z, T = carry
-        s, d = (f.astype(dtype) for f in act.derivatives(z)[:2])
+        s, d = sigma(z)
         S = s @ s.T / n
         own = jnp.diagonal(T, axis1=2, axis2=3)  # (m, m, n)
         slopes = d[:, None] * d[None]
@@ -154,70 +155,89 @@ def network(key, act, n, depth, orthogonal, skip, cw, cb, x):
     return jax.lax.scan(layer, (z, T), jax.random.split(rest, depth - 1))[1]
 
 
-@functools.lru_cache(maxsize=None)
-def block_program(act, n, depth, orthogonal, size):
-    one = functools.partial(network, act=eft.activation(act), n=n, depth=depth, orthogonal=orthogonal)
+def signal(key, sigma, n, depth, skip, cw, cb, K1):
+    """q, the mean of q_i q_j, and mean z² − q, of layers 2 … depth of one network of which no weight is drawn."""
 
-    def block(key, skip, cw, cb, x):
+    def layer(z, key):
+        q = skip**2 * z * z + cb + cw * jnp.mean(sigma(z)[0] ** 2)
+        z_next = skip * z + jnp.sqrt(q - skip**2 * z * z) * jax.random.normal(key, (n,), z.dtype)
+        total = jnp.sum(q)
+        return z_next, jnp.stack(
+            [total / n, jnp.mean(z_next * z_next) - total / n, (total**2 - q @ q) / (n * (n - 1))]
+        )
+
+    first, *keys = jax.random.split(key, depth)
+    z = jnp.sqrt(K1) * jax.random.normal(first, (n,), K1.dtype)
+    return jax.lax.scan(layer, z, jnp.stack(keys))[1]
+
+
+def choice(which):
+    """σ and σ′ of one of the activations, chosen while running: one program serves all."""
+    branches = [
+        lambda z, a=eft.activation(act): tuple(f.astype(z.dtype) for f in a.derivatives(z)[:2])
+        for act in ACTS
+    ]
+    return lambda z: jax.lax.switch(which, branches, z)
+
+
+@functools.lru_cache(maxsize=None)
+def block_program(kind, n, depth, size):
+    """The number of finite networks of a block, the sum of their rows and of the products of rows."""
+
+    def one(key, which, numbers):
+        sigma = choice(which)
+        if kind == "signal":
+            return signal(key, sigma, n, depth, *numbers).ravel()
+        return network(key, sigma, n, depth, kind == "orthogonal", *numbers).ravel()
+
+    def block(key, which, numbers, centre):
         with jax.default_matmul_precision("highest"):
-            return jax.vmap(lambda k: one(k, skip=skip, cw=cw, cb=cb, x=x))(jax.random.split(key, size))
+            rows = jax.vmap(lambda k: one(k, which, numbers))(jax.random.split(key, size)).astype(jnp.float64)
+            good = jnp.isfinite(rows).all(1)
+            rows = jnp.where(good[:, None], rows - centre, 0.0)
+            return good.sum(), rows.sum(0), rows.T @ rows
 
     return jax.jit(block)
 
 
-def estimates(rows: np.ndarray, n: int, m: int, K, Theta) -> tuple[np.ndarray, np.ndarray]:
-    """n-scaled estimates and their deviations by networks, from rows (N, layers, …); see `network`."""
-    P = m * (m + 1) // 2
-    q, H, z2, traces, rest = np.split(rows, [P, 2 * P, 3 * P, 4 * P], axis=2)
-    controls = np.concatenate([z2, traces], 2).reshape(len(rows), -1)
-    controls = controls - 0.0
-    values, deviations = [], []
-    for a, expected in ((q, K), (H, Theta)):
-        centred = (a - a.mean(0)).reshape(len(rows), -1)
-        slope = np.linalg.lstsq(controls, centred, rcond=None)[0]
-        cleaned = a.reshape(len(rows), -1) - controls @ slope
-        values.append(n * (cleaned.mean(0) - expected.ravel()))
-        deviations.append(n * (cleaned - cleaned.mean(0)))
-    sizes = [P * P, P * P, P * P, m**4, m**4]
-    V, A, D, B, F = np.split(rest, np.cumsum(sizes)[:-1], axis=2)
-    for product, (a, b) in ((V, (q, q)), (A, (H, H)), (D, (q, H))):
-        ma, mb = a.mean(0), b.mean(0)
-        mean = np.einsum("la,lb->lab", ma, mb).reshape(len(ma), -1)
-        linear = np.einsum("nla,lb->nlab", a - ma, mb) + np.einsum("la,nlb->nlab", ma, b - mb)
-        values.append((n * (product.mean(0) - mean)).ravel())
-        dev = n * (product - product.mean(0) - linear.reshape(product.shape))
-        deviations.append(dev.reshape(len(rows), -1))
-    for product in (B, F):
-        values.append((n * product.mean(0)).ravel())
-        deviations.append(n * (product - product.mean(0)).reshape(len(rows), -1))
-    return np.concatenate(values), np.concatenate(deviations, 1)
+def ensemble(kind, n, depth, numbers, which, networks, m):
+    """Mean and covariance of the mean of the rows, and the number of networks."""
+    of_each = {"signal": n, "gaussian": n * n * m * m, "orthogonal": 4 * n * n * m * m}[kind]
+    size = max(64, min(65536 if kind == "signal" else 8192, NUMBERS_A_BLOCK // of_each, networks))
+    program, key = block_program(kind, n, depth, size), jax.random.key(n)
+    width = jax.eval_shape(program, key, which, numbers, 0.0)[1].shape[0]
+    centre = np.zeros(width)
+    first = program(key, which, numbers, centre)  # only to know what to subtract
+    centre = np.asarray(first[1] / first[0])
+    count, total, products = 0, np.zeros(width), np.zeros((width, width))
+    parts = [
+        program(jax.random.fold_in(key, i), which, numbers, centre)
+        for i in range(1, 1 + -(-networks // size))
+    ]
+    for number, rows, outer in parts:
+        count, total, products = count + int(number), total + rows, products + outer
+    mean = np.asarray(total) / count
+    covariance = (np.asarray(products) / count - np.outer(mean, mean)) / count
+    return centre + mean, covariance, np.array([len(parts) * size, count])
 
 
 def measure(path: str, networks: int) -> None:
     saved, started = {}, time.time()
     for name, case in cases().items():
-        m, depth, orthogonal = len(case["X"]), case["depth"], case["weights"] == "orthogonal"
-        for n in WIDTHS:
-            if orthogonal and n > 64:
-                continue
-            N = networks // (4 if m > 1 or orthogonal else 1)
-            size = max(64, min(16384, NUMBERS_A_BLOCK // (n * n * m * m * (8 if orthogonal else 1))))
-            program = block_program(case["act"], n, depth, orthogonal, size)
-            dtype = jnp.float64 if orthogonal else jnp.float32
-            numbers = [jnp.asarray(case[k], dtype) for k in ("skip", "cw", "cb", "X")]
-            key = jax.random.key(n)
-            rows = [
-                np.asarray(program(jax.random.fold_in(key, i), *numbers), np.float64)
-                for i in range(-(-N // size))
-            ]
-            rows = np.concatenate(rows)
-            zero = np.zeros(())
-            values, deviations = estimates(rows, n, m, zero, zero)
-            good = np.isfinite(deviations).all(1)
-            covariance = deviations[good].T @ deviations[good] / good.sum() ** 2
-            saved[f"{name}|{n}|values"], saved[f"{name}|{n}|covariance"] = values, covariance
-            saved[f"{name}|{n}|N"] = np.array([len(rows), good.sum()])
-            print(f"{name}, n = {n}: {len(rows):,} networks, {time.time() - started:.0f} s", flush=True)
+        m, depth, haar = len(case["X"]), case["depth"], case["weights"] == "orthogonal"
+        kinds = ["orthogonal" if haar else "gaussian"] + ["signal"] * (m == 1 and not haar)
+        for kind, n in itertools.product(kinds, WIDTHS[:3] if haar else WIDTHS):
+            dtype = jnp.float64 if haar else jnp.float32
+            start = case["X"] if kind != "signal" else case["cb"] + case["cw"] * case["X"][0][0] ** 2
+            numbers = tuple(jnp.asarray(v, dtype) for v in (case["skip"], case["cw"], case["cb"], start))
+            N = networks * 20 if kind == "signal" else networks // (4 if m > 1 or haar else 1)
+            result = ensemble(kind, n, depth, numbers, ACTS.index(case["act"]), N, m)
+            for what, value in zip(("mean", "covariance", "N"), result, strict=True):
+                saved[f"{name}|{kind}|{n}|{what}"] = value
+            print(
+                f"{name}, {kind}, n = {n}: {result[2][0]:,} networks, {time.time() - started:.0f} s",
+                flush=True,
+            )
         np.savez(path, **saved)
 
 

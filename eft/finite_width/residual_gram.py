@@ -113,7 +113,7 @@ class Inputs(NamedTuple):
     """What is known of a residual network at infinite width and of its memory, for different inputs.
 
     `single`: the flow of each input, (n, L). `kernels`: the same with the moments. `gram`: of pairs. `past`:
-    of pairs of layers. `pairs`, `grids`: for expectations at one layer. `skips`: γ, (L,). `largest`: K.
+    of pairs of layers. `pairs`, `grids`: for expectations at one layer. `skips`: γ, (L,).
     """
 
     single: KernelFlow
@@ -123,7 +123,6 @@ class Inputs(NamedTuple):
     pairs: PairSource
     grids: tuple[Grid, Grid]
     skips: jax.Array
-    largest: float
 
 
 def residual_inputs(
@@ -156,7 +155,7 @@ def residual_inputs(
         past = several_in_layers(act, grids[1].quick(), gram, skips)
         if not jnp.max(past.error) <= QUICK[x.dtype.itemsize]:
             past = several_in_layers(act, grids[1], gram, skips)
-    return Inputs(single, k, gram, past, pairs, grids, skips, largest)
+    return Inputs(single, k, gram, past, pairs, grids, skips)
 
 
 class Signal(NamedTuple):
