@@ -59,20 +59,21 @@ def statistics(
     G[:, 0] = K1
     architecture = program.architecture
     whole = np.array(np.isfinite(G).all(axis=(2, 3)))
-    for more in (observables.K, observables.spread):
-        if more is not None:
-            whole &= np.isfinite(more).all(axis=(2, 3))
+    z2, spread = G, None
+    if observables.K is not None:
+        K_hat, spread = np.asarray(observables.K), np.asarray(observables.spread)
+        whole &= np.isfinite(K_hat).all(axis=(2, 3)) & np.isfinite(spread).all(axis=(2, 3))
+        z2 = neuron_pairs.second_moments(architecture, settings, G, K_hat)
     if observables.Theta is not None:
         whole[:, -1] &= np.isfinite(observables.Theta).all(axis=(1, 2))
     whole = np.logical_and.accumulate(whole, axis=1)
     a, b = np.triu_indices(program.n_inputs)
-    z2 = neuron_pairs.second_moments(architecture, settings, G, observables.K) if architecture.skip else G
     K, V = [], []
     for layer, n_in in enumerate(architecture.sizes[:-1]):
         used, excess = whole[:, layer], None
         pairs = z2[used, layer][:, a, b]
         if architecture.remembers and layer:
-            before = observables.spread[used, layer - 1] if architecture.skip else None
+            before = None if spread is None else spread[used, layer - 1]
             excess = neuron_pairs.gram_excess(architecture, settings, layer + 1, G[used, layer], before)
         K.append(_symmetric(estimators.mean(pairs), program.n_inputs))
         V.append(estimators.scaled(estimators.covariance_matrix(pairs, excess), n_in))

@@ -67,7 +67,8 @@ class Measurement(NamedTuple):
 
         Raises ValueError with skip or orthogonal weights, where V is not a variance.
         """
-        if self.z2 is not None and not np.array_equal(self.z2z2, self.z2**2, equal_nan=True):
+        z2, z2z2 = self.z2, self.z2z2
+        if z2 is not None and z2z2 is not None and not np.array_equal(z2z2, z2**2, equal_nan=True):
             raise ArgumentError(
                 "V_interval needs Gaussian weights and no skip, where V is a variance; use V.stderr"
             )

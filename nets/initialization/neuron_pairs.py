@@ -48,19 +48,19 @@ def excess(
 
 def gram_excess(
     architecture: Architecture, settings: Settings, layer: int, G: np.ndarray, spread: np.ndarray | None
-) -> np.ndarray | float:
-    """The excess at the pairs (12), (34) of inputs, (n_nets, P, P), of layer l = `layer`.
+) -> np.ndarray:
+    """The excess at the pairs (12), (34) of inputs, (n_nets, P, P), of layer l = `layer` ≥ 2.
 
     `G`: of that layer, (n_nets, n_D, n_D). `spread`: `pair_spread` of the layer before, if there is a skip.
     """
-    if layer == 1:
-        return 0.0
     n_in, n = architecture.sizes[layer - 1 : layer + 1]
-    of = settings.skip**4 * spread / (n - 1) if architecture.skips(layer) else 0.0
+    a, b = np.triu_indices(G.shape[-1])
+    of = np.zeros((len(G), len(a), len(a)))
+    if spread is not None and architecture.skips(layer):
+        of += settings.skip**4 * spread / (n - 1)
     if architecture.weights == "orthogonal":
-        a, b = np.triu_indices(G.shape[-1])
         g, m = G - settings.cb, max(n_in, n)
         pairs = g[:, a, b]
         crossed = g[:, a[:, None], a] * g[:, b[:, None], b] + g[:, a[:, None], b] * g[:, b[:, None], a]
-        of = of + (m * crossed - 2 * pairs[:, :, None] * pairs[:, None]) / ((m - 1) * (m + 2))
+        of += (m * crossed - 2 * pairs[:, :, None] * pairs[:, None]) / ((m - 1) * (m + 2))
     return of
