@@ -59,7 +59,7 @@ def statistics(
     G[:, 0] = K1
     architecture = program.architecture
     whole = np.array(np.isfinite(G).all(axis=(2, 3)))
-    z2, spread = G, None
+    M, z2, spread = neuron_pairs.means(architecture, settings, G), G, None
     if observables.K is not None:
         K_hat, spread = np.asarray(observables.K), np.asarray(observables.spread)
         whole &= np.isfinite(K_hat).all(axis=(2, 3)) & np.isfinite(spread).all(axis=(2, 3))
@@ -75,7 +75,7 @@ def statistics(
         if architecture.remembers and layer:
             before = None if spread is None else spread[used, layer - 1]
             excess = neuron_pairs.gram_excess(architecture, settings, layer + 1, G[used, layer], before)
-        K.append(_symmetric(estimators.mean(pairs), program.n_inputs))
+        K.append(_symmetric(estimators.mean(M[used, layer][:, a, b]), program.n_inputs))
         V.append(estimators.scaled(estimators.covariance_matrix(pairs, excess), n_in))
     Theta = None
     if observables.Theta is not None:

@@ -26,8 +26,8 @@ class Measurement(NamedTuple):
 
     With skip or orthogonal weights two neurons are not independent given the layer before, and the vertex is
     not Var(Ĝ): there `K` is E[z_i²] and `V` is n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j, which may be negative.
-    They are K_z and V_z, but averaged exactly over the weights of layer l (`neuron_pairs`). `z2`: E[z_i² |
-    layer l−1] = γ²K̂^{l−1} + Ĝ^l of every network, (n_nets, depth), and `z2z2`: E[z_i²z_j² | layer l−1]; None
+    They are K_z and V_z, but averaged exactly over weights (`neuron_pairs`). `z2`: E[z_i² | layer l−1] =
+    γ²K̂^{l−1} + Ĝ^l of every network, (n_nets, depth), and `z2z2`: E[z_i²z_j² | layer l−1]; both None
     for plain networks, where they are Ĝ and Ĝ². `G` is then the metric of Wσ + b alone, without the skip.
     χ∥ and χ⊥ contain γ² where there is a skip out of the layer. With a norm they are those of σ(N(z)), where
     the part of χ∥ without γ² is 0, and nan at an output of one neuron, which cannot be normalized.
@@ -104,9 +104,10 @@ def statistics(
     whole = np.logical_and.accumulate(whole, axis=1)
     with np.errstate(over="ignore"):
         G = np.exp(log_G) if program.log_domain else G
-    z2, excess = G, None
+    M, z2, excess = G, G, None
     if not architecture.plain:
         with np.errstate(over="ignore", invalid="ignore"):
+            M = neuron_pairs.means(architecture, settings, G)
             z2 = neuron_pairs.second_moments(architecture, settings, G, K_hat)
             excess = neuron_pairs.excess(architecture, settings, G, K_hat, shape)
     if architecture.norm is not None and architecture.sizes[-1] == 1:
@@ -119,7 +120,7 @@ def statistics(
         noise = _noise(K, shape[used, layer], n)
         rows.append(
             (
-                estimators.mean(z2_l),
+                estimators.mean(M[used, layer]),
                 estimators.scaled(estimators.variance(z2_l, of_V), n_in),
                 estimators.mean(K),
                 estimators.scaled(estimators.variance(K, noise), n_in),

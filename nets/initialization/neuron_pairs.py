@@ -20,6 +20,18 @@ import numpy as np
 from nets.network.architecture import Architecture, Settings
 
 
+def means(architecture: Architecture, settings: Settings, G: np.ndarray) -> np.ndarray:
+    """M^l = γ²M^{l−1} + Ĝ^l, whose mean over networks is E[z_i²], like that of `second_moments`.
+
+    It fluctuates less, since it contains E[z_i²] of the layer before given that before it, in place of K̂.
+    """
+    M = np.array(G)
+    for layer in range(2, architecture.depth + 1):
+        if architecture.skips(layer):
+            M[:, layer - 1] += settings.skip**2 * M[:, layer - 2]
+    return M
+
+
 def second_moments(
     architecture: Architecture, settings: Settings, G: np.ndarray, K_hat: np.ndarray
 ) -> np.ndarray:

@@ -11,9 +11,8 @@ import numpy as np
 from eft import arguments
 from eft.activations.definition import Activation
 from eft.arguments import ArgumentError
-from nets.network.normalization import NORMS
+from eft.flows.block import NORMS, WEIGHTS
 from nets.network.normals import Normal, standard_normal
-from nets.network.weights import WEIGHTS
 from nets.runtime.settings import check_representable
 
 FLOAT32 = np.dtype(np.float32)

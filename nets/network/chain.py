@@ -120,7 +120,7 @@ def _layers(
             seen = jax.tree.map(lambda a: a[None], seen)
         runs.append(seen)
         layer += count
-    last, *_ = observed(z, G, None if architecture.readout else gamma)
+    last, *_ = observed(z, G, gamma)
     runs.append(jax.tree.map(lambda a: a[None], last))
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
 

@@ -107,12 +107,12 @@ class FCN(nnx.Module):
 
     def gamma(self, layer: int) -> jax.Array | None:
         """γ of the skip into layer l+1, l = `layer`, from 0; None without."""
-        last = layer >= len(self.layers) - 1
+        last = layer == len(self.layers) - 1
         return None if self.skip is None or not layer or (self.readout and last) else self.skip[...]
 
     @property
     def gammas(self) -> list[jax.Array | None]:
-        """γ of the skip out of each layer; that out of the output is that into it."""
+        """γ of the skip out of each layer, that out of the output as if another layer followed."""
         return [self.gamma(layer) for layer in range(1, len(self.layers) + 1)]
 
     def activated(self, z: jax.Array) -> jax.Array:

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-NORMS = (None, "rms", "layer")
-
 
 def normalized(norm: str | None, z: jax.Array) -> jax.Array:
     """N(z), over the last axis.

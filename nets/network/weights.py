@@ -5,8 +5,6 @@ import jax.numpy as jnp
 
 from nets.network.normals import Normal
 
-WEIGHTS = ("gaussian", "orthogonal")
-
 
 def gaussian(normal: Normal, variance: jax.Array):
     """Independent numbers from N(0, variance)."""

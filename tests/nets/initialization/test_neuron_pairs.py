@@ -88,6 +88,7 @@ def test_a_residual_linear_network(residual):
         found = getattr(m, name)
         assert (abs(found.mean - expected) <= 4 * found.stderr).all(), name
     assert (m.V.stderr[1:] < 0.8 * m.V_z.stderr[1:]).all()
+    assert (m.K.stderr[1:] < 0.8 * m.K_z.stderr[1:]).all()
     assert abs(WIDTH * m.z2[:, 1].var() - V[1]) > 5 * m.V.stderr[1]
     with pytest.raises(ValueError, match="V_interval needs Gaussian weights and no skip"):
         m.V_interval()
@@ -96,11 +97,13 @@ def test_a_residual_linear_network(residual):
 def test_errors_are_honest(residual):
     """Of 80 ensembles of 1000 networks mean ± 1.96 stderr covers K as often as it should, V nearly so."""
     m, K, V = residual
-    z2, excess = (a[:, 2].reshape(ENSEMBLES, -1) for a in (m.z2, m.z2**2 - m.z2z2))
+    M = GAMMA**2 * (GAMMA**2 + m.G[:, 1]) + m.G[:, 2]  # K¹ = 1
+    np.testing.assert_allclose(M.mean(), m.K.mean[2], rtol=1e-12)
+    M, z2, excess = (a.reshape(ENSEMBLES, -1) for a in (M, m.z2[:, 2], (m.z2**2 - m.z2z2)[:, 2]))
     covered = {"K": 0, "V": 0}
-    for x, noise in zip(z2, excess, strict=True):
+    for mean, x, noise in zip(M, z2, excess, strict=True):
         for name, found, exact in (
-            ("K", estimators.mean(x), K[2]),
+            ("K", estimators.mean(mean), K[2]),
             ("V", estimators.scaled(estimators.variance(x, noise), WIDTH), V[2]),
         ):
             covered[name] += abs(found.mean - exact) < 1.96 * found.stderr
