@@ -154,6 +154,13 @@ def one_of(name: str, value: object, allowed: Sequence[str | None]) -> str | Non
     raise ArgumentError(f"{name} must be one of {', '.join(map(str, allowed))}; got {shown(value)}")
 
 
+def true_or_false(name: str, value: object) -> bool:
+    """The value, True or False."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise ArgumentTypeError(f"{name} must be True or False; got {shown(value)}")
+
+
 def host_array(name: str, value: object) -> np.ndarray:
     """The value as a real array on the host in float64, also if float64 is switched off in JAX."""
     real_array(name, value)

@@ -8,17 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft.programs import precise
-from nets.network import fcn, metric
+from nets.network import chain, connected, fcn, metric
 from nets.network.architecture import Architecture, Settings
 from nets.network.observables import (
     GramObservables,
     NTKObservables,
     Observables,
-    activate,
     observe_layers,
     overlap,
+    pair_spread,
 )
-from nets.network.tangent_kernel import empirical_ntk, layer_ntks
+from nets.network.tangent_kernel import layer_ntks, mean_ntk
 from nets.runtime import blocks, keys
 
 CALL = 32
@@ -44,8 +44,9 @@ class Program(NamedTuple):
 class Values(NamedTuple):
     """The numbers of an ensemble, in the dtype of its networks.
 
-    `x`: the input (n₀,), or inputs (n_D, n₀). `settings`: C_W and C_b. `K1`: Ĝ¹ of the input, or of the pairs
-    of inputs. `lambda_w`, `lambda_b`: λ_W and λ_b, None where they do not matter.
+    `x`: the input (n₀,), or inputs (n_D, n₀). `settings`: C_W, C_b, and γ if there is a skip.
+    `K1`: Ĝ¹ of the input, or of the pairs of inputs. `lambda_w`, `lambda_b`: λ_W and λ_b, None where they do
+    not matter.
     """
 
     x: Any
@@ -80,18 +81,23 @@ def _network(program: Program, key: jax.Array, values: Values) -> Member:
     if program.architecture.own_K1:
         settings = settings._replace(K1=K1, x2=jnp.mean(x * x))
     net = fcn.drawn(program.architecture, settings, key)
-    layers = observe_layers(net.act, net.preactivations(x), K1, settings.cw, settings.cb)
+    layers = observe_layers(
+        net.act, net.preactivations(x), K1, settings.cw, settings.cb, norm=net.norm, gammas=net.gammas
+    )
     if not program.ntk:
         return layers, None
-    return layers, layer_ntks(net, x, settings.cw, values.lambda_w, values.lambda_b)
+    ntks = layer_ntks if net.plain else connected.layer_ntks
+    return layers, ntks(net, x, settings.cw, values.lambda_w, values.lambda_b)
 
 
 def _sample(program: Program, key: jax.Array, values: Values) -> Member:
     """The observables of one network sampled through its metric with the given key."""
     architecture, (cw, cb, *_) = program.architecture, values.settings
-    widths = architecture.sizes[1:]
+    if architecture.remembers:
+        return chain.sample(key, architecture, values.settings, values.K1), None
+    widths, norm = architecture.sizes[1:], architecture.norm
     return metric.sample(
-        key, architecture.act, widths, values.K1, cw, cb, log_domain=program.log_domain
+        key, architecture.act, widths, values.K1, cw, cb, log_domain=program.log_domain, norm=norm
     ), None
 
 
@@ -99,15 +105,22 @@ def _gram_network(program: Program, key: jax.Array, values: Values) -> Member:
     """The observables at several inputs of one FCN drawn with the given key."""
     x, (cw, cb, *_) = values.x, values.settings
     net = fcn.drawn(program.architecture, values.settings, key)
-    G = [values.K1, *(cb + cw * overlap(activate(net.act, z)) for z in net.preactivations(x)[:-1])]
-    Theta = empirical_ntk(net, x, values.lambda_w, values.lambda_b) if program.ntk else None
-    return GramObservables(jnp.stack(G), Theta)
+    z = net.preactivations(x)
+    G = [values.K1, *(cb + cw * overlap(net.activated(z_l)) for z_l in z[:-1])]
+    Theta = mean_ntk(net, x, values.lambda_w, values.lambda_b) if program.ntk else None
+    if not program.architecture.skip:
+        return GramObservables(jnp.stack(G), Theta)
+    K, spread = (jnp.stack([of(z_l) for z_l in z]) for of in (overlap, pair_spread))
+    return GramObservables(jnp.stack(G), Theta, K, spread)
 
 
 def _gram_sample(program: Program, key: jax.Array, values: Values) -> Member:
     """The observables at several inputs of one network sampled through its metric with the given key."""
     architecture, (cw, cb, *_) = program.architecture, values.settings
-    return metric.sample_gram(key, architecture.act, architecture.sizes[1:], values.K1, cw, cb)
+    if architecture.remembers:
+        return chain.sample_gram(key, architecture, values.settings, values.K1)
+    widths, norm = architecture.sizes[1:], architecture.norm
+    return metric.sample_gram(key, architecture.act, widths, values.K1, cw, cb, norm=norm)
 
 
 _MEMBER = {
@@ -159,7 +172,7 @@ def _shapes(program: Program) -> tuple:
     rates = (number(), number()) if program.n_inputs or program.ntk else ()
     values = Values(
         number(*inputs, program.architecture.sizes[0]),
-        Settings(number(), number()),
+        Settings(number(), number(), skip=number() if program.architecture.skip else None),
         number(*2 * inputs),
         *rates,
     )

@@ -14,11 +14,11 @@ import numpy as np
 from eft import arguments
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import ActivationLike
-from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.arguments import ArgumentError
 from nets.initialization import drawing, gram_measurement, measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.measurement import Measurement
-from nets.network.architecture import Architecture, Settings
+from nets.network.architecture import Architecture, Settings, check_layers
 from nets.network.normals import Normal, standard_normal
 from nets.network.observables import NTKObservables, Observables
 from nets.runtime import distribution, keys, memory
@@ -59,6 +59,10 @@ def measure(
     ntk: bool = False,
     lambda_w: float = 1.0,
     lambda_b: float = 1.0,
+    skip: float = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
+    readout: bool = False,
 ) -> Measurement | GramMeasurement:
     """Draw `n_nets` networks with one output and measure K, V, χ∥, χ⊥ of every layer.
 
@@ -100,6 +104,11 @@ def measure(
     and `ulimit` included). It determines how many blocks of networks a device is given at a time.
     `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
 
+    `skip`, `norm`, `weights`: networks that are not plain, as in `FCN`. With `skip` = γ > 0 all hidden widths
+    must be equal and ≥ 2, and all layers are alike: the output has their width and a skip into it. With
+    `readout` it has one neuron and no skip, as it always has without skip. What K and V are then, see
+    `Measurement` and `GramMeasurement`.
+
     Network i has the key fold_in(key(seed), i). Networks run in blocks of a fixed size, the last one padded:
     the result of a network is bitwise the same for any `n_nets` and `memory_budget`, with one jaxlib and CPU
     type.
@@ -133,6 +142,10 @@ def measure(
         ntk=ntk,
         lambda_w=lambda_w,
         lambda_b=lambda_b,
+        skip=skip,
+        norm=norm,
+        weights=weights,
+        readout=readout,
     )
     return run_gram(job, progress=progress) if job.program.n_inputs else run(job, progress=progress)
 
@@ -143,11 +156,13 @@ def measure(
 class Job(NamedTuple):
     """A measurement whose arguments have been checked, and whose program is compiled.
 
-    `program`, `values`: what is compiled, and its numbers. `plan`: the memory. `seed`: of the ensemble.
-    `first`: exact K¹, with shape (n_D, n_D) for several inputs, and exact Θ̂_ii¹.
+    `program`, `values`: what is compiled, and its numbers. `settings`: C_W, C_b and γ in float64. `plan`: the
+    memory. `seed`: of the ensemble. `first`: exact K¹, with shape (n_D, n_D) for several inputs, and exact
+    Θ̂_ii¹.
     """
 
     program: drawing.Program
+    settings: Settings
     values: drawing.Values
     plan: memory.Plan
     seed: int
@@ -157,7 +172,7 @@ class Job(NamedTuple):
 def prepare(
     act, cw, depth, width, n_nets, *, seed: Any = 0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
     method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
-    ntk=False, lambda_w=1.0, lambda_b=1.0,
+    ntk=False, lambda_w=1.0, lambda_b=1.0, skip=0.0, norm=None, weights="gaussian", readout=False,
 ) -> Job:  # fmt: skip
     """Check the arguments of `measure` and compile its program; `run` does the rest."""
     act = as_activation(act)
@@ -172,7 +187,8 @@ def prepare(
             f"change more often than that; got {written_out:,}"
         )
     dtype = float_dtype(dtype)
-    cw, cb = arguments.number("cw", cw), arguments.number("cb", cb)
+    cw, cb, skip = (arguments.number(name, a) for name, a in (("cw", cw), ("cb", cb), ("skip", skip)))
+    layers = _layers(hidden, skip, norm, weights, readout)
     given, x = x, _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
     own_K1 = K1 is not None
@@ -194,21 +210,41 @@ def prepare(
             raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
         K1 = arguments.number("K1", K1) if own_K1 else cb + cw * x2
     check_representable(dtype, {"cw": cw, "cb": cb, "the first kernel": float(np.max(K1)), **rates})
-    architecture = Architecture(act, (x.shape[-1], *hidden, 1), own_K1, cb > 0, dtype, normal)
+    check_representable(dtype, {"skip": skip})
+    sizes = (x.shape[-1], *hidden, 1 if layers["readout"] else hidden[-1])
+    architecture = Architecture(act, sizes, own_K1, cb > 0, dtype, normal, **layers)
     program = drawing.Program(
         architecture,
         method,
-        log_domain=method == "metric" and cb == 0 and bool(act.degree) and not n_inputs,
+        log_domain=method == "metric"
+        and cb == 0
+        and bool(act.degree)
+        and not n_inputs
+        and architecture.plain,
         n_inputs=n_inputs,
         ntk=ntk,
         accelerator=distribution.local_devices()[0].platform != "cpu",
     )
     seed = checked_seed(seed)
     plan = _planned(program, n_nets, memory.budget(memory_budget, distribution.local_devices()[0]))
-    values = drawing.Values(x, Settings(cw, cb), K1, *(rates.values() if n_inputs or ntk else ()))
+    settings = Settings(cw, cb, skip=skip if architecture.skip else None)
+    values = drawing.Values(x, settings, K1, *(rates.values() if n_inputs or ntk else ()))
     values = jax.tree.map(lambda value: np.asarray(value, dtype), values)
     Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
-    return Job(program, values, plan, seed, (K1, Theta))
+    return Job(program, settings, values, plan, seed, (K1, Theta))
+
+
+def _layers(hidden: tuple[int, ...], skip: float, norm: Any, weights: Any, readout: Any) -> dict[str, Any]:
+    """The fields of the architecture that say what its layers are. Without skip there is one output."""
+    one_output = not skip or bool(readout) or not hidden
+    n_out = 1 if one_output else hidden[-1]
+    arguments.true_or_false("readout", readout)
+    check_layers(hidden, n_out, skip=skip > 0, norm=norm, weights=weights, readout=one_output)
+    if skip and 1 in hidden:
+        raise ArgumentError(
+            f"skip needs hidden widths ≥ 2, for V is of two neurons; got {arguments.shown(hidden)}"
+        )
+    return {"skip": skip > 0, "norm": norm, "weights": weights, "readout": one_output}
 
 
 def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
@@ -272,8 +308,7 @@ def _input(x: object, x2: object) -> np.ndarray:
 
 
 def _check_ntk(ntk: object, method: str) -> None:
-    if not isinstance(ntk, bool):
-        raise ArgumentTypeError(f"ntk must be True or False; got {arguments.shown(ntk)}")
+    arguments.true_or_false("ntk", ntk)
     if ntk and method != "networks":
         raise ArgumentError(f'ntk must be False unless method is "networks"; got method {method!r}')
 
@@ -284,13 +319,13 @@ def _check_ntk(ntk: object, method: str) -> None:
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
     (layers, ntk), seconds = _draw(job, progress)
-    return measurement.statistics(job.program, layers, ntk, job.first, seconds)
+    return measurement.statistics(job.program, job.settings, layers, ntk, job.first, seconds)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:
     """Draw the networks of a prepared job with several inputs, and measure them."""
     observables, seconds = _draw(job, progress)
-    return gram_measurement.statistics(job.program, observables, job.first[0], seconds)
+    return gram_measurement.statistics(job.program, job.settings, observables, job.first[0], seconds)
 
 
 def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:

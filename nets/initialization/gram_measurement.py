@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nets.initialization import neuron_pairs
 from nets.initialization.drawing import Program
+from nets.network.architecture import Settings
 from nets.network.observables import GramObservables
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
@@ -25,6 +27,11 @@ class GramMeasurement(NamedTuple):
     n₀, n₁, …, n_L. `G`: (n_nets, depth, n_D, n_D) Ĝ^l of every network, float64; not finite where it
     overflowed. `Theta_hat`: (n_nets, n_D, n_D) Θ̂ of every network, with `ntk=True`. `seconds`: wall-clock
     time of the drawing, without compilation.
+
+    With skip or orthogonal weights `K` is E[z_iα z_iβ] and `V` the connected
+    n_{l−1}(E[z_i1 z_i2 z_j3 z_j4] − E[z_i1 z_i2]E[z_j3 z_j4]), i ≠ j, both averaged exactly over the weights
+    of layer l (`neuron_pairs`); Ĝ, and `G`, is then the metric of Wσ + b alone, without the skip. `Theta` is
+    the mean over the outputs.
     """
 
     K: Estimate
@@ -39,7 +46,7 @@ class GramMeasurement(NamedTuple):
 
 
 def statistics(
-    program: Program, observables: GramObservables, K1: np.ndarray, seconds: float
+    program: Program, settings: Settings, observables: GramObservables, K1: np.ndarray, seconds: float
 ) -> GramMeasurement:
     """The measurement from the observables of every network: G (n_nets, depth, n_D, n_D), Theta or None.
 
@@ -50,16 +57,26 @@ def statistics(
     """
     G = np.asarray(observables.G)
     G[:, 0] = K1
+    architecture = program.architecture
     whole = np.array(np.isfinite(G).all(axis=(2, 3)))
+    M, z2, spread = neuron_pairs.means(architecture, settings, G), G, None
+    if observables.K is not None:
+        K_hat, spread = np.asarray(observables.K), np.asarray(observables.spread)
+        whole &= np.isfinite(K_hat).all(axis=(2, 3)) & np.isfinite(spread).all(axis=(2, 3))
+        z2 = neuron_pairs.second_moments(architecture, settings, G, K_hat)
     if observables.Theta is not None:
         whole[:, -1] &= np.isfinite(observables.Theta).all(axis=(1, 2))
     whole = np.logical_and.accumulate(whole, axis=1)
     a, b = np.triu_indices(program.n_inputs)
     K, V = [], []
-    for layer, n_in in enumerate(program.architecture.sizes[:-1]):
-        pairs = G[whole[:, layer], layer][:, a, b]
-        K.append(_symmetric(estimators.mean(pairs), program.n_inputs))
-        V.append(estimators.scaled(estimators.covariance_matrix(pairs), n_in))
+    for layer, n_in in enumerate(architecture.sizes[:-1]):
+        used, excess = whole[:, layer], None
+        pairs = z2[used, layer][:, a, b]
+        if architecture.remembers and layer:
+            before = None if spread is None else spread[used, layer - 1]
+            excess = neuron_pairs.gram_excess(architecture, settings, layer + 1, G[used, layer], before)
+        K.append(_symmetric(estimators.mean(M[used, layer][:, a, b]), program.n_inputs))
+        V.append(estimators.scaled(estimators.covariance_matrix(pairs, excess), n_in))
     Theta = None
     if observables.Theta is not None:
         Theta = _symmetric(
@@ -70,7 +87,7 @@ def statistics(
         Theta=Theta,
         n_nets=whole.sum(axis=0),
         n_overflowed=(~whole).sum(axis=0),
-        widths=np.array(program.architecture.sizes),
+        widths=np.array(architecture.sizes),
         G=G,
         Theta_hat=None if observables.Theta is None else np.asarray(observables.Theta),
         seconds=seconds,
@@ -82,7 +99,12 @@ def result_bytes(program: Program, n_nets: int) -> int:
     depth, n_D = program.architecture.depth, program.n_inputs
     P = n_D * (n_D + 1) // 2
     kept = n_nets * (depth + program.ntk) * n_D**2 + 4 * depth * P**2
-    return 8 * (kept + n_nets * (n_D**2 + 5 * P) + 4 * P**2)
+    work = n_nets * (n_D**2 + 5 * P) + 4 * P**2
+    if program.architecture.remembers:
+        work += 5 * n_nets * P**2
+    if program.architecture.skip:
+        kept += n_nets * depth * (2 * n_D**2 + P**2)
+    return 8 * (kept + work)
 
 
 def _symmetric(pairs: Estimate, n_D: int) -> Estimate:

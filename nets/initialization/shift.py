@@ -30,10 +30,12 @@ def ntk_shift(
 
     `measured`: by `nets.measure(..., ntk=True)`, without overflow. `flow`: `eft.ntk_flow` for the same.
 
-    Raises ValueError if the measurement has no NTK, or networks overflowed.
+    Raises ValueError if the measurement has no NTK, is not of plain networks, or networks overflowed.
     """
     if measured.ntk is None:
         raise ArgumentError("measured must have an NTK: nets.measure(..., ntk=True)")
+    if measured.z2 is not None:
+        raise ArgumentError("measured must be of plain networks, without skip, norm and orthogonal weights")
     if measured.n_overflowed.any():
         raise ArgumentError(f"measured must hold no network that overflowed; got {measured.n_overflowed}")
     act, n, ntk = as_activation(act), measured.widths, measured.ntk

@@ -1,10 +1,11 @@
 """Networks at initialization, sampled through the stochastic metric: exact at any width, and without weights.
 
-Given layer l, the neurons of layer l+1 are independent N(0, Ĝ^{l+1}) with
-Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(z_j)². Sampling them takes n_l random numbers per layer in place of
-n_l n_{l+1}. For n_D inputs Ĝ is their Gram matrix, and it takes n_l n_D.
+Of networks with Gaussian weights and without skip: given layer l, the neurons of layer l+1 are independent
+N(0, Ĝ^{l+1}) with Ĝ^{l+1} = C_b + (C_W/n_l) Σ_j σ(N(z)_j)². Sampling them takes n_l random numbers per layer
+in place of n_l n_{l+1}. For n_D inputs Ĝ is their Gram matrix, and it takes n_l n_D.
 """
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from jax import lax
 
 from eft.activations.definition import Activation
 from eft.gaussian.covariance import covariance_factor
+from nets.network.normalization import normalized
 from nets.network.normals import standard_normal
 from nets.network.observables import GramObservables, Observables, activate, observe, overlap
 
@@ -27,19 +29,20 @@ def sample(
     cb: jax.Array,
     *,
     log_domain: bool = False,
+    norm: str | None = None,
 ) -> Observables:
     """The layers of one network with `widths` = (n₁, …, n_L), including the output.
 
-        z_j = √Ĝ u_j,  u_j ~ N(0, 1),  Ĝ′ = C_b + (C_W/n) Σ σ(z_j)²,  Ĝ¹ = K1
+        z_j = √Ĝ u_j,  u_j ~ N(0, 1),  Ĝ′ = C_b + (C_W/n) Σ σ(N(z)_j)²,  Ĝ¹ = K1
 
-    With `log_domain` (σ positive-homogeneous of degree p ≥ 1, and C_b = 0)
+    With `log_domain` (σ positive-homogeneous of degree p ≥ 1, C_b = 0, no norm)
 
         log Ĝ′ = p log Ĝ + log[(C_W/n) Σ σ(u_j)²]
 
     so that `log_G` is correct beyond the float range, where G saturates at 0 or inf. Consecutive layers of
     equal width are one loop of the compiled program. The results have the dtype of K1.
     """
-    step = _log_step if log_domain else _step
+    step = _log_step if log_domain else functools.partial(_step, norm)
 
     def layer(key, n, carry):
         return step(act, standard_normal(key, (n,)).astype(K1.dtype), carry, cw, cb)
@@ -48,11 +51,20 @@ def sample(
 
 
 def sample_gram(
-    key: jax.Array, act: Activation, widths: Sequence[int], K1: jax.Array, cw: jax.Array, cb: jax.Array
+    key: jax.Array,
+    act: Activation,
+    widths: Sequence[int],
+    K1: jax.Array,
+    cw: jax.Array,
+    cb: jax.Array,
+    *,
+    norm: str | None = None,
 ) -> GramObservables:
     """The layers of one network at n_D inputs, given `widths` = (n₁, …, n_L) and the first metric, K1.
 
-        z_j = F u_j,  F Fᵀ = Ĝ,  u_j ~ N(0, 1)^{n_D},  Ĝ′ = C_b + (C_W/n) Σ_j σ(z_j) σ(z_j)ᵀ,  Ĝ¹ = K1
+        z_j = F u_j,  F Fᵀ = Ĝ,  u_j ~ N(0, 1)^{n_D},  Ĝ′ = C_b + (C_W/n) Σ_j σ(N_j) σ(N_j)ᵀ,  Ĝ¹ = K1
+
+    N = N(z), for each input by itself.
 
     K1 has shape (n_D, n_D); `G` of the result has shape (depth, n_D, n_D) and the dtype of K1.
     """
@@ -60,7 +72,7 @@ def sample_gram(
     def layer(key, n, G):
         u = standard_normal(key, (len(K1), n)).astype(K1.dtype)
         z = jnp.matmul(covariance_factor(G)[0], u, precision="highest")
-        return cb + cw * overlap(activate(act, z)), G
+        return cb + cw * overlap(activate(act, normalized(norm, z))), G
 
     return GramObservables(_layers(key, widths, K1, layer), None)
 
@@ -81,8 +93,8 @@ def _layers(key: jax.Array, widths: Sequence[int], carry, layer):
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *runs)
 
 
-def _step(act: Activation, u, G, cw, cb):
-    observed, G_next = observe(act, jnp.sqrt(G) * u, G, jnp.log(G), cw, cb)
+def _step(norm: str | None, act: Activation, u, G, cw, cb):
+    observed, G_next = observe(act, jnp.sqrt(G) * u, G, jnp.log(G), cw, cb, norm=norm)
     return G_next, observed
 
 

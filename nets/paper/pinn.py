@@ -209,7 +209,7 @@ def _check_memory(problem: _Problem, n_nets: int, points: int, grid: int) -> Non
 
 
 def _network(problem: _Problem, parameters: Any) -> FCN:
-    return nnx.merge(fcn.split(problem.architecture)[0], parameters)
+    return fcn.merged(fcn.split(problem.architecture), parameters)
 
 
 def _drawn(problem: _Problem, numbers: _Numbers, key: jax.Array) -> State:

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.arguments import ArgumentError
 from nets.network.fcn import FCN
 from nets.network.observables import value_and_slope
 from nets.paper import burgers
@@ -43,6 +44,8 @@ def jet(net: FCN, points: jax.Array) -> Jet:
 
 def _first_layer(net: FCN, points: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """z¹ at the points and its derivatives with respect to x and t, the rows of W¹."""
+    if net.skip is not None or net.norm is not None:
+        raise ArgumentError("net must have neither skip nor norm, whose derivatives are not propagated here")
     z = net.propagate(0, points)
     rows = net.linear(0, jnp.eye(2, dtype=z.dtype))
     return z, jnp.broadcast_to(rows[0], z.shape), jnp.broadcast_to(rows[1], z.shape)

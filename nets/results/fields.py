@@ -54,6 +54,8 @@ FIELDS = {
         "chi_perp": Field(LAYER, "perpendicular susceptibility, from layer l to l+1"),
         "G": Field(MEMBERS, "metric G^l of every network"),
         "log_G": Field(MEMBERS, "logarithm of the metric of every network"),
+        "z2": Field(MEMBERS, "E[z_i^2] given layer l-1, of every network"),
+        "z2z2": Field(MEMBERS, "E[z_i^2 z_j^2] given layer l-1, i and j distinct, of every network"),
     },
     "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),

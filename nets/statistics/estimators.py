@@ -187,34 +187,51 @@ def _log_variance(x: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.log(m2 * N / (N - 1)), np.sqrt((m4 / m2**2 - 1) / N)
 
 
-def covariance(samples: np.ndarray, others: np.ndarray) -> Estimate:
-    """The unbiased covariance s_xy = Σ (x_i − x̄)(y_i − ȳ)/(N−1), element by element."""
+def covariance(samples: np.ndarray, others: np.ndarray, noise: np.ndarray | None = None) -> Estimate:
+    """The unbiased covariance s_xy = Σ (x_i − x̄)(y_i − ȳ)/(N−1), element by element, minus the mean noise.
+
+    `noise`: as for `variance`, unbiased estimates of the covariance of the errors of x_i and y_i.
+    """
     d, f = _centred(samples), _centred(others)
     N = len(d)
     product = d * f
     value = product.sum(axis=0) / (N - 1) if N > 1 else np.full(product.shape[1:], np.nan)
-    return Estimate(value, _stderr(covariance_deviations(samples, others), needed=3))
+    if noise is not None and N > 1:
+        value = value - np.asarray(noise, np.float64).mean(axis=0)
+    return Estimate(value, _stderr(covariance_deviations(samples, others, noise), needed=3))
 
 
-def covariance_deviations(samples: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """e_i = √((N−1)/N) N/((N−1)(N−2)) (d_i f_i − mean df), d_i = x_i − x̄, f_i = y_i − ȳ.
+def covariance_deviations(
+    samples: np.ndarray, others: np.ndarray, noise: np.ndarray | None = None
+) -> np.ndarray:
+    """e_i = √((N−1)/N) [N/((N−1)(N−2)) (d_i f_i − mean df) − (noise_i − mean noise)/(N−1)].
 
-    Equal to `variance_deviations` if the two are the same.
+    d_i = x_i − x̄, f_i = y_i − ȳ. Equal to `variance_deviations` if the two are the same.
     """
     product = _centred(samples) * _centred(others)
-    if len(product) < 3:
+    N = len(product)
+    if N < 3:
         return np.zeros_like(product)
-    return _jackknife_factor(len(product)) * (product - product.mean(axis=0))
+    e = _jackknife_factor(N) * (product - product.mean(axis=0))
+    if noise is not None:
+        a = np.asarray(noise, np.float64)
+        e = e - np.sqrt((N - 1) / N) * (a - a.mean(axis=0)) / (N - 1)
+    return e
 
 
-def covariance_matrix(samples: np.ndarray) -> Estimate:
+def covariance_matrix(samples: np.ndarray, noise: np.ndarray | None = None) -> Estimate:
     """The covariances of all pairs of columns of samples of shape (N, P), as in `covariance`: (P, P).
+
+    With `noise`, of shape (N, P, P), all N P² products are formed. Without it,
 
         s_ab = Σ d_a d_b/(N−1),   stderr² = (N/((N−1)(N−2)²)) [Σ d_a² d_b² − (Σ d_a d_b)²/N]
 
     The bracket is Σ (d_a d_b − mean)² multiplied out, so that two matrix products suffice. It loses digits
     only where d_a d_b hardly varies from sample to sample; if round-off makes it negative, it is set to 0.
     """
+    if noise is not None:
+        x = np.asarray(samples, np.float64)
+        return covariance(x[:, :, None], x[:, None], noise)
     d = _centred(samples)
     N, P = d.shape
     if N < 2:

@@ -18,7 +18,7 @@ from eft.activations.catalogue import as_activation
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.files import checkpoints, digests
-from nets.network.architecture import Architecture, Settings, checked_settings
+from nets.network.architecture import Architecture, Settings, check_layers, checked_settings
 from nets.runtime import distribution, memory
 from nets.runtime.settings import (
     MAX_NETS,
@@ -64,13 +64,19 @@ def train(
     every: int = 250,
     memory_budget: int | None = None,
     progress: bool | None = None,
+    skip: float = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
+    readout: bool = True,
 ) -> TrainingRun:
     """Train `n_nets` networks, each drawn independently, and measure all layers at the snapshots.
 
         θ ← θ + optimizer(∇_θ L),   L = mean of loss(z^L(x), y) over samples (and outputs, if it has them)
 
     `act`, `cw`, `cb`, `depth`, `width`, `widths`, `seed`, `dtype`: as for `measure`; member i has the same
-    initial weights as there. `K1`, `x2`: as for `FCN`. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
+    initial weights as there. `K1`, `x2`, `skip`, `norm`, `weights`, `readout`: as for `FCN`; `skip` is not
+    trained. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
+
     `optimizer`: any optax optimizer, including those that use the loss or a line search, such as
     `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: a function of outputs (N, n_L) and
     targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`: n_L;
@@ -112,7 +118,8 @@ def train(
         act, cw, depth, width, n_nets, data, optimizer=optimizer, learning_rate=learning_rate, steps=steps,
         snapshots=snapshots, batch_size=batch_size, loss=loss, n_out=n_out, x_probe=x_probe, x_test=x_test,
         seed=seed, cb=cb, K1=K1, x2=x2, widths=widths, dtype=dtype, initial=initial,
-        keeps=checkpoint is not None, memory_budget=memory_budget,
+        keeps=checkpoint is not None, memory_budget=memory_budget, skip=skip, norm=norm, weights=weights,
+        readout=readout,
     )  # fmt: skip
     return _run(job, Folder(checkpoints.checked_folder(checkpoint), job.identity), every, shown)
 
@@ -141,7 +148,8 @@ class Job(NamedTuple):
 
 def prepare(
     act, cw, depth, width, n_nets, data, *, optimizer, learning_rate, steps, snapshots, batch_size, loss,
-    n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget,
+    n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget, skip,
+    norm, weights, readout,
 ) -> Job:  # fmt: skip
     """Check the arguments of `train`; `keeps`: whether checkpoints are kept."""
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
@@ -157,14 +165,17 @@ def prepare(
         batch_size = arguments.positive_int("batch_size", batch_size, maximum=len(X))
     optimizer, rate = _optimizer(optimizer, learning_rate)
     marks = schedule.checked_snapshots(snapshots, steps, parts=4)
-    settings = checked_settings(cw, cb, K1, x2, dtype)
+    settings = checked_settings(cw, cb, K1, x2, dtype, skip)
+    skips = settings.skip is not None
+    check_layers(hidden, samples.n_out, skip=skips, norm=norm, weights=weights, readout=readout)
     check_representable(dtype, rate)
     budget = memory.budget(memory_budget, distribution.local_devices()[0])
     seed = checked_seed(seed)
     objective.check_loss(loss, samples)
     architecture = Architecture(
-        as_activation(act), (n0, *hidden, samples.n_out), settings.K1 is not None, dtype=dtype
-    )
+        as_activation(act), (n0, *hidden, samples.n_out), settings.K1 is not None, dtype=dtype, skip=skips,
+        norm=norm, weights=weights, readout=bool(readout),
+    )  # fmt: skip
     learner = Learner(architecture, optimizer, loss, samples.labels, batch_size, distribution.mesh())
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
     plan = program.planned(learner, n_nets, len(marks), arrays, keeps, budget)
@@ -182,6 +193,7 @@ def prepare(
         "snapshots": str(marks), "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
         **{name: _digest(a) for name, a in (("data", (X, samples.Y)), ("x_probe", probe), ("x_test", test))},
         "initial": _digest(initial),
+        **({} if architecture.plain else {"layers": f"norm {norm}, weights {weights}, readout {readout}"}),
         "act, optimizer or loss": digest,
     }  # fmt: skip
     first = np.asarray(settings.first_kernel(np.mean(np.asarray(probe, np.float64) ** 2, axis=1)))
@@ -220,7 +232,9 @@ def _run(job: Job, folder: Folder, every: int, progress: bool | None) -> Trainin
     ensemble = loop.Ensemble(
         n_nets,
         start=lambda: program.start(learner, job.settings, job.seed, n_nets, job.initial),
-        advance=lambda state, first, count: program.advance(learner, job.rate, state, first, count, data),
+        advance=lambda state, first, count: program.advance(
+            learner, job.rate, job.settings.skip, state, first, count, data
+        ),
         measure=lambda state: program.measure(learner, job.settings, state, n_nets, data),
         on_host=lambda state: program.on_host(state, n_nets),
         on_devices=lambda state: program.on_devices(learner, state, n_nets),

@@ -47,7 +47,10 @@ def start(learner: Learner, settings: Settings, seed: int, n_nets: int, initial:
 def _given(learner: Learner, initial: Any, n_nets: int) -> Any:
     """The given parameters of every network, in blocks."""
     template = step.like(learner).parameters
-    plain = nnx.to_pure_dict(initial) if isinstance(initial, nnx.State) else initial
+    if isinstance(initial, nnx.State):
+        plain = nnx.to_pure_dict(nnx.filter_state(initial, nnx.Param))
+    else:
+        plain = initial
     if jax.tree.structure(plain) != jax.tree.structure(nnx.to_pure_dict(template)):
         raise ArgumentError(
             "initial must hold the parameters of networks of this depth: nnx.state of an FCN, or such as "
@@ -80,12 +83,14 @@ def on_devices(learner: Learner, each: State, n_nets: int) -> State:
     return distribution.placed(_in_blocks(learner, each, n_nets), learner.devices)
 
 
-def advance(learner: Learner, rate: np.ndarray, state: State, first: int, count: int, data: Data) -> State:
-    """The networks after `count` further steps, the first of which is step `first`."""
+def advance(
+    learner: Learner, rate: np.ndarray, skip: Any, state: State, first: int, count: int, data: Data
+) -> State:
+    """The networks after `count` further steps, the first of which is step `first`; `skip`: γ, if any."""
     span = np.int32(first), np.int32(count)
     return distribution.on_each(
         lambda part: programs.call(
-            _advance, learner, part, rate, _count(part.loss), *span, data, donated=(0,)
+            _advance, learner, part, rate, skip, _count(part.loss), *span, data, donated=(0,)
         ),
         learner.devices,
         state,
@@ -158,13 +163,13 @@ def _start_given(learner: Learner, given, index) -> State:
     return blocks.each(lambda i: jax.vmap(one)(blocks.at(given, i)), len(index), len(index))
 
 
-def _advance(learner: Learner, state: State, rate, count, first, steps, data: Data) -> State:
+def _advance(learner: Learner, state: State, rate, skip, count, first, steps, data: Data) -> State:
     X, Y = data["X"], data["Y"]
 
     def one_step(t, block):
         rows = _rows(learner, len(X), first + t)
         batch = (X, Y) if rows is None else (X[rows], Y[rows])
-        return jax.vmap(lambda one: step.update(learner, one, rate, *batch))(block)
+        return jax.vmap(lambda one: step.update(learner, one, rate, skip, *batch))(block)
 
     def block(i, state):
         one = blocks.at(state, i)

@@ -67,17 +67,17 @@ class Learner:
     def __hash__(self) -> int:
         return hash(self._compared)
 
-    def network(self, parameters: Any) -> FCN:
-        return nnx.merge(self._graph, parameters)
+    def network(self, parameters: Any, skip: Any = None) -> FCN:
+        return fcn.merged(self._parts, parameters, skip)
 
     @functools.cached_property
-    def _graph(self) -> nnx.GraphDef:
-        return fcn.split(self.architecture)[0]
+    def _parts(self) -> fcn.Parts:
+        return fcn.split(self.architecture)
 
 
 def drawn(learner: Learner, settings: Settings, key: jax.Array) -> State:
     """The network before the first step, drawn from a key."""
-    return with_parameters(learner, nnx.state(fcn.drawn(learner.architecture, settings, key)))
+    return with_parameters(learner, nnx.state(fcn.drawn(learner.architecture, settings, key), nnx.Param))
 
 
 def with_parameters(learner: Learner, parameters: Any) -> State:
@@ -87,14 +87,14 @@ def with_parameters(learner: Learner, parameters: Any) -> State:
     return State(parameters, optimizer, jnp.zeros((), learner.architecture.dtype), jnp.asarray(True))
 
 
-def mean_loss(learner: Learner, X: jax.Array, Y: jax.Array, parameters: Any) -> jax.Array:
-    outputs = learner.network(parameters)(X)
+def mean_loss(learner: Learner, X: jax.Array, Y: jax.Array, skip: Any, parameters: Any) -> jax.Array:
+    outputs = learner.network(parameters, skip)(X)
     return jnp.mean(learner.loss(outputs, Y)).astype(learner.architecture.dtype)
 
 
-def update(learner: Learner, one: State, rate: jax.Array, X: jax.Array, Y: jax.Array) -> State:
+def update(learner: Learner, one: State, rate: jax.Array, skip: Any, X: jax.Array, Y: jax.Array) -> State:
     """One step of one network, which is frozen as it was if its loss or a new parameter is not finite."""
-    loss_of = functools.partial(mean_loss, learner, X, Y)
+    loss_of = functools.partial(mean_loss, learner, X, Y, skip)
     loss, slope = jax.value_and_grad(loss_of)(one.parameters)
     change, optimizer = _change(learner.optimizer, loss_of, loss, slope, one.optimizer, one.parameters)
     change = jax.tree.map(lambda a: rate * a.astype(learner.architecture.dtype), change)
@@ -123,13 +123,15 @@ def _change(optimizer: optax.GradientTransformation, loss_of: Callable, loss, sl
 
 def measured(learner: Learner, one: State, settings: Settings, data: Data) -> dict[str, jax.Array]:
     """The layers at the probe inputs, the outputs at the test inputs, and the loss over all data."""
-    net, x = learner.network(one.parameters), data["probe"]
+    net, x = learner.network(one.parameters, settings.skip), data["probe"]
     G = settings.first_kernel(jnp.mean(x * x, -1))
-    layers = observe_layers(net.act, net.preactivations(x), G, settings.cw, settings.cb)
+    layers = observe_layers(
+        net.act, net.preactivations(x), G, settings.cw, settings.cb, norm=net.norm, gammas=net.gammas
+    )
     return {
         **{name: getattr(layers, name) for name in ("G", "K", "chi_parallel", "chi_perp")},
         "outputs": net(data["test"]),
-        "loss": mean_loss(learner, data["X"], data["Y"], one.parameters),
+        "loss": mean_loss(learner, data["X"], data["Y"], settings.skip, one.parameters),
         "alive": one.alive,
     }
 
@@ -156,14 +158,14 @@ def traces(learner: Learner, data: Data) -> tuple[Any, ...]:
     X, Y = (jax.ShapeDtypeStruct((samples, *data[name].shape[1:]), data[name].dtype) for name in "XY")
     return (
         jax.make_jaxpr(functools.partial(with_parameters, learner))(one.parameters),
-        jax.make_jaxpr(functools.partial(update, learner))(one, settings.cw, X, Y),
+        jax.make_jaxpr(functools.partial(update, learner))(one, settings.cw, settings.skip, X, Y),
         jax.make_jaxpr(functools.partial(measured, learner))(one, settings, data),
     )
 
 
 def check_optimizer(learner: Learner) -> None:
     """Raises ArgumentTypeError if a step cannot call the optimizer, or if its state contains a random key."""
-    parameters = fcn.split(learner.architecture)[1]
+    parameters = fcn.split(learner.architecture).parameters
     value = jax.ShapeDtypeStruct((), learner.architecture.dtype)
     try:
         state = jax.eval_shape(learner.optimizer.init, parameters)

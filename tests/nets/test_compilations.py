@@ -42,6 +42,13 @@ def test_compiled_once(call):
     assert compiled(lambda: call(cw=1.0, cb=0.1, width=5)) > 0
 
 
+def test_one_program_for_all_skips():
+    """Also in training. The control: with a norm it is another program."""
+    train(cw=1.0, skip=0.5)
+    assert compiled(lambda: train(cw=1.2, skip=0.9)) == 0
+    assert compiled(lambda: train(cw=1.2, skip=0.9, norm="rms")) > 0
+
+
 def test_equal_optimizers_share_their_programs():
     """Built anew for each call. The control: another rate."""
     train(cw=1.0, optimizer=optax.chain(optax.clip(1.0), optax.sgd(0.1)))

@@ -22,6 +22,7 @@ def test_static():
     same = Architecture(TANH, (3, 5, 4, 2))
     assert same == SMALL and hash(same) == hash(SMALL)
     changes = {"sizes": (3, 5, 2), "own_K1": True, "biased": False, "dtype": np.dtype(np.float64)}
+    changes |= {"skip": True, "norm": "rms", "weights": "orthogonal", "readout": False}
     others = [dataclasses.replace(SMALL, **{name: value}) for name, value in changes.items()]
     assert len({SMALL, same, *others}) == 1 + len(others)
     assert SMALL.depth == 3 and SMALL.n_weights == 15 + 20 + 8
@@ -54,6 +55,17 @@ def test_parameters_go_out_and_in(own_K1):
     for layer, n in enumerate(SMALL.sizes[:-1]):
         s = jnp.ones((2, n), jnp.float32)
         np.testing.assert_allclose(net.shifted(layer, net.linear(layer, s)), net.affine(layer, s), rtol=1e-6)
+
+
+def test_gamma_goes_out_and_in():
+    """It is no parameter, and is given anew. The control: another γ."""
+    architecture = dataclasses.replace(SMALL, sizes=(3, 5, 5, 2), skip=True, norm="rms")
+    settings = checked_settings(1.5, 0.2, None, 1.0, architecture.dtype, 0.7)
+    net = fcn.drawn(architecture, settings, jax.random.key(1))
+    parameters, x = nnx.to_pure_dict(nnx.state(net, nnx.Param)), jnp.ones((2, 3), jnp.float32)
+    same, other = (fcn.with_parameters(architecture, parameters, np.float32(skip)) for skip in (0.7, 0.8))
+    np.testing.assert_array_equal(same(x), net(x))
+    assert (other(x) != net(x)).all()
 
 
 def test_first_kernel():

@@ -33,6 +33,42 @@ def test_layers_are_the_recursion():
     np.testing.assert_array_equal(net(x), z[-1])
 
 
+KINDS = [
+    {"skip": 0.7},
+    {"skip": 0.7, "readout": False, "n_out": 5},
+    {"norm": "rms"},
+    {"norm": "layer", "skip": 1.5, "weights": "orthogonal"},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_layers_that_are_not_plain_are_the_recursion(kind):
+    """z′ = γz + b + Wσ(N(z)), by hand. The control: without γ and N it is another network."""
+    net = network(widths=(5, 5), dtype=jnp.float64, **kind)
+    x = jax.random.normal(jax.random.key(1), (4, 3))
+    z = np.asarray(x)
+    for i, layer in enumerate(net.layers):
+        W, b = (np.asarray(a[...]) for a in (layer.kernel, layer.bias))
+        y = z - z.mean(1, keepdims=True) if kind.get("norm") == "layer" else z
+        y = y / np.sqrt((y**2).mean(1, keepdims=True)) if "norm" in kind else y
+        skips = i == 1 or (i == 2 and not net.readout)
+        z = (kind.get("skip", 0) * z if skips else 0) + (np.tanh(y) if i else z) @ W + b
+        np.testing.assert_allclose(net.preactivations(x)[i], z, rtol=1e-12, atol=1e-13)
+    plain = network(widths=(5, 5), dtype=jnp.float64, n_out=kind.get("n_out", 2), weights=net.weights)
+    np.testing.assert_array_equal(plain.layers[1].kernel[...], net.layers[1].kernel[...])
+    assert abs(plain(x) - net(x)).max() > 0.01
+
+
+def test_gamma_is_no_parameter():
+    """It is traced and has a derivative, but is none of the `nnx.Param`; 0 as a number is no skip at all."""
+    net = network(widths=(5, 5), skip=0.7)
+    assert set(nnx.to_pure_dict(nnx.state(net, nnx.Param))) == {"layers"}
+    x = jnp.ones(3, jnp.float32)
+    made = jax.jit(lambda skip: network(widths=(5, 5), skip=skip)(x))(jnp.float32(0.7))
+    np.testing.assert_allclose(made, net(x), rtol=1e-5)
+    assert network(widths=(5, 7), skip=0).skip is None is network(widths=(5, 7), skip=0.0).skip
+
+
 def test_variances_and_gaussianity_of_the_draws():
     net = network(n0=50, widths=(400, 600), n_out=200)
     for layer, n in zip(net.layers, (50, 400, 600), strict=True):
@@ -101,6 +137,18 @@ def test_no_hidden_layer():
         ({"cb": float("nan")}, ValueError, "cb must be finite and ≥ 0; got nan"),
         ({"K1": -1}, ValueError, "K1 must be finite and ≥ 0; got -1"),
         ({"K1": 1, "x2": 0}, ValueError, "x2 must be finite and > 0; got 0"),
+        ({"skip": -1, "widths": (5, 5)}, ValueError, "skip must be finite and ≥ 0; got -1"),
+        ({"skip": 1.0}, ValueError, r"skip needs equal hidden widths; got \(5, 7\)"),
+        ({"norm": "batch"}, ValueError, "norm must be one of None, rms, layer; got 'batch'"),
+        (
+            {"norm": "rms", "widths": (5, 1)},
+            ValueError,
+            r"norm needs hidden widths ≥ 2; got 'rms' and \(5, 1\)",
+        ),
+        ({"weights": "haar"}, ValueError, "weights must be one of gaussian, orthogonal; got 'haar'"),
+        ({"weights": "orthogonal", "widths": (1,)}, ValueError, r"needs hidden widths ≥ 2; got \(1,\)"),
+        ({"readout": False}, ValueError, "readout=False needs as many outputs .* 7; got 2"),
+        ({"readout": "no"}, TypeError, "readout must be True or False; got 'no'"),
         ({"act": "tnah"}, ValueError, "tanh"),
         ({"act": 3}, TypeError, "act must be .* got 3"),
     ],

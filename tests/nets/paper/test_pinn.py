@@ -207,3 +207,13 @@ def test_it_learns_and_what_overflows_is_frozen():
 def test_bad_input(bad, words):
     with pytest.raises(ValueError, match=words):
         pinn.train("tanh", 1.0, 1, **SMALL | bad)
+
+
+def test_derivatives_are_those_of_plain_networks_alone():
+    """A skip or a norm is refused; orthogonal weights are weights like any."""
+    points = jnp.zeros((3, 2))
+    kind = {"act": "tanh", "cw": 1.0, "rngs": jax.random.key(0), "dtype": jnp.float64}
+    for more in ({"skip": 0.5}, {"norm": "rms"}):
+        with pytest.raises(ValueError, match="net must have neither skip nor norm"):
+            residual.jet(fcn.FCN(2, (4, 4), **kind, **more), points)
+    assert residual.jet(fcn.FCN(2, (4, 4), **kind, weights="orthogonal"), points).u.shape == (3,)

@@ -21,6 +21,7 @@ RESULTS = {
     "many inputs": lambda: nets.measure_inputs("repu", 1.2, 3, 8, 4, X),
     "ntk": lambda: nets.measure("tanh", 1.2, 3, 8, 20, x=X, ntk=True),
     "ntk of every layer": lambda: nets.measure("tanh", 1.2, 3, 8, 20, ntk=True),
+    "skip": lambda: nets.measure("tanh", 1.2, 3, 8, 20, skip=0.5, norm="rms", ntk=True),
     "training": lambda: nets.train("tanh", 1.2, 3, 8, 5, (X, X[:, 0]), cb=0.1, steps=4, progress=False),
 }
 

@@ -85,6 +85,34 @@ def test_adam_on_one_network():
     assert run.loss[1, 3] != pytest.approx(run.loss[0, 3], rel=1e-2)
 
 
+@pytest.mark.promotes
+def test_networks_that_are_not_plain():
+    """Optax by itself on the Flax network of that key; γ is not trained. The control: γ = 0."""
+    kind = {"skip": 0.8, "norm": "layer", "weights": "orthogonal"}
+    optimizer = optax.adamw(1e-2, weight_decay=0.1)
+    run, control = (
+        train(steps=20, optimizer=optimizer, seed=7, snapshots=(0, 20), dtype=np.float64, **kind | more)
+        for more in ({}, {"skip": 0.0})
+    )
+    key = jax.random.fold_in(jax.random.key(7), 3)
+    net = nets.FCN(2, (8, 8), 1, act="tanh", cw=1.2, cb=0.1, rngs=key, dtype=np.float64, **kind)
+    graph, parameters, gamma = nnx.split(net, nnx.Param, ...)
+    state = optimizer.init(parameters)
+
+    def loss(parameters):
+        return ((nnx.merge(graph, parameters, gamma)(X)[:, 0] - Y) ** 2).mean() / 2
+
+    assert run.loss[0, 3] == pytest.approx(float(loss(parameters)), rel=1e-10)
+    for _ in range(20):
+        change, state = optimizer.update(jax.grad(loss)(parameters), state, parameters)
+        parameters = optax.apply_updates(parameters, change)
+    assert run.loss[1, 3] == pytest.approx(float(loss(parameters)), rel=1e-8)
+    assert abs(control.loss[1] / run.loss[1] - 1).min() > 1e-3
+    assert set(run.parameters) == {"layers"}
+    again = train(steps=1, snapshots=(0,), initial=nnx.state(net), dtype=np.float64, **kind)
+    np.testing.assert_allclose(again.loss[0], run.loss[0, 3], rtol=1e-12)
+
+
 def test_starts_as_measure_draws():
     """At step 0 each layer is what `measure` sees at the same seed; in both precisions the same weights."""
     measured = nets.measure("tanh", 1.2, 3, 8, 300, cb=0.1, x=X[:3], seed=5, progress=False)
@@ -238,7 +266,14 @@ def step_of(path):
 
 def test_another_run_s_checkpoint_is_refused(tmp_path):
     train(checkpoint=tmp_path, steps=3)
-    for change in ({"seed": 1}, {"cw": 1.3}, {"data": (X, 2 * Y)}, {"learning_rate": 0.02}, {"act": "sin"}):
+    for change in (
+        {"seed": 1},
+        {"cw": 1.3},
+        {"data": (X, 2 * Y)},
+        {"learning_rate": 0.02},
+        {"act": "sin"},
+        {"skip": 0.5},
+    ):
         name = next(iter(change)).replace("learning_rate", "optimizer")
         with pytest.raises(ValueError, match=f"checkpoint must be a folder of its own.*{name}"):
             train(checkpoint=tmp_path, steps=3, **change)
@@ -262,6 +297,10 @@ def test_another_run_s_checkpoint_is_refused(tmp_path):
         ({"initial": {"a": 1}}, ValueError, "initial must hold the parameters"),
         ({"every": 0}, ValueError, "every must be an integer ≥ 1"),
         ({"cw": -1.0}, ValueError, "cw must be finite and ≥ 0"),
+        ({"skip": -1.0}, ValueError, "skip must be finite and ≥ 0"),
+        ({"skip": 1.0, "width": None, "widths": (8, 9)}, ValueError, "skip needs equal hidden widths"),
+        ({"readout": False}, ValueError, "readout=False needs as many outputs .* 8; got 1"),
+        ({"norm": "batch"}, ValueError, "norm must be one of None, rms, layer"),
     ],
 )
 def test_bad_arguments(change, error, message):
