@@ -17,10 +17,10 @@ def contraction(skip: object) -> np.ndarray:
     gamma = np.asarray(arguments.nonnegative("skip", skip), float)
     if (gamma >= 1).any():
         raise ArgumentError(
-            f"skip must be < 1; got {gamma.max():g}: then K never falls, nor does a distance (χ∥, χ⊥ ≥ 1), and "
-            "there is no critical point, nor a fixed point except K = 0. To train deep networks with skip = 1, "
-            "scale the branch: C_W → α²C_W and C_b → α²C_b with α ~ 1/√depth, for which K stays of order 1, or "
-            "with α ~ 1/depth, for which it hardly changes"
+            f"skip must be < 1; got {gamma.max():g}: then K never falls, nor does a distance (χ∥, χ⊥ ≥ 1), "
+            "and there is no critical point, nor a fixed point except K = 0. To train deep networks with "
+            "skip = 1, scale the branch: C_W → α²C_W and C_b → α²C_b with α ~ 1/√depth, for which K stays of "
+            "order 1, or with α ~ 1/depth, for which it hardly changes"
         )
     return (1 - gamma) * (1 + gamma)
 

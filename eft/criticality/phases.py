@@ -140,8 +140,9 @@ def fixed_points(
     is returned and called neutral. `cw`, `cb` and `skip` = γ: single numbers ≥ 0, and γ < 1. K* is found
     between 1e-300 and 1e300, accurate to about 1e-14/|1 − χ∥|, or to its `error`. Two fixed points closer
     than √(1e-14/|K g″|), relative, are returned as one that attracts from one side. The undeclared kinks of a
-    function are located first. If its moments are not accurate enough to tell whether there are more fixed points, a
-    `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is off.
+    function are located first. If its moments are not accurate enough to tell whether there are more fixed
+    points, a `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is
+    off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
 

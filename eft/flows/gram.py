@@ -106,10 +106,10 @@ def gram_flow(
     `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
     the scale on which they vary. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
 
-    `skip` = γ ≥ 0: z′ = γz + b + Wσ(z), which adds γ²K_αβ to K_αβ′ and γ²Θ_αβ to Θ_αβ′; with `readout` not in
-    the last layer, as where the output has another width. `norm` = "rms" or "layer": σ acts on z/√K, so that
-    ⟨σ_α σ_β⟩ is taken at unit variances, and ⟨σ′_α σ′_β⟩ too, divided by √(K_αα K_ββ). An input of kernel 0 is
-    then not valid. `weights` = "gaussian" or "orthogonal": the same at infinite width.
+    `skip` = γ ≥ 0: z′ = γz + b + Wσ(z), which adds γ²K_αβ to K_αβ′ and γ²Θ_αβ to Θ_αβ′; with `readout` not
+    in the last layer, as where the output has another width. `norm` = "rms" or "layer": σ acts on z/√K, so
+    that ⟨σ_α σ_β⟩ is taken at unit variances, and ⟨σ′_α σ′_β⟩ too, divided by √(K_αα K_ββ). An input of
+    kernel 0 is then not valid. `weights` = "gaussian" or "orthogonal": the same at infinite width.
 
     An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
     That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
