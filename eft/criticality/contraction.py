@@ -12,7 +12,7 @@ from eft import arguments
 from eft.arguments import ArgumentError
 
 
-def contraction(skip: object) -> np.ndarray:
+def contractions(skip: object) -> np.ndarray:
     """1 − γ², of the shape of γ = `skip`, which must be < 1."""
     gamma = np.asarray(arguments.nonnegative("skip", skip), float)
     if (gamma >= 1).any():
@@ -27,7 +27,7 @@ def contraction(skip: object) -> np.ndarray:
 
 def one_contraction(skip: object) -> float:
     """1 − γ² of a single number γ < 1."""
-    found = contraction(skip)
+    found = contractions(skip)
     if found.ndim:
         raise ArgumentError(f"skip must be one number ≥ 0; got an array of shape {found.shape}")
     return float(found)

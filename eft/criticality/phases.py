@@ -12,7 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, warn_user
-from eft.criticality.contraction import contraction, one_contraction, with_skip
+from eft.criticality.contraction import contractions, one_contraction, with_skip
 from eft.criticality.log_g import LogG, interpolated
 from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.roots import Root, find_roots, signs
@@ -227,7 +227,7 @@ def threshold(act: ActivationLike, cw: object, cb: object = 0.0, *, skip: object
     """
     given = {"cw": cw, "cb": cb, "skip": skip}
     cw_, cb_, gamma = arguments.broadcast({name: arguments.nonnegative(name, v) for name, v in given.items()})
-    each = cw_.ravel(), cb_.ravel(), contraction(gamma).ravel()
+    each = cw_.ravel(), cb_.ravel(), contractions(gamma).ravel()
     grid = moments_on_grid(analysed(act))
     thresholds = [_threshold(grid, *map(float, at)) for at in zip(*each, strict=True)]
     return np.array(thresholds).reshape(cw_.shape)

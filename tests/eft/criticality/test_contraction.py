@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.criticality.contraction import contraction
+from eft.criticality.contraction import contractions
 from eft.criticality.phases import EXPLODING
 from eft.flows.layers import diagonal
 
@@ -108,7 +108,7 @@ def test_critical_curve():
 
 def test_close_to_1():
     """1 − γ² keeps its digits: γ = 1 − 2⁻⁴⁰."""
-    np.testing.assert_allclose(contraction(1 - 2.0**-40), 2.0**-39 * (1 - 2.0**-41), rtol=1e-15)
+    np.testing.assert_allclose(contractions(1 - 2.0**-40), 2.0**-39 * (1 - 2.0**-41), rtol=1e-15)
 
 
 @pytest.mark.parametrize(
