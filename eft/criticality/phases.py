@@ -12,6 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, warn_user
+from eft.criticality.contraction import contractions, one_contraction, with_skip
 from eft.criticality.log_g import LogG, interpolated
 from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.roots import Root, find_roots, signs
@@ -130,15 +131,18 @@ def _steps(grid: MomentGrid, cw: float, cb: float):
 
 
 @in_float64
-def fixed_points(act: ActivationLike, cw: object, cb: object = 0.0) -> tuple[FixedPoint, ...]:
-    """All fixed points K* = C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
+def fixed_points(
+    act: ActivationLike, cw: object, cb: object = 0.0, *, skip: object = 0.0
+) -> tuple[FixedPoint, ...]:
+    """All fixed points K* = γ²K* + C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
 
     K* = 0 is a fixed point if C_b = 0 and σ(0) = 0. If every K is a fixed point (ReLU at C_W = 2), K* = 0
-    is returned and called neutral. `cw`, `cb`: single numbers ≥ 0. K* is found between 1e-300 and 1e300,
-    accurate to about 1e-14/|1 − χ∥|, or to its `error`. Two fixed points closer than √(1e-14/|K g″|),
-    relative, are returned as one that attracts from one side. The undeclared kinks of a function are located
-    first. If its moments are not accurate enough to tell whether there are more fixed points, a
-    `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is off.
+    is returned and called neutral. `cw`, `cb` and `skip` = γ: single numbers ≥ 0, and γ < 1. K* is found
+    between 1e-300 and 1e300, accurate to about 1e-14/|1 − χ∥|, or to its `error`. Two fixed points closer
+    than √(1e-14/|K g″|), relative, are returned as one that attracts from one side. The undeclared kinks of a
+    function are located first. If its moments are not accurate enough to tell whether there are more fixed
+    points, a `QuadratureWarning` gives the range of K and the reason. Computed in float64 even where that is
+    off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
 
@@ -147,9 +151,9 @@ def fixed_points(act: ActivationLike, cw: object, cb: object = 0.0) -> tuple[Fix
     K = 0.0000, unstable
     K = 0.2869, stable
     """
-    cw_, cb_ = _scalar("cw", cw), _scalar("cb", cb)
+    cw_, cb_, contracted = _scalar("cw", cw), _scalar("cb", cb), one_contraction(skip)
     grid = moments_on_grid(analysed(act))
-    points, _, open_ = fixed_points_of(grid, cw_, cb_)
+    points, _, open_ = fixed_points_of(grid, cw_, cb_, contracted)
     if open_:
         _warn(grid, f"whether K′ = K {_ranges(open_)}", open_[0][0])
     return points
@@ -176,9 +180,10 @@ def _undecided(grid: MomentGrid, s: np.ndarray, roots: list[Root]) -> list[tuple
 
 
 def fixed_points_of(
-    grid: MomentGrid, cw: float, cb: float
+    grid: MomentGrid, cw: float, cb: float, contracted: float = 1.0
 ) -> tuple[tuple[FixedPoint, ...], int, list[tuple[float, float]]]:
     """The fixed points, the sign of K′ − K beyond the last one, and the ranges of K where it is not known."""
+    cw, cb = cw / contracted, cb / contracted
     steps = _steps(grid, cw, cb)
     s = signs(*steps(grid.x))
     decided = s[s != 0]
@@ -193,9 +198,10 @@ def fixed_points_of(
         if i < len(at_zero):
             stability = {1: "unstable", -1: "stable", 0: "neutral"}[int(decided[0]) if len(decided) else 0]
         else:
-            stability = _stability(roots[i - len(at_zero)], parallel)
+            stability = _stability(roots[i - len(at_zero)], with_skip(parallel, contracted))
         error = 0.0 if value == 0 else float(m.error[i]) / max(abs(1 - parallel), float(m.error[i]) ** 0.5)
-        points.append(FixedPoint(float(value), parallel, perp, stability, error))
+        chi = (with_skip(parallel, contracted), with_skip(perp, contracted))
+        points.append(FixedPoint(float(value), *chi, stability, error))
     return tuple(points), int(decided[-1]) if len(decided) else 0, _undecided(grid, s, roots)
 
 
@@ -206,29 +212,29 @@ def _stability(root: Root, parallel: float) -> str:
 
 
 @in_float64
-def threshold(act: ActivationLike, cw: object, cb: object = 0.0) -> np.ndarray:
-    """K_u, the value of K¹ above which the flow grows without bound; shape of `cw` and `cb` broadcast.
+def threshold(act: ActivationLike, cw: object, cb: object = 0.0, *, skip: object = 0.0) -> np.ndarray:
+    """K_u, the value of K¹ above which the flow grows without bound; shape of `cw`, `cb`, `skip` broadcast.
 
     It is the last fixed point, if K′ > K everywhere beyond it; inf if no K¹ explodes, 0 if all do, and
     nan if it lies beyond the range of floating-point numbers or is not known (then a `QuadratureWarning`
     says why). If g decreases somewhere (as for a σ with a bump), some K¹ < K_u may explode too.
-    Computed in float64 even where that is off.
+    `skip` = γ < 1, as for `fixed_points`. Computed in float64 even where that is off.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument.
 
     >>> print(eft.threshold(eft.activation("repu", p=2), [0.5, 1.0]).round(4))
     [1.3333 0.6667]
     """
-    cw_, cb_ = arguments.broadcast(
-        {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
-    )
+    given = {"cw": cw, "cb": cb, "skip": skip}
+    cw_, cb_, gamma = arguments.broadcast({name: arguments.nonnegative(name, v) for name, v in given.items()})
+    each = cw_.ravel(), cb_.ravel(), contractions(gamma).ravel()
     grid = moments_on_grid(analysed(act))
-    thresholds = [_threshold(grid, float(w), float(b)) for w, b in zip(cw_.ravel(), cb_.ravel(), strict=True)]
+    thresholds = [_threshold(grid, *map(float, at)) for at in zip(*each, strict=True)]
     return np.array(thresholds).reshape(cw_.shape)
 
 
-def _threshold(grid: MomentGrid, cw: float, cb: float) -> float:
-    points, beyond, open_ = fixed_points_of(grid, cw, cb)
+def _threshold(grid: MomentGrid, cw: float, cb: float, contracted: float) -> float:
+    points, beyond, open_ = fixed_points_of(grid, cw, cb, contracted)
     last = points[-1].K if points else 0.0
     if open_ and open_[-1][1] > last:
         _warn(grid, f"the threshold at C_W = {cw:g}, C_b = {cb:g}", open_[-1][0])
@@ -239,8 +245,10 @@ def _threshold(grid: MomentGrid, cw: float, cb: float) -> float:
 
 
 @in_float64
-def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
+def critical_curve(act: ActivationLike, K: object = None, *, skip: object = 0.0) -> CriticalCurve:
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
+
+    With `skip` = γ < 1, both are 1 − γ² times that, and χ∥ = γ² + C_W g′.
 
     `K`: the fixed points along the curve, > 0; by default over 24 decades. The curve ends at the critical
     point, where χ∥ = 1 too. It is empty if σ jumps or is constant (⟨σ′²⟩ infinite or 0). By default, K whose
@@ -253,7 +261,12 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
     >>> print(curve.cw.round(4), curve.cb.round(4))
     [1.688  2.1533] [0.038 0.151]
     """
-    grid = moments_on_grid(analysed(act))
+    contracted = one_contraction(skip)
+    return curve_of(moments_on_grid(analysed(act)), contracted, K)
+
+
+def curve_of(grid: MomentGrid, contracted: float, K: object = None) -> CriticalCurve:
+    """`critical_curve` with a skip of 1 − γ² = `contracted`."""
     if K is None:
         k = np.exp(_curve_nodes(grid))
     else:
@@ -268,7 +281,9 @@ def critical_curve(act: ActivationLike, K: object = None) -> CriticalCurve:
     if uncertain.any() and K is not None:
         _warn(grid, f"the curve at K = {k[uncertain][0]:.4g}", float(k[uncertain][0]))
     kept &= ~uncertain if K is None else True
-    return CriticalCurve(k[kept], cw[kept], cb[kept], cw[kept] * m.dg[kept], m.error[kept])
+    chi_parallel = with_skip(cw[kept] * m.dg[kept], contracted)
+    cw, cb = contracted * cw, contracted * cb
+    return CriticalCurve(k[kept], cw[kept], cb[kept], chi_parallel, m.error[kept])
 
 
 def _curve_nodes(grid: MomentGrid) -> np.ndarray:
@@ -287,14 +302,14 @@ def _curve_nodes(grid: MomentGrid) -> np.ndarray:
 
 @in_float64
 def phase_diagram(
-    act: ActivationLike, cw: object, cb: object, *, x2: object = 1.0, K1: object = None
+    act: ActivationLike, cw: object, cb: object, *, x2: object = 1.0, K1: object = None, skip: object = 0.0
 ) -> PhaseDiagram:
     """The phase at every point of the grid `cw` × `cb`, each an array of one axis.
 
     The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There,
     χ⊥ < 1 draws inputs together (ordered) and χ⊥ > 1 drives them apart (chaotic); if no K* lies in the
     way, K → ∞ (exploding). This covers all cases if g increases with K; otherwise χ∥ < −1 is possible, and
-    the phase is called oscillating.
+    the phase is called oscillating. `skip` = γ < 1, one number, as for `fixed_points`.
 
     K* has a relative error of 1e-10, more near where fixed points merge (|1 − χ∥| < 1e-3). If the moments
     are not accurate enough, `error` is the uncertainty of K*, or inf where it is not even known which K* the
@@ -312,9 +327,11 @@ def phase_diagram(
         if axis.ndim != 1 or not axis.size:
             raise ArgumentError(f"{name} must be an array of one axis, not empty; got shape {axis.shape}")
     cw_, cb_ = (np.asarray(axis, float) for axis in axes.values())
+    contracted = one_contraction(skip)
     grid = moments_on_grid(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
-    W, B, start = (np.ravel(a) for a in np.broadcast_arrays(cw_, cb_[:, None], first))
+    parts = cw_ / contracted, cb_[:, None] / contracted, first
+    W, B, start = (np.ravel(a) for a in np.broadcast_arrays(*parts))  # those of a plain network
     log_g = interpolated(grid)
     cell, ending, lost = _brackets(grid, log_g, W, B, start)
     K = np.select(
@@ -329,14 +346,16 @@ def phase_diagram(
         near = (ending == 0) & (np.abs(1 - parallel) > MIN_SLOPE) & (np.abs(newton - K) < MAX_STEP * K)
     K = np.where(near, newton, np.where(ending == 1, np.inf, K))
     parallel, perp = (np.where(W == 0, 0.0, chi) for chi in (parallel, perp))
-    phase = np.where(perp > 1, CHAOTIC, ORDERED)
-    phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
     with np.errstate(all="ignore"):
         error = np.where(ending == 0, m.error / np.maximum(np.abs(1 - parallel), np.sqrt(m.error)), 0.0)
+    phase = np.where(perp > 1, CHAOTIC, ORDERED)
+    parallel, perp = with_skip(parallel, contracted), with_skip(perp, contracted)
+    phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
     error = np.where(lost, np.inf, error)
     if (uncertain := ~(error <= RELIABLE_ERROR) & ~(m.error <= RELIABLE_ERROR) | lost).any():
         worst = int(error.argmax())
-        where = f"C_W = {W[worst]:.4g}, C_b = {B[worst]:.4g} and {uncertain.sum() - 1} more"
+        at = contracted * W[worst], contracted * B[worst]
+        where = f"C_W = {at[0]:.4g}, C_b = {at[1]:.4g} and {uncertain.sum() - 1} more"
         _warn(grid, f"the phase at {where}", float(min(K[worst], grid.K[-1])))
     shape = cb_.size, cw_.size
     fields = phase.astype(np.int8), K, parallel, perp, error

@@ -5,6 +5,9 @@ signal nor the angle between two grows or decays exponentially with depth (PDLT 
 χ∥ = χ⊥ is independent of C_W, so K* is found first; then
 
     C_W = 1/⟨σ′²⟩_{K*},   C_b = K* − C_W g(K*) ≥ 0.
+
+With a skip connection γ < 1, K* is the same, and C_W, C_b and the coefficients of the flow near K* are those
+of the plain network times 1 − γ², so that the powers of the depth are the same.
 """
 
 import functools
@@ -22,14 +25,16 @@ from eft.criticality.candidates import (
     NAN,
     NONE,
     SCALE_INVARIANT,
+    AtZero,
     Candidate,
     at_zero,
     gap,
     inside,
 )
+from eft.criticality.contraction import one_contraction
 from eft.criticality.moment_grid import MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.near_zero import Origin, origin
-from eft.criticality.phases import RELIABLE_ERROR, critical_curve
+from eft.criticality.phases import RELIABLE_ERROR, curve_of
 from eft.criticality.roots import signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import WINDOW
@@ -137,22 +142,22 @@ NO_CANDIDATE = Candidate._make((NONE, *3 * (NAN,), NONE, *8 * (NAN,), (NAN, NAN)
 
 
 @in_float64
-def critical_point(act: ActivationLike) -> CriticalPoint | None:
+def critical_point(act: ActivationLike, *, skip: object = 0.0) -> CriticalPoint | None:
     """K*, C_W and C_b of the preferred critical point; None if there is none.
 
     A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
-    argument, the accuracy and the errors raised.
+    arguments, the accuracy and the errors raised.
 
     >>> point = eft.critical_point("gelu")
     >>> print(f"K = {point.K:.6g}, C_W = {point.cw:.6g}, C_b = {point.cb:.6g}")
     K = 3.56155, C_W = 1.98306, C_b = 0.172922
     """
-    result = classify(act)
+    result = classify(act, skip=skip)
     return CriticalPoint(result.K, result.cw, result.cb) if result.candidates else None
 
 
 @in_float64
-def classify(act: ActivationLike) -> Universality:
+def classify(act: ActivationLike, *, skip: object = 0.0) -> Universality:
     """Every critical point of an activation, and the universality class of the preferred one.
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.
@@ -160,28 +165,57 @@ def classify(act: ActivationLike) -> Universality:
     C_W and C_b have a relative error of about 1e-13: all is computed in float64, even if that is disabled.
 
     `act`: a name, an Activation or any function; undeclared kinks are searched for. If something remains
-    undecided, `decided` is false and `notes` say what.
+    undecided, `decided` is false and `notes` say what. `skip` = γ: z′ = γz + b + Wσ(z), with 0 ≤ γ < 1, for
+    which C_W, C_b and a₁, b₁, … are 1 − γ² times those of the plain network.
 
-    Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40.
+    Raises TypeError or ValueError if `act` is not an activation, or is NaN at some |z| ≤ 40, and for γ ≥ 1,
+    where no point is critical.
 
     >>> found = eft.classify("tanh")
     >>> print(f"{found.kind}: C_W = {found.cw:g}, C_b = {found.cb:g}, a1 = {found.a1:g}")
     K* = 0: C_W = 1, C_b = 0, a1 = -2
     """
-    return _classified(analysed(act))
+    contracted = one_contraction(skip)
+    return _classified(analysed(act), contracted)
+
+
+class _Search(NamedTuple):
+    """What `_classified` puts in words: the points of the plain network, even those with C_b < 0."""
+
+    grid: MomentGrid
+    near: Origin
+    hopeless: str
+    zero: AtZero | None
+    inner: list[Candidate]
+    open_: list[tuple[float, float]]
 
 
 @functools.lru_cache(maxsize=64)
-def _classified(act: Activation) -> Universality:
+def _searched(act: Activation) -> _Search:
     grid = moments_on_grid(act)
     near = origin(sampler_of(act), float(np.finfo(float).tiny))
     hopeless = _hopeless(grid, near)
     if hopeless:
+        return _Search(grid, near, hopeless, None, [], [])
+    zero = at_zero(grid, near)
+    return _Search(grid, near, "", zero, *inside(grid, zero.settled_below))
+
+
+def _contracted(point: Candidate, contracted: float) -> Candidate:
+    """The critical point with a skip, where K′ − K and χ − 1 are 1 − γ² times as large."""
+    scaled = ("cw", "cb", "a", "b", "a1", "b1", "c")
+    return point._replace(**{name: contracted * getattr(point, name) for name in scaled})
+
+
+@functools.lru_cache(maxsize=64)
+def _classified(act: Activation, contracted: float) -> Universality:
+    grid, near, hopeless, zero, inner, open_ = _searched(act)
+    if zero is None:
         rough = ["σ is not differentiable at 0"] if np.isnan(near.A2) and np.isnan(near.growth) else []
         return _universality(grid, [], hopeless, rough, [], NO_ADVICE)
-    zero = at_zero(grid, near)
-    inner, open_ = inside(grid, zero.settled_below)
-    points = sorted([*zero.points, *(point for point in inner if point.cb >= 0)], key=_rank)
+    inner = [_contracted(point, contracted) for point in inner]
+    at_origin = [_contracted(point, contracted) for point in zero.points]
+    points = sorted([*at_origin, *(point for point in inner if point.cb >= 0)], key=_rank)
     caveats, notes = [*zero.caveats], [*_kinks_note(act)]
     if not sampled(act, np.ones(1)).error[0] <= RELIABLE_ERROR:
         caveats.append(f"the Gaussian expectations are not known: {cause_at(1.0, grid.accuracy)}")
@@ -200,10 +234,9 @@ def _classified(act: Activation) -> Universality:
         )
     if points:
         return _universality(grid, points, _why(points[0], near), caveats, notes, _advice(points[0]))
-    why_none = _why_none(grid, near, zero.why_not, inner)
-    return _universality(
-        grid, [], why_none, caveats, notes, UNKNOWN_ADVICE if caveats else _second_best(grid)
-    )
+    why_none = _why_none(grid, near, zero.why_not, inner, contracted)
+    advice = UNKNOWN_ADVICE if caveats else _second_best(grid, contracted)
+    return _universality(grid, [], why_none, caveats, notes, advice)
 
 
 def _kinks_note(act: Activation) -> list[str]:
@@ -272,7 +305,9 @@ def _why(point: Candidate, near: Origin) -> str:
     return f"χ∥ = χ⊥ at K* = {point.K:.6g}, with C_b ≥ 0"
 
 
-def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candidate]) -> str:
+def _why_none(
+    grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candidate], contracted: float
+) -> str:
     m = grid.moments
     window = np.abs(grid.x) <= np.log(WINDOW[1])
     reliable = window & np.isfinite(m.dg) & (m.error <= RELIABLE_ERROR)
@@ -282,7 +317,7 @@ def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candi
     s = signs(*(a[reliable] for a in gap(grid)(grid.x)))
     reasons = []
     if no_zero.startswith("σ(0)") and near.sigma2 == 0 and near.A2 > 0 and near.slope[0] == near.slope[1]:
-        cw, cb = 1 / near.A2, -(near.value[1] ** 2) / near.A2
+        cw, cb = (contracted * c for c in (1 / near.A2, -(near.value[1] ** 2) / near.A2))
         reasons.append(f"χ∥ = χ⊥ at K = 0, but there C_W = {cw:.6g} and C_b = {cb:.6g} < 0")
     for point in negative:
         reasons.append(f"χ∥ = χ⊥ at K = {point.K:.6g}, but there C_b = {point.cb:.6g} < 0")
@@ -298,9 +333,9 @@ def _why_none(grid: MomentGrid, near: Origin, no_zero: str, negative: list[Candi
     return "; ".join(reasons)
 
 
-def _second_best(grid: MomentGrid) -> str:
+def _second_best(grid: MomentGrid, contracted: float) -> str:
     """Advice if there is no critical point: where χ⊥ = 1, so that angles survive, although sizes do not."""
-    edge = critical_curve(grid.act)
+    edge = curve_of(grid, contracted)
     good = np.flatnonzero(np.abs(edge.chi_parallel) < 1)
     if not len(good):
         return NO_ADVICE

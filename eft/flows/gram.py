@@ -16,10 +16,12 @@ from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
 from eft.flows.hermite_series import MAX_COEFFICIENTS, HermiteSeries, hermite_series_of
 from eft.flows.kernel import flow_and_moments
+from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain, skip_squares
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
 from eft.gaussian.records import PairForm
+from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
 from eft.programs import compiled
 
@@ -54,13 +56,16 @@ class GramFlow(NamedTuple):
 class _Layers(NamedTuple):
     """Single-input quantities at each layer; shapes (n, depth, …).
 
-    `shares`: √(C_W g/K′), √(C_b/K′) and √(C_W/K′) for the next layer's K′ = C_b + C_W g.
+    `shares`: √(C_W g/K′), √(C_b/K′), √(C_W/K′) and, with a skip, γ√(K/K′) for the next layer's
+        K′ = C_b + C_W g + γ²K.
+    `skip2`: γ², the same for every input; None without a skip.
     """
 
     K: jax.Array
     shares: tuple
     Theta: jax.Array
     series: HermiteSeries
+    skip2: jax.Array | None
 
 
 class _Side(NamedTuple):
@@ -80,6 +85,10 @@ def gram_flow(
     cb: object = 0.0,
     lambda_w: object = 1.0,
     lambda_b: object = 1.0,
+    skip: object = 0.0,
+    readout: bool = False,
+    norm: str | None = None,
+    weights: str = "gaussian",
     all_layers: bool = False,
     memory_budget: int = MEMORY,
 ) -> GramFlow:
@@ -97,10 +106,15 @@ def gram_flow(
     `error` bounds its truncation error: below round-off for smooth activations if √K is at most a few times
     the scale on which they vary. At a kink it is up to 1e-2 of Θ as |ρ| → 1: use `pair_flow` there.
 
+    `skip` = γ ≥ 0: z′ = γz + b + Wσ(z), which adds γ²K_αβ to K_αβ′ and γ²Θ_αβ to Θ_αβ′; with `readout` not
+    in the last layer, as where the output has another width. `norm` = "rms" or "layer": σ acts on z/√K, so
+    that ⟨σ_α σ_β⟩ is taken at unit variances, and ⟨σ′_α σ′_β⟩ too, divided by √(K_αα K_ββ). An input of
+    kernel 0 is then not valid. `weights` = "gaussian" or "orthogonal": the same at infinite width.
+
     An input of kernel 0 (the vector 0, without biases) is taken as the limit of one orthogonal to all others.
     That matters if σ′ jumps at 0: ReLU's ⟨σ′σ′⟩ is ½ for such an input with itself and ¼ with any other.
 
-    Under jit, grad and vmap, X, X2, the four numbers and what `act` closes over may be traced; the series
+    Under jit, grad and vmap, X, X2, the five numbers and what `act` closes over may be traced; the series
     then has all its 512 coefficients. Derivatives are finite everywhere; those of a series are exact for the
     truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
 
@@ -119,6 +133,8 @@ def gram_flow(
     budget = arguments.positive_int("memory_budget", memory_budget)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
     numbers = [checked_number(name, value) for name, value in given.items()]
+    gamma = checked_number("skip", skip)
+    normalized, readout = checked_kind(norm, weights, readout)
     rows = checked_inputs("X", X)
     columns = rows if X2 is None else checked_inputs("X2", X2)
     if rows.shape[1] != columns.shape[1]:
@@ -129,13 +145,28 @@ def gram_flow(
     settings = [arguments.converted(number, dtype) for number in numbers]
     x = inputs_of(rows, None if X2 is None else columns, dtype)
     x2 = mean_of_squares(x)
-    single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
-    series, shape = hermite_series_of(act, single.K, m)
+    skip2 = skipped = None
+    if is_plain(skip, norm):
+        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
+        g, seen = m.g, single.K
+        series, shape = hermite_series_of(act, seen, m)
+    else:
+        single = diagonal(
+            act, settings[0], depth, cb=settings[1], x2=x2, skip=skip, norm=norm, readout=readout
+        )
+        g, seen = single.g, jnp.ones_like(single.K) if normalized else single.K  # the variance that σ sees
+        some = seen[:1, :1] if normalized else seen
+        series, shape = hermite_series_of(act, some, evaluated(source(act, some.dtype), some))
+        series = jax.tree.map(lambda a: jnp.broadcast_to(a, (*seen.shape, *a.shape[2:])), series)
+        if has_skip(skip):
+            squares = skip_squares(gamma.astype(seen.dtype), depth, readout)
+            skip2 = jnp.broadcast_to(squares[None], seen.shape)
+            skipped = skip2 * single.K
     split = None if X2 is None else len(rows)
-    left, right = _sides(split, x, x2, single.K, series, m.g, single.chi_perp, *settings)
-    modes = _Modes(closed_forms(act), X2 is None, all_layers, shape)
+    left, right = _sides(split, x, x2, single.K, series, g, single.chi_perp, skip2, skipped, *settings)
+    modes = _Modes(closed_forms(act), X2 is None, all_layers, shape, normalized)
     blocks = _blocks(modes, left, left if right is None else right, *settings)
-    return _trimmed(split, blocks, single.K, single.valid)
+    return _trimmed(split, blocks, seen, single.valid)
 
 
 # --- arguments ----------------------------------------------------------------------------------
@@ -194,19 +225,21 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 
 
 @compiled(0)
-def _sides(split: int | None, x, x2, K, series, g, chi_perp, *settings) -> tuple[_Side, _Side | None]:
+def _sides(
+    split: int | None, x, x2, K, series, g, chi_perp, skip2, skipped, *settings
+) -> tuple[_Side, _Side | None]:
     """The rows and the columns, each padded to a whole number of tiles; no columns if they are the rows.
 
-    `split`: the number of rows, where columns follow them.
+    `split`: the number of rows, where columns follow them. `skip2`, `skipped`: γ² and γ²K, or None.
     """
-    Theta, shares = _single(g, chi_perp, x2, *settings)
-    side = _Side(x, _Layers(K, shares, Theta, series))
+    Theta, shares = _single(g, chi_perp, skipped, x2, *settings)
+    side = _Side(x, _Layers(K, shares, Theta, series, skip2))
     if split is None:
         return _padded(side), None
     return _padded(jax.tree.map(lambda a: a[:split], side)), _padded(jax.tree.map(lambda a: a[split:], side))
 
 
-def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tuple]:
+def _single(g, chi_perp, skipped, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tuple]:
     """Θ_αα and `_Layers.shares` of every input and layer.
 
     The shares are computed once so that a pair and its transpose agree bit for bit.
@@ -217,10 +250,13 @@ def _single(g, chi_perp, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.Array, tup
         return lambda_b + lambda_w * g + chi_perp * Theta, Theta
 
     _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
-    g, cw, cb = constant((g, cw, cb))
+    g, cw, cb, skipped = constant((g, cw, cb, skipped))
     K = cb + cw * g
+    if skipped is not None:
+        K = K + skipped
     over = jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0)
-    return Theta.T, (jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over)
+    shares = jnp.sqrt(cw * g) * over, jnp.sqrt(cb) * over, jnp.sqrt(cw) * over
+    return Theta.T, shares if skipped is None else (*shares, jnp.sqrt(skipped) * over)
 
 
 def _padded(side: _Side) -> _Side:
@@ -238,6 +274,7 @@ class _Modes(NamedTuple):
     symmetric: bool
     all_layers: bool
     shape: Shape
+    normalized: bool
 
 
 @compiled(0)
@@ -268,7 +305,10 @@ def _blocks(modes: _Modes, left: _Side, right: _Side, *settings) -> GramFlow:
 
 @compiled(0)
 def _trimmed(split: int | None, flow: GramFlow, K, valid) -> GramFlow:
-    """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too."""
+    """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too.
+
+    `K`: the variance that σ sees.
+    """
     whole = jnp.all(valid & (K > 0) | (K == 0), axis=-1)
     rows, columns = (whole, whole) if split is None else (whole[:split], whole[split:])
     flow = jax.tree.map(lambda a: a[..., : len(rows), : len(columns)], flow)
@@ -307,7 +347,9 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
     def layer(now: _State, both: tuple[_Layers, _Layers]):
         a, b = both
         K, Theta = here(now, a, b)
-        kernel = a.K, b.K, K
+        kernel, over = (a.K, b.K, K), None
+        if modes.normalized:
+            kernel, over = _normalized(*kernel)
         if form:
             pair, angle = _by_form(form, kernel, now.angle, a.shares, b.shares)
             product, slopes, error = pair.product, pair.slopes, now.error
@@ -318,7 +360,11 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
             missing = jnp.sqrt(a.series.left_out[:, None] * b.series.left_out[None])
             missing = missing * jnp.abs(correlation(kernel)) ** count
             error, angle = jnp.maximum(now.error, jnp.where(same, 0.0, missing)), ()
+        slopes = slopes if over is None else slopes * over
         after = cb + cw * product, lambda_b + lambda_w * product + cw * slopes * Theta
+        if a.skip2 is not None:
+            skip2 = a.skip2[:, None]
+            after = after[0] + skip2 * K, after[1] + skip2 * Theta
         return _State(*after, error, angle), (K, Theta)
 
     layers = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
@@ -335,6 +381,13 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
     good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])
     return GramFlow(K, Theta, end.error, good)
+
+
+def _normalized(K1, K2, K12) -> tuple[tuple, jax.Array]:
+    """The kernel (1, 1, ρ) of the variables divided by their √K, and 1/√(K₁K₂); where K is 0, 0."""
+    over_1, over_2 = (jnp.where(K > 0, 1 / jnp.sqrt(jnp.where(K > 0, K, 1.0)), 0.0) for K in (K1, K2))
+    over = over_1[:, None] * over_2[None]
+    return (jnp.ones_like(K1), jnp.ones_like(K2), K12 * over), over
 
 
 def _first_angle(x, y, K_x, K_y, cw, cb) -> tuple:
@@ -358,6 +411,8 @@ def _by_form(
     """The expectations, and 1 ∓ ρ of the next layer, where p = √(C_W g/K′), r = √(C_b/K′), p² + r² = 1:
 
     1 − ρ′ = ½(p_a − p_b)² + ½(r_a − r_b)² + C_W(√(g_a g_b) − ⟨σ_aσ_b⟩)/√(K_a′K_b′)
+
+    and, with a skip, s = γ√(K/K′) and p² + r² + s² = 1, ½(s_a − s_b)² + s_a s_b(1 − ρ) more.
     """
     gap, rest = constant(angle)
     a, b = (jnp.sqrt(K) for K in constant(kernel[:2]))
@@ -365,7 +420,9 @@ def _by_form(
     there = (a > 0) & (b > 0)  # if both are 0 they are the same input, treated separately
     gap, rest = jnp.where(there, gap, 1.0), jnp.where(there, rest, 1.0)
     pair = form((kernel[0][:, None], kernel[1][None], kernel[2]), a, b, a - b, gap, rest)
-    (p_a, r_a, over_a), (p_b, r_b, over_b) = shares_a, shares_b
-    gap = ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
+    (p_a, r_a, over_a, *skip_a), (p_b, r_b, over_b, *skip_b) = shares_a, shares_b
+    before, gap = gap, ((p_a[:, None] - p_b[None]) ** 2 + (r_a[:, None] - r_b[None]) ** 2) / 2
+    for s_a, s_b in zip(skip_a, skip_b, strict=True):
+        gap = gap + (s_a[:, None] - s_b[None]) ** 2 / 2 + s_a[:, None] * s_b[None] * before
     gap = jnp.clip(gap + constant(pair.lost) * (over_a[:, None] * over_b[None]), 0.0, 2.0)
     return pair, (gap, 2 - gap)

@@ -13,6 +13,7 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.kernel import kernel_flow
+from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain, skip_squares
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
@@ -104,7 +105,17 @@ class ExpandedPairFlow(NamedTuple):
 
 
 def pair_flow(
-    act: ActivationLike, cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
+    act: ActivationLike,
+    cw: object,
+    depth: int,
+    xa: object,
+    xb: object,
+    *,
+    cb: object = 0.0,
+    skip: object = 0.0,
+    readout: bool = False,
+    norm: str | None = None,
+    weights: str = "gaussian",
 ) -> PairFlow:
     """The exact flow of the kernel of two inputs at infinite width.
 
@@ -115,20 +126,39 @@ def pair_flow(
         K_perp′ = ¼C_W⟨(σ_a − σ_b)²⟩,     K_parallel′ = ½C_W (g(K_aa) − g(K_bb)) = ½C_W ∫ g′ dK
 
     (PDLT chapter 5). `xa`, `xb`: the inputs, of shape (n₀,). `cw` = C_W and `cb` = C_b ≥ 0 broadcast to give
-    the batch axes. Piecewise linear activations, sine, erf and GELU have closed forms; others take about 6 ms
-    per layer, by quadrature. In float64 the error per layer is 1e-12 in K and 1e-9 in K_perp, for K from 1e-6
-    to 1e4. Raises TypeError or ValueError for a bad argument.
+    the batch axes, and so does `skip`. Piecewise linear activations, sine, erf and GELU have closed forms;
+    others take about 6 ms per layer, by quadrature. In float64 the error per layer is 1e-12 in K and 1e-9 in
+    K_perp, for K from 1e-6 to 1e4.
+
+    `skip` = γ ≥ 0: z′ = γz + b + Wσ(z). To K_αβ′, K_perp′ and K_parallel′ this adds γ² times what they were;
+    with `readout` not in the last layer, as where the output has another width.
+    `norm` = "rms" or "layer": σ acts on z/√K, so that ⟨σ_α σ_β⟩ is taken at unit variances and the
+    correlation 1 − `gap`, and K_parallel′ = γ²K_parallel. If K is 0 it is not defined, and `valid` is false.
+    `weights` = "gaussian" or "orthogonal": the same at infinite width.
+
+    Raises TypeError or ValueError for a bad argument.
 
     >>> flow = eft.pair_flow("tanh", 1.5, 4, [1.0, 0.0], [0.5, 1.0])
     >>> print(flow.K_ab.round(4))
     [0.375  0.2308 0.177  0.15  ]
     """
-    act, depth, cw_, cb_, first = _prepared(act, cw, depth, xa, xb, cb)
-    return _exact(depth, pair_source(act, cw_.dtype), cw_, cb_, first)
+    normalized, readout = checked_kind(norm, weights, readout)
+    act, depth, cw_, cb_, skips, first = _prepared(act, cw, depth, xa, xb, cb, skip, readout)
+    return _exact(depth, normalized, pair_source(act, cw_.dtype), cw_, cb_, first, skips)
 
 
 def expanded_pair_flow(
-    act: ActivationLike, cw: object, depth: int, xa: object, xb: object, *, cb: object = 0.0
+    act: ActivationLike,
+    cw: object,
+    depth: int,
+    xa: object,
+    xb: object,
+    *,
+    cb: object = 0.0,
+    skip: object = 0.0,
+    readout: bool = False,
+    norm: str | None = None,
+    weights: str = "gaussian",
 ) -> ExpandedPairFlow:
     """The flow of two inputs expanded about their midpoint; arguments as for `pair_flow`.
 
@@ -137,19 +167,32 @@ def expanded_pair_flow(
     h = ½ dχ⊥/dK (PDLT chapter 5). With δ the separation of the inputs, the errors of K_mid, K_parallel and
     K_perp are O(δ²), O(δ³) and O(δ⁴) if σ is smooth; if it has a kink, that of K_perp is larger.
 
+    With a skip, χ∥ and χ⊥ contain γ², and h does not; with normalization χ∥ = γ², χ⊥ = γ² + C_W⟨σ′²⟩_1/K
+    and h = −¼C_W⟨σ′²⟩_1/K².
+
     >>> flow = eft.expanded_pair_flow("tanh", 1.5, 4, [1.0, 0.0], [0.99, 0.1])
     >>> print(flow.K_perp.round(6))
     [0.001894 0.001469 0.001295 0.001217]
     """
-    act, depth, cw_, cb_, (K_aa, K_bb, K_parallel, K_perp, _) = _prepared(act, cw, depth, xa, xb, cb)
-    flow = kernel_flow(act, cw_, depth, K1=K_aa / 2 + K_bb / 2 - K_perp, cb=cb_)
+    normalized, readout = checked_kind(norm, weights, readout)
+    act, depth, cw_, cb_, _, first = _prepared(act, cw, depth, xa, xb, cb, skip, readout)
+    K_aa, K_bb, K_parallel, K_perp, _ = first
+    K1 = K_aa / 2 + K_bb / 2 - K_perp
+    if is_plain(skip, norm):
+        flow = kernel_flow(act, cw_, depth, K1=K1, cb=cb_)
+    else:
+        flow = diagonal(act, cw_, depth, K1=K1, cb=cb_, skip=skip, norm=norm, readout=readout)
 
     moments = source(act, cw_.dtype)
 
     def chi_perp(K):
         return cw_[..., None] * evaluated(moments, K).slope2
 
-    h = jax.jvp(chi_perp, (flow.K,), (jnp.ones_like(flow.K),))[1] / 2
+    if normalized:
+        size = jnp.where(flow.K > 0, flow.K, jnp.inf)
+        h = -chi_perp(jnp.ones_like(flow.K)) / size**2 / 4
+    else:
+        h = jax.jvp(chi_perp, (flow.K,), (jnp.ones_like(flow.K),))[1] / 2
     factors = (flow.chi_parallel, flow.chi_perp, h)
     K_parallel, K_perp = _expanded(K_parallel, K_perp, factors)
     return ExpandedPairFlow(flow.K, K_parallel, K_perp, *factors, flow.valid & jnp.isfinite(K_perp))
@@ -168,21 +211,24 @@ def _expanded(K_parallel, K_perp, factors) -> tuple[jax.Array, jax.Array]:
     return jnp.moveaxis(K_parallel, 0, -1), jnp.moveaxis(K_perp, 0, -1)
 
 
-def _prepared(act, cw, depth, xa, xb, cb):
-    """The checked arguments, and K_aa, K_bb, K_parallel, K_perp and K_ab of layer 1."""
+def _prepared(act, cw, depth, xa, xb, cb, skip, readout):
+    """The checked arguments, γ² of every step, and K_aa, K_bb, K_parallel, K_perp and K_ab of layer 1."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     a, b = _input("xa", xa), _input("xb", xb)
     if a.shape != b.shape:
         raise ArgumentError(f"xa and xb must have the same shape (n0,); got {a.shape} and {b.shape}")
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
-    cw_, cb_, a, b = arguments.host_arrays(*arguments.broadcast(given), a, b)
+    gamma = arguments.nonnegative("skip", skip)
+    cw_, cb_, *gammas = arguments.broadcast({**given, "skip": gamma} if has_skip(skip) else given)
+    skips = skip_squares(gammas[0], depth, readout) if gammas else None
+    cw_, cb_, a, b = arguments.host_arrays(cw_, cb_, a, b)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
     with np.errstate(all="ignore"):
         products = a * a, b * b, (a - b) * (a + b), (a - b) ** 2, a * b
         aa, bb, parallel, perp, ab = arguments.host_arrays(*map(jnp.mean, products))
         first = cb_ + cw_ * aa, cb_ + cw_ * bb, cw_ * parallel / 2, cw_ * perp / 4, cb_ + cw_ * ab
-    return act, depth, cw_, cb_, first
+    return act, depth, cw_, cb_, skips, first
 
 
 def _input(name: str, value: object) -> jax.Array:
@@ -197,8 +243,8 @@ def _input(name: str, value: object) -> jax.Array:
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-@compiled(0)
-def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
+@compiled(0, 1)
+def _exact(depth: int, normalized: bool, pairs: PairSource, cw, cb, first, skips) -> PairFlow:
     def moments(K_aa, K_bb, K_parallel):
         """Those at K_aa and K_bb, and g(K_aa) − g(K_bb), for close K as ∫g′dK by Gauss–Legendre."""
         start, change = constant((K_bb, K_parallel))
@@ -213,7 +259,14 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         difference = jnp.where(near, 2 * constant(K_parallel) * constant(jnp.sum(slopes.dg * w, 0)), direct)
         return m_a, m_b, attached(difference, (m_a.dg, -m_b.dg), (K_aa, K_bb))
 
-    def layer(now, _):
+    def at_unit_variance(K_ab, size, gap):
+        """g(1), and the expectations at the correlation K_ab/√(K_aa K_bb) = 1 − gap."""
+        one = jnp.ones_like(gap)
+        m = pairs.moments(one)
+        pair = pair_moments(pairs, one, one, jnp.zeros_like(one), gap, (one, one, K_ab / size), (m, m))
+        return m, m, jnp.zeros_like(one), pair
+
+    def layer(now, skip2):
         K_aa, K_bb, K_parallel, K_perp, K_ab, valid = now
         M = (K_aa + K_bb) / 2
         a, b = (jnp.sqrt(jnp.where(K > 0, K, 1.0)) for K in (K_aa, K_bb))
@@ -226,8 +279,12 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         K_perp = jnp.where(close, K_perp, (M - K_ab) / 2)
         gap = jnp.where(close, (4 * K_perp - difference**2) / (2 * size), 1 - K_ab / size)
         gap = correlated(a, b, jnp.clip(gap, 0.0, 2.0))
-        m_a, m_b, change = moments(K_aa, K_bb, K_parallel)
-        pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab), (m_a, m_b))
+        if normalized:
+            m_a, m_b, change, pair = at_unit_variance(K_ab, size, gap)
+            valid = valid & (a * b > 0)
+        else:
+            m_a, m_b, change = moments(K_aa, K_bb, K_parallel)
+            pair = pair_moments(pairs, a, b, difference, gap, (K_aa, K_bb, K_ab), (m_a, m_b))
         after = (
             cb + cw * m_a.g,
             cb + cw * m_b.g,
@@ -235,6 +292,9 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
             cw * pair.distance / 4,
             cb + cw * pair.product,
         )
+        if skips is not None:
+            before = K_aa, K_bb, K_parallel, K_perp, K_ab
+            after = tuple(skip2 * K + K_next for K, K_next in zip(before, after, strict=True))
         error = jnp.maximum(pair.error, jnp.maximum(m_a.error, m_b.error))
         record = PairFlow(
             K_aa, K_ab, K_bb, M - K_perp, K_parallel, K_perp, gap, valid & (error <= tolerance(M.dtype))
@@ -243,5 +303,5 @@ def _exact(depth: int, pairs: PairSource, cw, cb, first) -> PairFlow:
         return (*after, record.valid & sound), record
 
     valid = jnp.isfinite(first[0] + first[1]) & jnp.isfinite(first[3])
-    _, flow = lax.scan(layer, (*first, valid), length=depth)
+    _, flow = lax.scan(layer, (*first, valid), skips, length=depth)
     return jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow)

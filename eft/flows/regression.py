@@ -15,6 +15,7 @@ from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
 from eft.flows.kernel import kernel_flow
+from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain
 from eft.programs import precise
 
 MAX_JITTER = 1e-2
@@ -72,6 +73,10 @@ def regress(
     cb: object = 0.0,
     lambda_w: object = 1.0,
     lambda_b: object = 1.0,
+    skip: object = 0.0,
+    readout: bool = True,
+    norm: str | None = None,
+    weights: str = "gaussian",
     noise: object = 0.0,
     memory_budget: int = MEMORY,
 ) -> Regression:
@@ -80,7 +85,8 @@ def regress(
     The kernels are those of `gram_flow`, the inference that of `posterior`. `X`: (n, n₀). `Y`: (n,) or
     (n, outputs). `X_test`: (m, n₀). `depth`: one depth, or a sequence of them, all computed in one pass
     through the deepest network, to whose kernels `valid` then refers. Other arguments as for `gram_flow` and
-    `posterior`.
+    `posterior`, except that `readout` is true unless told otherwise: the last layer has no skip, since there
+    are fewer outputs than neurons in a layer. With a skip each depth then takes a pass of its own.
 
     Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
 
@@ -99,20 +105,37 @@ def regress(
     if rows.shape[1] != test.shape[1]:
         raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
     targets, s2 = _targets(Y, len(rows)), checked_number("noise", noise)
-    deepest, layers = max(depths), np.array(depths) - 1
+    checked_number("skip", skip)
+    normalized, readout = checked_kind(norm, weights, readout)
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
+    settings |= {"skip": skip, "readout": readout, "norm": norm, "weights": weights}
 
-    def kernels(*inputs) -> GramFlow:
-        flow = gram_flow(act, cw, deepest, *inputs, all_layers=not one, **settings)
-        return flow if one else flow._replace(K=flow.K[layers], Theta=flow.Theta[layers])
+    def inferred(deepest: int, layers: np.ndarray | None) -> Regression:
+        """From the kernels of layer L, or of these layers."""
 
-    # together with the training inputs, since gram_flow has already compiled it for that shape
-    x = jnp.concatenate([test, rows])
-    own = jax.tree.map(lambda a: a[: len(test)], kernel_flow(act, cw, deepest, cb=cb, x2=jnp.mean(x * x, -1)))
-    K_test = own.K[:, deepest - 1] if one else own.K[:, layers].T
-    both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
-    right = jnp.all(own.valid | (own.K == 0))
-    return Regression(*(p._replace(valid=p.valid & right) for p in both))
+        def kernels(*inputs) -> GramFlow:
+            flow = gram_flow(act, cw, deepest, *inputs, all_layers=layers is not None, **settings)
+            return flow if layers is None else flow._replace(K=flow.K[layers], Theta=flow.Theta[layers])
+
+        # together with the training inputs, since gram_flow has already compiled it for that shape
+        x = jnp.concatenate([test, rows])
+        x2 = jnp.mean(x * x, -1)
+        if is_plain(skip, norm):
+            own = kernel_flow(act, cw, deepest, cb=cb, x2=x2)
+        else:
+            own = diagonal(act, cw, deepest, cb=cb, x2=x2, skip=skip, norm=norm, readout=readout)
+        own = jax.tree.map(lambda a: a[: len(test)], own)
+        K_test = own.K[:, deepest - 1] if layers is None else own.K[:, layers].T
+        both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
+        right = jnp.all(own.valid if normalized else own.valid | (own.K == 0))
+        return Regression(*(p._replace(valid=p.valid & right) for p in both))
+
+    if one:
+        return inferred(depths[0], None)
+    if has_skip(skip) and readout:
+        each = [inferred(d, None) for d in depths]
+        return jax.tree.map(lambda *fields: jnp.stack(fields), *each)
+    return inferred(max(depths), np.array(depths) - 1)
 
 
 def posterior(
