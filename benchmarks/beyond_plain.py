@@ -18,6 +18,7 @@ must be rejected: the closure in the metric (its V and G1), and theory without s
 
 import functools
 import itertools
+import math
 import sys
 import time
 
@@ -241,6 +242,135 @@ def measure(path: str, networks: int) -> None:
         np.savez(path, **saved)
 
 
+# --- comparison ---------------------------------------------------------------------------------
+
+TENSORS = ("V", "A", "D", "B", "F")
+
+
+def cleaned(mean, covariance, wanted, controls):
+    """The mean and covariance of `wanted` numbers, less what `controls`, whose mean is 0, explain of them."""
+    scale = np.sqrt(np.maximum(np.diag(covariance)[controls], 1e-300))
+    C = covariance[np.ix_(controls, controls)] / np.outer(scale, scale)
+    slope = covariance[np.ix_(wanted, controls)] / scale @ np.linalg.pinv(C, rcond=1e-10) / scale
+    change = np.zeros((len(wanted), len(mean)))
+    change[np.arange(len(wanted)), wanted] = 1.0
+    change[:, controls] = -slope
+    return change @ mean, change
+
+
+def estimates(mean, covariance, n, m, depth, kind, theory):
+    """n-scaled estimates at one width, each (layers, …) flat, with their covariance; by name."""
+    P = m * (m + 1) // 2
+    rows = np.arange(len(mean)).reshape(depth - 1, -1)
+    if kind == "signal":
+        q, controls, V = rows[:, :1], rows[:, 1:2].ravel(), rows[:, 2:]
+        columns = {"V": V}
+    else:
+        q, H = rows[:, :P], rows[:, P : 2 * P]
+        controls = rows[:, 2 * P : 4 * P].ravel()
+        sizes = np.cumsum([P * P, P * P, P * P, m**4])
+        columns = dict(zip(TENSORS, np.split(rows[:, 4 * P :], sizes, axis=1), strict=True))
+    found = {}
+    a, b = np.triu_indices(m)
+    exact = {"q": np.asarray(theory["K"])[1:, a, b], "H": np.asarray(theory["Theta"])[1:, a, b]}
+    means = {"q": q} if kind == "signal" else {"q": q, "H": H}
+    for (which, at), name in zip(means.items(), ("G1", "Theta1"), strict=False):
+        value, change = cleaned(mean, covariance, at.ravel(), controls)
+        found[name] = n * (value - exact[which].ravel()), n * change
+    for name, at in columns.items():
+        change = np.zeros((at.size, len(mean)))
+        change[np.arange(at.size), at.ravel()] = n
+        value = n * mean[at].ravel()
+        if name in ("V", "A", "D"):
+            left, right = (q, q) if name == "V" else (H, H) if name == "A" else (q, H)
+            row = 0
+            for layer in range(depth - 1):
+                for i in range(P):
+                    for j in range(P):
+                        x, y = left[layer, i], right[layer, j]
+                        value[row] -= n * mean[x] * mean[y]
+                        change[row, x] -= n * mean[y]
+                        change[row, y] -= n * mean[x]
+                        row += 1
+        found[name] = value, change
+    return {name: (value, change @ covariance @ change.T) for name, (value, change) in found.items()}
+
+
+def extrapolated(by_width: dict[int, tuple]) -> tuple:
+    """The value at 1/n = 0 and its covariance, by the polynomial in 1/n through all widths."""
+    x = [1 / n for n in by_width]
+    weights = [math.prod(b / (b - a) for b in x if b != a) for a in x]
+    value = sum(w * v for w, (v, _) in zip(weights, by_width.values(), strict=True))
+    return value, sum(w * w * c for w, (_, c) in zip(weights, by_width.values(), strict=True))
+
+
+def theory_of(case: dict, with_ntk: bool = True) -> dict[str, np.ndarray]:
+    settings = dict(cb=case["cb"], skip=case["skip"], weights=case["weights"])
+    flow = eft.ntk_gram_flow(case["act"], case["cw"], case["depth"], case["X"], **settings, **RATES)
+    vertex = eft.vertex_flow(case["act"], case["cw"], case["depth"], case["X"], **settings)
+    assert bool(flow.valid.all()) and bool(vertex.valid.all())
+    a, b = np.triu_indices(len(case["X"]))
+    fields = {name: np.asarray(value) for name, value in flow._asdict().items()}
+    fields["G1"], fields["Theta1"] = np.asarray(vertex.G1)[:, a, b], fields["Theta1"][:, a, b]
+    return fields
+
+
+def in_the_metric(case: dict) -> dict[str, np.ndarray]:
+    """V and G1 of one input by the closure in the metric, which is the textbook's."""
+    K, V, G1 = case["cb"] + case["cw"] * case["X"][0][0] ** 2, 0.0, 0.0
+    found = []
+    for _ in range(case["depth"]):
+        found.append((V, G1))
+        m = jax.tree.map(float, eft.moments(case["act"], K))
+        square, cw = case["skip"] ** 2, case["cw"]
+        chi = square + cw * m.dg
+        V, G1 = cw * cw * m.var + 4 * square * K**2 * cw * m.dg + chi**2 * V, chi * G1 + cw * m.d2g * V / 2
+        K = square * K + case["cb"] + cw * m.g
+    return dict(zip(("V", "G1"), np.array(found).T, strict=True))
+
+
+def compare(path: str) -> None:
+    saved, failed = np.load(path), []
+    chi = {}
+    for name, case in cases().items():
+        m, depth = len(case["X"]), case["depth"]
+        theory = theory_of(case)
+        wrong = in_the_metric(case) if m == 1 and case["skip"] else {}
+        for kind in ("signal", "gaussian", "orthogonal"):
+            widths = [n for n in WIDTHS if f"{name}|{kind}|{n}|mean" in saved]
+            if not widths:
+                continue
+            by_name = {}
+            for n in widths:
+                mean, covariance = (saved[f"{name}|{kind}|{n}|{what}"] for what in ("mean", "covariance"))
+                for what, pair in estimates(mean, covariance, n, m, depth, kind, theory).items():
+                    by_name.setdefault(what, {})[n] = pair
+            for what, by_width in by_name.items():
+                if kind == "gaussian" and m == 1 and what in ("V", "G1"):
+                    continue  # from the signal alone they are known far better
+                value, covariance = extrapolated(by_width)
+                expected = theory[what][1:].ravel()
+                error = np.sqrt(np.diag(covariance))
+                z = np.where(error > 0, (value - expected) / np.where(error > 0, error, 1), 0.0)
+                line = f"{name:28s} {what:7s} largest |z| {np.abs(z).max():5.2f}"
+                if what in wrong:
+                    of_wrong = (value - wrong[what][1:])[1:] / error[1:]
+                    line += f"   in the metric {np.abs(of_wrong).max():7.1f}"
+                    chi[name, what] = np.abs(of_wrong).max()
+                print(
+                    line
+                    + "   "
+                    + " ".join(
+                        f"{x:.4g}({e:.1g})/{t:.4g}" for x, e, t in list(zip(value, error, expected))[-1:]
+                    )
+                )
+                if np.abs(z).max() > 4:
+                    failed.append((name, what))
+    print("outside 4 standard errors:", failed or "none")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "measure":
-        measure(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 400_000)
+        measure(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 300_000)
+    else:
+        compare(sys.argv[2])

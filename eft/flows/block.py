@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
-from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.arguments import ArgumentError
 
 NORMS = (None, "rms", "layer")
 WEIGHTS = ("gaussian", "orthogonal")
@@ -32,9 +32,9 @@ class Block(NamedTuple):
         return self.residual or self.norm is not None
 
     def by_layer(self, skip: jax.Array, depth: int) -> jax.Array:
-        """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L does not matter."""
+        """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L is as before it."""
         skips = jnp.broadcast_to(skip, (depth, *skip.shape))
-        return skips.at[depth - 2].set(0.0) if self.readout and depth > 1 else skips
+        return skips.at[max(depth - 2, 0) :].set(0.0) if self.readout else skips
 
 
 PLAIN = Block(False, None, "gaussian", False)
@@ -43,8 +43,7 @@ PLAIN = Block(False, None, "gaussian", False)
 
 def checked_block(skip: object, norm: object, weights: object, readout: object) -> tuple[Block, jax.Array]:
     """The block, and γ as an array."""
-    if not isinstance(readout, bool):
-        raise ArgumentTypeError(f"readout must be True or False; got {arguments.shown(readout)}")
+    readout = arguments.true_or_false("readout", readout)
     number = arguments.nonnegative("skip", skip)
     residual = not (isinstance(skip, int | float) and skip == 0)
     norm, weights = arguments.one_of("norm", norm, NORMS), arguments.one_of("weights", weights, WEIGHTS)

@@ -14,9 +14,9 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.one_sided import numpy_of
 from eft.arguments import ArgumentError
+from eft.flows.block import checked_block
 from eft.flows.hermite_series import MAX_COEFFICIENTS, HermiteSeries, hermite_series_of
-from eft.flows.kernel import flow_and_moments
-from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain, skip_squares
+from eft.flows.kernel import diagonal, flow_and_moments
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
@@ -134,7 +134,7 @@ def gram_flow(
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
     numbers = [checked_number(name, value) for name, value in given.items()]
     gamma = checked_number("skip", skip)
-    normalized, readout = checked_kind(norm, weights, readout)
+    block, _ = checked_block(skip, norm, weights, readout)
     rows = checked_inputs("X", X)
     columns = rows if X2 is None else checked_inputs("X2", X2)
     if rows.shape[1] != columns.shape[1]:
@@ -146,25 +146,23 @@ def gram_flow(
     x = inputs_of(rows, None if X2 is None else columns, dtype)
     x2 = mean_of_squares(x)
     skip2 = skipped = None
-    if is_plain(skip, norm):
+    if not block.remembers:
         single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
         g, seen = m.g, single.K
         series, shape = hermite_series_of(act, seen, m)
     else:
-        single = diagonal(
-            act, settings[0], depth, cb=settings[1], x2=x2, skip=skip, norm=norm, readout=readout
-        )
-        g, seen = single.g, jnp.ones_like(single.K) if normalized else single.K  # the variance that σ sees
-        some = seen[:1, :1] if normalized else seen
+        single = diagonal(act, settings[0], depth, block, gamma, cb=settings[1], x2=x2)
+        g, seen = single.g, jnp.ones_like(single.K) if block.norm else single.K  # the variance that σ sees
+        some = seen[:1, :1] if block.norm else seen
         series, shape = hermite_series_of(act, some, evaluated(source(act, some.dtype), some))
         series = jax.tree.map(lambda a: jnp.broadcast_to(a, (*seen.shape, *a.shape[2:])), series)
-        if has_skip(skip):
-            squares = skip_squares(gamma.astype(seen.dtype), depth, readout)
+        if block.residual:
+            squares = block.by_layer(gamma.astype(seen.dtype), depth) ** 2
             skip2 = jnp.broadcast_to(squares[None], seen.shape)
             skipped = skip2 * single.K
     split = None if X2 is None else len(rows)
     left, right = _sides(split, x, x2, single.K, series, g, single.chi_perp, skip2, skipped, *settings)
-    modes = _Modes(closed_forms(act), X2 is None, all_layers, shape, normalized)
+    modes = _Modes(closed_forms(act), X2 is None, all_layers, shape, block.norm is not None)
     blocks = _blocks(modes, left, left if right is None else right, *settings)
     return _trimmed(split, blocks, seen, single.valid)
 

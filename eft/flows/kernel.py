@@ -15,7 +15,8 @@ from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError, warn_user
 from eft.flows.block import PLAIN, Block, checked_block, fixed_shares, refuse_widths
-from eft.flows.residual import Kernels, fluctuations, kernels
+from eft.flows.layers import Diagonal, Kernels, in_range, kernels, saturated, susceptibilities
+from eft.flows.residual import fluctuations
 from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
@@ -140,6 +141,18 @@ def residual_flow(
     return _with_memory(act, depth, block, skip_, cw_, cb_, first, widths)
 
 
+def diagonal(
+    act: ActivationLike, cw: object, depth: int, block: Block, skip: object, *, cb: object = 0.0,
+    x2: object = 1.0, K1: object = None,
+) -> Diagonal:  # fmt: skip
+    """The infinite-width part of `kernel_flow` with a skip or a normalization, which needs no memory."""
+    sigma, depth, cw_, cb_, first, skip_ = _checked(act, cw, depth, cb, x2, K1, skip)
+    k = kernels(block, depth, source(sigma, cw_.dtype), skip_, cw_, cb_, first)
+    flow = susceptibilities(block, k, skip_, cw_)
+    warn(flow._replace(K=jnp.ones_like(flow.K)) if block.norm else flow, sigma)
+    return flow
+
+
 def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
     """The activation, depth, C_W, C_b, K¹ and γ."""
     act = analysed(act)
@@ -204,7 +217,7 @@ def _flow(
         jnp.log(jnp.maximum(saturated(K1), 0.0)),
         jnp.zeros_like(K1),
         jnp.zeros_like(K1),
-        _in_range(K1) | (K1 == 0),
+        in_range(K1) | (K1 == 0),
     )
 
     log_c: Any = None
@@ -232,7 +245,7 @@ def _flow(
             log_next(K_next, log_K),
             saturated(cw * (cw * var) + ratio * (chi_parallel * (chi_parallel * V))),
             saturated(ratio * (chi_parallel * G1 + cw * saturated(m.d2g) * V / 2)),
-            valid & (_in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
+            valid & (in_range(K_next) | ((K_next == 0) & ((K == 0) | (cw == 0)))),
         )
         return after, (record, m if keep else None)
 
@@ -256,30 +269,14 @@ def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[Ke
     if not tracing and rule is not GRADED and not jnp.max(pair_error) <= tolerance(cw.dtype):
         rule = GRADED
         V, G1, pair_error = fluctuations(act, rule, block, k, skip, cw)
-    gammas = jnp.moveaxis(block.by_layer(skip, depth), 0, -1)
-    m, per_kernel = k.moments, 1 / k.K if block.norm else 1.0
-    chi_parallel = gammas**2 + (0.0 if block.norm else cw[..., None] * m.dg)
-    chi_perp = gammas**2 + cw[..., None] * m.slope2 * per_kernel
-    error = jnp.maximum(m.error, pair_error)
-    good = (error <= tolerance(cw.dtype)) & _in_range(k.K) & jnp.isfinite(V) & jnp.isfinite(G1)
-    good = good | ((k.K == 0) & (block.norm is None))
+    wide = susceptibilities(block, k, skip, cw)
+    error = jnp.maximum(wide.error, pair_error)
+    good = wide.valid & (error <= tolerance(cw.dtype)) & jnp.isfinite(V) & jnp.isfinite(G1)
     valid = jax.lax.cumprod(good.astype(jnp.int32), axis=good.ndim - 1).astype(bool)
-    fields = map(saturated, (chi_parallel, chi_perp, V, G1))
-    flow = KernelFlow._make([k.K, *fields, jnp.log(k.K), valid, error])
+    V, G1 = saturated(V), saturated(G1)
+    flow = KernelFlow(k.K, wide.chi_parallel, wide.chi_perp, V, G1, jnp.log(k.K), valid, error)
     warn(flow, act)
     return flow, k, rule
-
-
-def _in_range(K: jax.Array) -> jax.Array:
-    """Whether K is a normal float > 0."""
-    info = jnp.finfo(K.dtype)
-    return jnp.logical_and(info.tiny <= K, info.max >= K)
-
-
-def saturated(a: jax.Array) -> jax.Array:
-    """a, limited to the float range, with the largest float in place of the NaN that an overflow leaves."""
-    largest = jnp.finfo(a.dtype).max
-    return jnp.clip(jnp.where(jnp.isnan(a), largest, a), -largest, largest)
 
 
 def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:

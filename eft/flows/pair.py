@@ -12,8 +12,8 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.kernel import kernel_flow
-from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain, skip_squares
+from eft.flows.block import Block, checked_block
+from eft.flows.kernel import diagonal, kernel_flow
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
@@ -142,9 +142,9 @@ def pair_flow(
     >>> print(flow.K_ab.round(4))
     [0.375  0.2308 0.177  0.15  ]
     """
-    normalized, readout = checked_kind(norm, weights, readout)
-    act, depth, cw_, cb_, skips, first = _prepared(act, cw, depth, xa, xb, cb, skip, readout)
-    return _exact(depth, normalized, pair_source(act, cw_.dtype), cw_, cb_, first, skips)
+    block, gamma = checked_block(skip, norm, weights, readout)
+    act, depth, cw_, cb_, skips, first = _prepared(act, cw, depth, xa, xb, cb, block, gamma)
+    return _exact(depth, block.norm is not None, pair_source(act, cw_.dtype), cw_, cb_, first, skips)
 
 
 def expanded_pair_flow(
@@ -174,21 +174,21 @@ def expanded_pair_flow(
     >>> print(flow.K_perp.round(6))
     [0.001894 0.001469 0.001295 0.001217]
     """
-    normalized, readout = checked_kind(norm, weights, readout)
-    act, depth, cw_, cb_, _, first = _prepared(act, cw, depth, xa, xb, cb, skip, readout)
+    block, gamma = checked_block(skip, norm, weights, readout)
+    act, depth, cw_, cb_, _, first = _prepared(act, cw, depth, xa, xb, cb, block, gamma)
     K_aa, K_bb, K_parallel, K_perp, _ = first
     K1 = K_aa / 2 + K_bb / 2 - K_perp
-    if is_plain(skip, norm):
+    if not block.remembers:
         flow = kernel_flow(act, cw_, depth, K1=K1, cb=cb_)
     else:
-        flow = diagonal(act, cw_, depth, K1=K1, cb=cb_, skip=skip, norm=norm, readout=readout)
+        flow = diagonal(act, cw_, depth, block, gamma, K1=K1, cb=cb_)
 
     moments = source(act, cw_.dtype)
 
     def chi_perp(K):
         return cw_[..., None] * evaluated(moments, K).slope2
 
-    if normalized:
+    if block.norm:
         size = jnp.where(flow.K > 0, flow.K, jnp.inf)
         h = -chi_perp(jnp.ones_like(flow.K)) / size**2 / 4
     else:
@@ -211,7 +211,7 @@ def _expanded(K_parallel, K_perp, factors) -> tuple[jax.Array, jax.Array]:
     return jnp.moveaxis(K_parallel, 0, -1), jnp.moveaxis(K_perp, 0, -1)
 
 
-def _prepared(act, cw, depth, xa, xb, cb, skip, readout):
+def _prepared(act, cw, depth, xa, xb, cb, block: Block, gamma):
     """The checked arguments, γ² of every step, and K_aa, K_bb, K_parallel, K_perp and K_ab of layer 1."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
@@ -219,9 +219,8 @@ def _prepared(act, cw, depth, xa, xb, cb, skip, readout):
     if a.shape != b.shape:
         raise ArgumentError(f"xa and xb must have the same shape (n0,); got {a.shape} and {b.shape}")
     given = {"cw": arguments.nonnegative("cw", cw), "cb": arguments.nonnegative("cb", cb)}
-    gamma = arguments.nonnegative("skip", skip)
-    cw_, cb_, *gammas = arguments.broadcast({**given, "skip": gamma} if has_skip(skip) else given)
-    skips = skip_squares(gammas[0], depth, readout) if gammas else None
+    cw_, cb_, *gammas = arguments.broadcast({**given, "skip": gamma} if block.residual else given)
+    skips = block.by_layer(gammas[0], depth) ** 2 if gammas else None
     cw_, cb_, a, b = arguments.host_arrays(cw_, cb_, a, b)
     a, b = a.astype(cw_.dtype), b.astype(cw_.dtype)
     with np.errstate(all="ignore"):

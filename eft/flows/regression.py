@@ -13,9 +13,9 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.flows.block import checked_block
 from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
-from eft.flows.kernel import kernel_flow
-from eft.flows.layers import checked_kind, diagonal, has_skip, is_plain
+from eft.flows.kernel import diagonal, kernel_flow
 from eft.programs import precise
 
 MAX_JITTER = 1e-2
@@ -106,7 +106,7 @@ def regress(
         raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
     targets, s2 = _targets(Y, len(rows)), checked_number("noise", noise)
     checked_number("skip", skip)
-    normalized, readout = checked_kind(norm, weights, readout)
+    block, gamma = checked_block(skip, norm, weights, readout)
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
     settings |= {"skip": skip, "readout": readout, "norm": norm, "weights": weights}
 
@@ -120,19 +120,19 @@ def regress(
         # together with the training inputs, since gram_flow has already compiled it for that shape
         x = jnp.concatenate([test, rows])
         x2 = jnp.mean(x * x, -1)
-        if is_plain(skip, norm):
+        if not block.remembers:
             own = kernel_flow(act, cw, deepest, cb=cb, x2=x2)
         else:
-            own = diagonal(act, cw, deepest, cb=cb, x2=x2, skip=skip, norm=norm, readout=readout)
+            own = diagonal(act, cw, deepest, block, gamma, cb=cb, x2=x2)
         own = jax.tree.map(lambda a: a[: len(test)], own)
         K_test = own.K[:, deepest - 1] if layers is None else own.K[:, layers].T
         both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)
-        right = jnp.all(own.valid if normalized else own.valid | (own.K == 0))
+        right = jnp.all(own.valid if block.norm else own.valid | (own.K == 0))
         return Regression(*(p._replace(valid=p.valid & right) for p in both))
 
     if one:
         return inferred(depths[0], None)
-    if has_skip(skip) and readout:
+    if block.residual and readout:
         each = [inferred(d, None) for d in depths]
         return jax.tree.map(lambda *fields: jnp.stack(fields), *each)
     return inferred(max(depths), np.array(depths) - 1)

@@ -13,7 +13,7 @@ remembers z_i^p itself. Hence, for two neurons i ≠ j and U = n Var(δK),
 (docs/residual.md).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,9 @@ from jax import lax
 
 from eft.activations.definition import Activation
 from eft.flows.block import Block
+from eft.flows.layers import Kernels
 from eft.gaussian.layer_pairs import Neuron, Rule, TwoLayers, TwoSlopes, two_layers
 from eft.gaussian.rules import graded
-from eft.gaussian.sources import Source
 from eft.gaussian.tangents import constant
 from eft.programs import compiled
 
@@ -102,29 +102,6 @@ def between_layers(
         return dense.at[..., later, p].set(jnp.moveaxis(a.reshape(shape), 0, -1))
 
     return jax.tree.map(scattered, values)
-
-
-class Kernels(NamedTuple):
-    """K^l and the variance H^l that each layer adds, with the moments there; batch + (L,)."""
-
-    K: jax.Array
-    H: jax.Array
-    moments: Any
-
-
-@compiled(0, 1)
-def kernels(block: Block, depth: int, moments: Source, skip, cw, cb, K1) -> Kernels:
-    """K′ = γ²K + H′,  H′ = C_b + C_W g(K); with a normalization, C_b + C_W g(1)."""
-    largest = jnp.finfo(K1.dtype).max
-
-    def layer(now, gamma):
-        K, H = now
-        m = moments(jnp.ones_like(K) if block.norm else K)
-        H_next = jnp.clip(cb + cw * m.g, 0, largest)
-        return (jnp.clip(gamma**2 * K + H_next, 0, largest), H_next), (K, H, m)
-
-    _, flow = lax.scan(layer, (K1, K1), block.by_layer(skip, depth))
-    return Kernels(*jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), flow))
 
 
 @compiled(0, 1, 2)

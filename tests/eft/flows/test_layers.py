@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import eft
-from eft.flows.layers import diagonal
+from eft.flows import kernel
+from eft.flows.block import checked_block
 
 rng = np.random.default_rng(4)
 X = rng.normal(size=(3, 4)) * np.array([[1.0], [1.5], [0.7]])
@@ -20,6 +21,10 @@ KINDS = [
 ]
 QUADRATURE = 1e-10
 """Relative error allowed to the trapezoidal rule in steps of 0.1, which for tanh at K < 5 is round-off."""
+
+
+def diagonal(act, cw, depth, *, skip=0.0, norm=None, readout=False, **start):
+    return kernel.diagonal(act, cw, depth, *checked_block(skip, norm, "gaussian", readout), **start)
 
 
 def tanh_pair(a, b, rho):
