@@ -47,7 +47,7 @@ def cases() -> dict[str, dict]:
         "relu": dict(cw={0.5: 1.2, 0.8: 0.6, 0.95: 0.2, 1.0: 0.1}, cb=0.1, K1=1.0, depth=8),
         "softplus": dict(cw={0.5: 0.5, 0.8: 0.3, 0.95: 0.1, 1.0: 0.05}, cb=0.1, K1=1.0, depth=8),
         "sin": dict(cw={0.5: 2.0, 0.8: 2.0, 0.95: 0.5, 1.0: 0.3}, cb=0.1, K1=2.0, depth=8),
-        "mrepu": dict(cw={0.5: 0.75, 0.8: 0.36, 0.95: 0.1, 1.0: 0.05}, cb=0.0, K1=0.02, depth=8),
+        "mrepu": dict(cw={0.5: 0.5, 0.8: 0.25, 0.95: 0.05, 1.0: 0.01}, cb=0.0, K1=1e-3, depth=8),
     }
     for act, s in settings.items():
         for skip, cw in s["cw"].items():
@@ -174,14 +174,15 @@ def signal(key, sigma, n, depth, skip, cw, cb, K1):
 
 def choice(which):
     """σ and σ′ of one of the activations, chosen while running: one program serves all."""
-    branches = [
-        lambda z, a=eft.activation(act): tuple(f.astype(z.dtype) for f in a.derivatives(z)[:2])
-        for act in ACTS
-    ]
+
+    def branch(act):
+        return lambda z: tuple(f.astype(z.dtype) for f in act.derivatives(z)[:2])
+
+    branches = [branch(eft.activation(name)) for name in ACTS]
     return lambda z: jax.lax.switch(which, branches, z)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def block_program(kind, n, depth, size):
     """The number of finite networks of a block, the sum of their rows and of the products of rows."""
 
@@ -231,7 +232,7 @@ def measure(path: str, networks: int) -> None:
             dtype = jnp.float64 if haar else jnp.float32
             start = case["X"] if kind != "signal" else case["cb"] + case["cw"] * case["X"][0][0] ** 2
             numbers = tuple(jnp.asarray(v, dtype) for v in (case["skip"], case["cw"], case["cb"], start))
-            N = networks * 20 if kind == "signal" else networks // (4 if m > 1 or haar else 1)
+            N = networks * 200 if kind == "signal" else networks // (4 if m > 1 or haar else 1)
             result = ensemble(kind, n, depth, numbers, ACTS.index(case["act"]), N, m)
             for what, value in zip(("mean", "covariance", "N"), result, strict=True):
                 saved[f"{name}|{kind}|{n}|{what}"] = value
@@ -244,12 +245,17 @@ def measure(path: str, networks: int) -> None:
 
 # --- comparison ---------------------------------------------------------------------------------
 
+ROUNDING = 1e-6
+"""Standard deviation, relative to what is to be known, below which a control is round-off, whose mean is not 0."""
+
 TENSORS = ("V", "A", "D", "B", "F")
 
 
 def cleaned(mean, covariance, wanted, controls):
     """The mean and covariance of `wanted` numbers, less what `controls`, whose mean is 0, explain of them."""
-    scale = np.sqrt(np.maximum(np.diag(covariance)[controls], 1e-300))
+    variances = np.diag(covariance)
+    controls = controls[variances[controls] > ROUNDING**2 * variances[wanted].max()]
+    scale = np.sqrt(variances[controls])
     C = covariance[np.ix_(controls, controls)] / np.outer(scale, scale)
     slope = covariance[np.ix_(wanted, controls)] / scale @ np.linalg.pinv(C, rcond=1e-10) / scale
     change = np.zeros((len(wanted), len(mean)))
