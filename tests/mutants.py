@@ -9,8 +9,7 @@ first. Those that are left at the end have `SECOND` seconds more each, for the t
 `eft` too. Prints every survivor, to be looked at: it is equivalent to the original, or a test is missing.
 
 Each verdict is printed as it falls. Time is that of the processor, so that other work on the machine changes
-none. Compiled programs are kept in a folder of their own, where a process that is stopped may leave a part of
-one. Needs Linux or macOS.
+none. Needs Linux or macOS.
 """
 
 import ast
@@ -31,6 +30,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("gaussian", "flows", "finite_width")
 FIRST, SECOND = 60, 600
 """Processor seconds for the tests of one mutant: of its own package, and of all of `eft`."""
+
+PROGRAMS = Path.home() / ".cache" / "eft-mutants"
+"""Compiled programs, apart from those of the tests: a process that is stopped may leave a part of one."""
 
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 TURNED = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq}
@@ -95,7 +97,7 @@ def tests_of(path: Path, packages: str) -> list[str]:
 def fails(tree: Path, tests: list[str], seconds: float) -> bool:
     """Whether one of the tests fails, in so much time of the processor; False if the time is up before."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    env = {**os.environ, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(tree.parent / "cache")}
+    env = {**os.environ, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(PROGRAMS)}
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
@@ -120,7 +122,9 @@ def main(count: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__"))
-        assert not fails(tree, tests_of(ROOT, "*"), 10 * SECOND), "the tests fail as they are"
+        for folder in folders:
+            tests = tests_of(folder, folder.name)
+            assert not fails(tree, tests, FIRST), f"the tests of {folder} fail as they are"
 
         def survives(number: int, path: Path, line: int, words: str, text: str, again: bool) -> bool:
             place = path.relative_to(ROOT)
