@@ -117,7 +117,7 @@ def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[Path, in
 
 def main(count: int, seed: int) -> None:
     folders = [ROOT / "eft" / package for package in PACKAGES]
-    files = [p for folder in folders for p in folder.rglob("*.py") if p.stem != "__init__"]
+    files = [p for folder in folders for p in sorted(folder.rglob("*.py")) if p.stem != "__init__"]
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
