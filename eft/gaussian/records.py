@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+from jaxtyping import Float
 
 
 class Moments(NamedTuple):
@@ -17,13 +18,13 @@ class Moments(NamedTuple):
     `error`: estimated relative error of the least accurate of them (of d2g in units of g/K²).
     """
 
-    g: jax.Array
-    g4: jax.Array
-    var: jax.Array
-    dg: jax.Array
-    slope2: jax.Array
-    d2g: jax.Array
-    error: jax.Array
+    g: Float[jax.Array, "*K"]
+    g4: Float[jax.Array, "*K"]
+    var: Float[jax.Array, "*K"]
+    dg: Float[jax.Array, "*K"]
+    slope2: Float[jax.Array, "*K"]
+    d2g: Float[jax.Array, "*K"]
+    error: Float[jax.Array, "*K"]
 
 
 class SlopeMoments(NamedTuple):
@@ -42,15 +43,15 @@ class SlopeMoments(NamedTuple):
     `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
-    s: jax.Array
-    s4: jax.Array
-    var: jax.Array
-    ds: jax.Array
-    d2s: jax.Array
-    cross: jax.Array
-    cov: jax.Array
-    cross_slopes: jax.Array
-    error: jax.Array
+    s: Float[jax.Array, "*K"]
+    s4: Float[jax.Array, "*K"]
+    var: Float[jax.Array, "*K"]
+    ds: Float[jax.Array, "*K"]
+    d2s: Float[jax.Array, "*K"]
+    cross: Float[jax.Array, "*K"]
+    cov: Float[jax.Array, "*K"]
+    cross_slopes: Float[jax.Array, "*K"]
+    error: Float[jax.Array, "*K"]
 
     @property
     def bend(self) -> jax.Array:
@@ -67,7 +68,7 @@ class PairForm(NamedTuple):
     `lost`: √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant under differentiation.
     """
 
-    product: jax.Array
-    slopes: jax.Array
-    distance: jax.Array
-    lost: jax.Array
+    product: Float[jax.Array, "*pairs"]
+    slopes: Float[jax.Array, "*pairs"]
+    distance: Float[jax.Array, "*pairs"]
+    lost: Float[jax.Array, "*pairs"]
