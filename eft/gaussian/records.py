@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Float
 
+from eft.activations.derivatives import Array
+
 
 class Moments(NamedTuple):
     """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and g(K) = ⟨F⟩_K:
@@ -18,13 +20,13 @@ class Moments(NamedTuple):
     `error`: estimated relative error of the least accurate of them (of d2g in units of g/K²).
     """
 
-    g: Float[jax.Array, "*K"]
-    g4: Float[jax.Array, "*K"]
-    var: Float[jax.Array, "*K"]
-    dg: Float[jax.Array, "*K"]
-    slope2: Float[jax.Array, "*K"]
-    d2g: Float[jax.Array, "*K"]
-    error: Float[jax.Array, "*K"]
+    g: Float[Array, "*K"]
+    g4: Float[Array, "*K"]
+    var: Float[Array, "*K"]
+    dg: Float[Array, "*K"]
+    slope2: Float[Array, "*K"]
+    d2g: Float[Array, "*K"]
+    error: Float[Array, "*K"]
 
 
 class SlopeMoments(NamedTuple):
@@ -43,15 +45,15 @@ class SlopeMoments(NamedTuple):
     `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
-    s: Float[jax.Array, "*K"]
-    s4: Float[jax.Array, "*K"]
-    var: Float[jax.Array, "*K"]
-    ds: Float[jax.Array, "*K"]
-    d2s: Float[jax.Array, "*K"]
-    cross: Float[jax.Array, "*K"]
-    cov: Float[jax.Array, "*K"]
-    cross_slopes: Float[jax.Array, "*K"]
-    error: Float[jax.Array, "*K"]
+    s: Float[Array, "*K"]
+    s4: Float[Array, "*K"]
+    var: Float[Array, "*K"]
+    ds: Float[Array, "*K"]
+    d2s: Float[Array, "*K"]
+    cross: Float[Array, "*K"]
+    cov: Float[Array, "*K"]
+    cross_slopes: Float[Array, "*K"]
+    error: Float[Array, "*K"]
 
     @property
     def bend(self) -> jax.Array:
