@@ -1,11 +1,9 @@
 """Records of the Gaussian expectations that the flows need. They depend on K alone, not on C_W or C_b."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Float
-
-from eft.activations.derivatives import Array
 
 
 class Moments(NamedTuple):
@@ -20,13 +18,14 @@ class Moments(NamedTuple):
     `error`: estimated relative error of the least accurate of them (of d2g in units of g/K²).
     """
 
-    g: Float[Array, "*K"]
-    g4: Float[Array, "*K"]
-    var: Float[Array, "*K"]
-    dg: Float[Array, "*K"]
-    slope2: Float[Array, "*K"]
-    d2g: Float[Array, "*K"]
-    error: Float[Array, "*K"]
+    # Any: of NumPy where K is
+    g: Float[Any, "*K"]
+    g4: Float[Any, "*K"]
+    var: Float[Any, "*K"]
+    dg: Float[Any, "*K"]
+    slope2: Float[Any, "*K"]
+    d2g: Float[Any, "*K"]
+    error: Float[Any, "*K"]
 
 
 class SlopeMoments(NamedTuple):
@@ -45,15 +44,15 @@ class SlopeMoments(NamedTuple):
     `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
-    s: Float[Array, "*K"]
-    s4: Float[Array, "*K"]
-    var: Float[Array, "*K"]
-    ds: Float[Array, "*K"]
-    d2s: Float[Array, "*K"]
-    cross: Float[Array, "*K"]
-    cov: Float[Array, "*K"]
-    cross_slopes: Float[Array, "*K"]
-    error: Float[Array, "*K"]
+    s: Float[jax.Array, "*K"]
+    s4: Float[jax.Array, "*K"]
+    var: Float[jax.Array, "*K"]
+    ds: Float[jax.Array, "*K"]
+    d2s: Float[jax.Array, "*K"]
+    cross: Float[jax.Array, "*K"]
+    cov: Float[jax.Array, "*K"]
+    cross_slopes: Float[jax.Array, "*K"]
+    error: Float[jax.Array, "*K"]
 
     @property
     def bend(self) -> jax.Array:
