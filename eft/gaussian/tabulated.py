@@ -302,13 +302,13 @@ def _magnitudes(table: Table, K, sums) -> Any:
 def _slopes_of_terms(at: Nodes, K) -> Any:
     """The same for z times the derivative of each term: the error due to round-off in z."""
     xp = numpy_of(at.left)
-    terms, z = 0, at.z
-    for s in (at.left, at.right):
+    terms = 0
+    for z, s in ((-at.z, at.left), (at.z, at.right)):
         F, F1, F2, F3, _ = leibniz(tuple(s), tuple(s))
         of_square = 2 * z * F * F1
         each = (z * F1, of_square, of_square, (F1 + z * F2) * z / 2, 2 * z * s[1] * s[2], z**3 * F3 / 4)
         terms = terms + xp.stack([xp.where(xp.isfinite(term), xp.abs(term), 0.0) for term in each], -1)
-    p = at.v.reshape(-1) / len(z) * weights(z.reshape(-1), K[..., None])
+    p = at.v.reshape(-1) / len(at.z) * weights(at.z.reshape(-1), K[..., None])
     powers = np.array([0, 0, 0, 1, 0, 2])[:, None]
     return xp.moveaxis(product(p, terms.reshape(-1, len(powers))), -1, 0) / K**powers
 
