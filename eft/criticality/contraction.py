@@ -13,7 +13,7 @@ from eft import arguments
 from eft.arguments import ArgumentError
 
 
-def contractions(skip: ArrayLike) -> np.ndarray:
+def contractions(skip: ArrayLike) -> np.ndarray | np.floating:
     """1 − γ², of the shape of γ = `skip`, which must be < 1."""
     gamma = np.asarray(arguments.nonnegative("skip", skip), float)
     if (gamma >= 1).any():
