@@ -7,7 +7,7 @@ from jaxtyping import TypeCheckError
 import eft
 from eft.activations.catalogue import activation
 from eft.activations.one_sided import jump_at
-from eft.flows.kernel import saturated
+from eft.flows.layers import saturated
 from eft.gaussian.tabulated import moment_table, table_moments
 
 
