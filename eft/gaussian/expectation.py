@@ -119,7 +119,7 @@ def half_line(
     return z, v
 
 
-def density(z: Array | float, K: Array) -> Any:
+def density(z: Array | float, K: Array | float) -> Any:
     """p_K(z) = e^{−z²/2K}/√(2πK)."""
     # z·(z/K): the nodes round independently; with z/√K they would all share the rounding of √K
     xp = numpy_of(K)
