@@ -210,7 +210,7 @@ def hidden_widths(width: object, widths: object, depth: int) -> tuple[int, ...]:
     return (n,) * (depth - 1)
 
 
-def width_ratios(widths: Sequence[int] | None, depth: int) -> np.ndarray:
+def width_ratios(widths: object, depth: int) -> np.ndarray:
     """n_l/n_{l−1} for l = 1 … L; set to 1 at l = 1, where nothing fluctuates yet, and at l = L."""
     ratios = np.ones(depth)
     if widths is not None:

@@ -14,8 +14,10 @@ from pathlib import Path
 import jax
 import matplotlib
 import pytest
+from annotations import check_annotations
 
-from nets.runtime.program_cache import keep_programs, user_folder
+check_annotations()
+from nets.runtime.program_cache import keep_programs, user_folder  # noqa: E402
 
 KILLING = ("test_processes.py", "test_training.py")
 """Tests that kill processes."""

@@ -4,16 +4,21 @@
 
 Each mutant is one change in one file of `eft/gaussian`, `eft/flows` or `eft/finite_width`: a sign flipped,
 a term or a factor dropped, a comparison turned round, a number or an index off by one. It is killed if a test
-of its own package fails within `PATIENCE`; the tests that name what the file defines most often run first.
-Prints every survivor, to be looked at: it is equivalent to the original, its tests take longer, or a test is
-missing.
+of its own package fails within `FIRST` seconds; the tests that name what the file defines most often run
+first. Those that are left at the end have `SECOND` seconds more each, for the tests of the other packages of
+`eft` too. Prints every survivor, to be looked at: it is equivalent to the original, or a test is missing.
+
+Each verdict is printed as it falls. Time is that of the processor, so that other work on the machine changes
+none. Needs Linux or macOS.
 """
 
 import ast
 import os
 import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,8 +28,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gaussian", "flows", "finite_width")
-PATIENCE = 60
-"""Seconds for the tests of one mutant."""
+FIRST, SECOND = 60, 600
+"""Processor seconds for the tests of one mutant: of its own package, and of all of `eft`."""
+
+PROGRAMS = Path.home() / ".cache" / "eft-mutants"
+"""Compiled programs, apart from those of the tests: a process that is stopped may leave a part of one."""
 
 OPPOSITE = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}
 TURNED = {ast.Lt: ast.GtE, ast.GtE: ast.Lt, ast.Gt: ast.LtE, ast.LtE: ast.Gt, ast.Eq: ast.NotEq}
@@ -73,9 +81,9 @@ def mutant(path: Path, pick: random.Random) -> tuple[int, str, str] | None:
     return node.lineno, words, ast.unparse(ast.fix_missing_locations(tree))  # type: ignore[attr-defined]
 
 
-def tests_of(path: Path, package: str) -> list[str]:
-    """The test files of the package, those first that name what the file defines most often."""
-    files = list((ROOT / "tests" / "eft" / package).glob("test_*.py"))
+def tests_of(path: Path, packages: str) -> list[str]:
+    """The test files of the packages, those first that name what the file defines most often."""
+    files = list((ROOT / "tests" / "eft").glob(f"{packages}/test_*.py"))
     names = re.findall(r"^(?:def|class) (\w+)", path.read_text() if path.is_file() else "", re.MULTILINE)
     wanted = re.compile("|".join(rf"\b{name}\b" for name in names) or "(?!)")
 
@@ -86,42 +94,53 @@ def tests_of(path: Path, package: str) -> list[str]:
     return [str(test.relative_to(ROOT)) for test in sorted(files, key=density, reverse=True)]
 
 
-def killed(tree: Path, tests: list[str]) -> bool:
+def fails(tree: Path, tests: list[str], seconds: float) -> bool:
+    """Whether one of the tests fails, in so much time of the processor; False if the time is up before."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    env = {**os.environ, "PYTHONPATH": str(tree)}
-    try:
-        ran = subprocess.run(command, cwd=tree, env=env, capture_output=True, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return False
-    return ran.returncode != 0
+    env = {**os.environ, "PYTHONPATH": str(tree), "XDG_CACHE_HOME": str(PROGRAMS)}
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), int(seconds) + 5))
+
+    ran = subprocess.run(command, cwd=tree, env=env, capture_output=True, preexec_fn=limit)
+    return ran.returncode not in (0, -signal.SIGXCPU, -signal.SIGKILL)
+
+
+def mutants(files: list[Path], count: int, seed: int) -> Iterator[tuple[Path, int, str, str]]:
+    pick, weights = random.Random(seed), [len(p.read_text()) for p in files]
+    while count:
+        path = pick.choices(files, weights)[0]
+        if made := mutant(path, pick):
+            count -= 1
+            yield path, *made
 
 
 def main(count: int, seed: int) -> None:
-    pick, survivors, start = random.Random(seed), [], time.monotonic()
     folders = [ROOT / "eft" / package for package in PACKAGES]
-    files = [p for folder in folders for p in folder.rglob("*.py") if p.stem != "__init__"]
-    weights = [len(p.read_text()) for p in files]
+    files = [p for folder in folders for p in sorted(folder.rglob("*.py")) if p.stem != "__init__"]
+    start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__"))
         for folder in folders:
-            assert not killed(tree, tests_of(folder, folder.name)), f"the tests of {folder} fail as they are"
-        for i in range(count):
-            made = None
-            while made is None:
-                path = pick.choices(files, weights)[0]
-                made = mutant(path, pick)
-            line, words, text = made
+            tests = tests_of(folder, folder.name)
+            assert not fails(tree, tests, FIRST), f"the tests of {folder} fail as they are"
+
+        def survives(number: int, path: Path, line: int, words: str, text: str, again: bool) -> bool:
             place = path.relative_to(ROOT)
             (tree / place).write_text(text)
-            dead = killed(tree, tests_of(path, place.parts[1]))
+            tests = tests_of(path, "*" if again else place.parts[1])
+            dead = fails(tree, tests, SECOND if again else FIRST)
             shutil.copy(path, tree / place)
-            if not dead:
-                original = path.read_text().splitlines()[line - 1].strip()
-                survivors.append(f"{place}:{line}: {words}: {original}")
-            print(f"{i + 1}/{count} {'killed' if dead else 'SURVIVED'} {place}:{line} {words}", flush=True)
-    print(f"\n{count - len(survivors)} of {count} killed in {(time.monotonic() - start) / 60:.0f} min")
-    print(*survivors, sep="\n")
+            verdict = "killed" if dead else "SURVIVED" if again else "left"
+            original = path.read_text().splitlines()[line - 1].strip()
+            minutes = (time.monotonic() - start) / 60
+            print(f"{minutes:4.0f} min {number}: {verdict} {place}:{line}: {words}: {original}", flush=True)
+            return not dead
+
+        left = [m for m in enumerate(mutants(files, count, seed), 1) if survives(m[0], *m[1], again=False)]
+        survivors = [m for m in left if survives(m[0], *m[1], again=True)]
+    print(f"{count - len(survivors)} of {count} killed, {count - len(left)} of them in {FIRST} s")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections import OrderedDict
 import numpy as np
 
 from eft.activations.catalogue import as_activation
-from eft.activations.definition import Activation, ActivationLike
+from eft.activations.definition import Activation
 from eft.activations.derivatives import Sampler, nested_derivatives
 from eft.activations.fingerprints import fingerprint
 from eft.activations.kinks import Kinks, apart, find_kinks
@@ -23,7 +23,7 @@ MAX_SAMPLERS = 4
 _samplers: OrderedDict[tuple, Sampler] = OrderedDict()
 
 
-def analysed(act: ActivationLike) -> Activation:
+def analysed(act: object) -> Activation:
     """A name, an Activation or a function, as an Activation that knows all its kinks.
 
     Undeclared kinks are searched for once per function, unless it closes over traced values or is known to be

@@ -2,14 +2,16 @@
 
 import difflib
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from eft import arguments
 from eft.activations import formulas
-from eft.activations.definition import Activation, ActivationLike
+from eft.activations.definition import Activation
 from eft.activations.derivatives import Function
 from eft.activations.families import GELU, Erf, Homogeneous, MRePU, Sine, Snake
 from eft.arguments import ArgumentError, ArgumentTypeError
@@ -46,12 +48,12 @@ def _moderate(name: str, value: object) -> float:
     return number
 
 
-def _rectified(name: str, slope: object) -> Activation:
+def _rectified(name: str, slope: ArrayLike) -> Activation:
     a = _moderate("slope", slope)
     return _homogeneous(name, lambda z: jnp.where(z > 0, z, a * z), degree=1, minus=-a)
 
 
-def _sin(frequency: object = 1.0) -> Activation:
+def _sin(frequency: ArrayLike = 1.0) -> Activation:
     w = _moderate("frequency", frequency)
     if w == 0:
         raise ArgumentError("frequency must be a finite real number other than 0; got 0")
@@ -64,12 +66,12 @@ def _sin(frequency: object = 1.0) -> Activation:
     )
 
 
-def _repu(p: object = 2) -> Activation:
+def _repu(p: ArrayLike = 2) -> Activation:
     q = arguments.positive_int("p", p, maximum=32)
     return _homogeneous(f"repu(p={q})", lambda z: jnp.maximum(z, 0.0) ** q, degree=q)
 
 
-def _mrepu(p: object = 2) -> Activation:
+def _mrepu(p: ArrayLike = 2) -> Activation:
     q = arguments.positive_int("p", p, maximum=16)
     return Activation(
         lambda z: z * jnp.maximum(z + 1, 0.0) ** q,
@@ -95,28 +97,28 @@ _ZERO, _LINE, _ONE = (0.0, ()), (0.0, (0.0, 1.0)), (0.0, (1.0,))
 """Pieces: 0, z and 1."""
 
 
-def _soft_shrink(lam: object = 0.5) -> Activation:
+def _soft_shrink(lam: ArrayLike = 0.5) -> Activation:
     c = _positive("lam", lam)
     return _piecewise(f"soft_shrink(lam={c:g})", (-c, c), (-c, (0.0, 1.0)), _ZERO, (c, (0.0, 1.0)))
 
 
-def _hard_shrink(lam: object = 0.5) -> Activation:
+def _hard_shrink(lam: ArrayLike = 0.5) -> Activation:
     c = _positive("lam", lam)
     fn = lambda z: jnp.where(jnp.abs(z) > c, z, 0.0)  # noqa: E731
     return _piecewise(f"hard_shrink(lam={c:g})", (-c, c), _LINE, _ZERO, _LINE, fn=fn)
 
 
-def _celu(alpha: object = 1.0) -> Activation:
+def _celu(alpha: ArrayLike = 1.0) -> Activation:
     a = _positive("alpha", alpha)
     return _smooth(functools.partial(formulas.celu, alpha=a), f"celu(alpha={a:g})", kinks=(0.0,))
 
 
-def _squareplus(b: object = 4.0) -> Activation:
+def _squareplus(b: ArrayLike = 4.0) -> Activation:
     c = _positive("b", b)
     return _smooth(functools.partial(formulas.squareplus, b=c), f"squareplus(b={c:g})")
 
 
-def _snake(a: object = 1.0) -> Activation:
+def _snake(a: ArrayLike = 1.0) -> Activation:
     w = _positive("a", a)
     return Activation(
         lambda z: z + jnp.sin(w * z) ** 2 / w,
@@ -243,7 +245,7 @@ def activation(name: str, **parameters) -> Activation:
             f"unknown activation {name!r}; {hint}Known are {', '.join(_CATALOGUE)}, "
             "and any function of an array, through eft.Activation(fn, kinks=(...))"
         )
-    allowed = _CATALOGUE[key].__code__.co_varnames[: _CATALOGUE[key].__code__.co_argcount]
+    allowed = inspect.signature(_CATALOGUE[key]).parameters
     for parameter, value in parameters.items():
         if parameter not in allowed:
             parameter_names = ", ".join(allowed) or "no parameters"
@@ -268,7 +270,7 @@ def _wrapped(fn: Function) -> Activation:
     return activation("gelu_tanh") if fn is jax.nn.gelu else Activation(fn)
 
 
-def as_activation(act: ActivationLike) -> Activation:
+def as_activation(act: object) -> Activation:
     """A name, an Activation or a function, as an Activation."""
     if isinstance(act, Activation):
         return act
@@ -287,7 +289,7 @@ def as_activation(act: ActivationLike) -> Activation:
         return Activation(act)
 
 
-def as_activations(acts: Sequence[ActivationLike]) -> tuple[Activation, ...]:
+def as_activations(acts: object) -> tuple[Activation, ...]:
     """Several activations, from a sequence of anything that `as_activation` accepts."""
     if isinstance(acts, str | Activation) or not isinstance(acts, Sequence) or not len(acts):
         raise ArgumentTypeError(

@@ -21,6 +21,8 @@ from numpy.polynomial import chebyshev
 
 Function = Callable[[jax.Array], Any]
 Array = jax.Array | np.ndarray
+Scalar = jax.Array | np.ndarray | np.floating
+"""An array without axes; NumPy mostly makes a `np.floating` of it."""
 
 BLOCK = 8192
 """Values of z that are evaluated at a time: one shape, so that a function is compiled once."""

@@ -52,7 +52,7 @@ def checked_function(f: object, dtype, name: str = "f", *, single: bool = False)
         _compare(f, dtype, name)
 
 
-def evaluated(f: Callable, z: np.ndarray) -> Any:
+def evaluated(f: Callable, z: np.ndarray | np.floating) -> Any:
     """f(z) as concrete values where possible: even within `jax.jit`, if f closes over nothing traced."""
     with jax.ensure_compile_time_eval(), jax.debug_nans(False), jax.debug_infs(False):
         return f(jax.device_put(z))

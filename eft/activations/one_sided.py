@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
-from eft.activations.derivatives import Function, is_traced, program
+from eft.activations.derivatives import Array, Function, Scalar, is_traced, program
 
 DISTANCE = 1e-10
 """h/max(|c|, 1) in float64: a hundred thousand times the round-off error of a sum of numbers near 10."""
@@ -60,8 +61,8 @@ class Points(NamedTuple):
     `step`: (5, 2, kinks) z minus the kink.
     """
 
-    z: np.ndarray
-    step: np.ndarray
+    z: Float[np.ndarray, "5 2 kinks"]
+    step: Float[np.ndarray, "5 2 kinks"]
 
 
 class Limits(NamedTuple):
@@ -73,10 +74,10 @@ class Limits(NamedTuple):
     `exists`: whether the limits exist on both sides.
     """
 
-    below: Any
-    above: Any
-    noise: Any
-    exists: Any
+    below: Float[Array, "orders kinks"]
+    above: Float[Array, "orders kinks"]
+    noise: Float[Array, "orders kinks"]
+    exists: Bool[Array, "orders kinks"]
 
     @property
     def jumps(self) -> Any:
@@ -96,7 +97,7 @@ def aligned(a, like) -> Any:
     return a.reshape((1,) * (np.ndim(like) - np.ndim(a)) + np.shape(a))
 
 
-def sides(c: float, dtype) -> tuple[np.ndarray, np.ndarray]:
+def sides(c: float, dtype) -> tuple[Scalar, Scalar]:
     """The floating-point numbers next to c, below and above (for c = 0 the smallest normal ones)."""
     if c == 0:
         tiny = np.asarray(jnp.finfo(dtype).tiny, dtype)

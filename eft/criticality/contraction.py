@@ -7,12 +7,13 @@ points, critical points, exponents and phases are the same; depths are 1/(1 − 
 """
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from eft import arguments
 from eft.arguments import ArgumentError
 
 
-def contractions(skip: object) -> np.ndarray:
+def contractions(skip: ArrayLike) -> np.ndarray | np.floating:
     """1 − γ², of the shape of γ = `skip`, which must be < 1."""
     gamma = np.asarray(arguments.nonnegative("skip", skip), float)
     if (gamma >= 1).any():
@@ -25,7 +26,7 @@ def contractions(skip: object) -> np.ndarray:
     return (1 - gamma) * (1 + gamma)
 
 
-def one_contraction(skip: object) -> float:
+def one_contraction(skip: ArrayLike) -> float:
     """1 − γ² of a single number γ < 1."""
     found = contractions(skip)
     if found.ndim:

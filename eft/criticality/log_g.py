@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from eft.criticality.moment_grid import MomentGrid
 
@@ -17,8 +18,8 @@ class LogG(NamedTuple):
     `c`: coefficients in t = (log K − x_i)/(x_{i+1} − x_i), each (nodes − 1,).
     """
 
-    x: np.ndarray
-    c: tuple[np.ndarray, ...]
+    x: Float[np.ndarray, "nodes"]
+    c: tuple[Float[np.ndarray, "nodes-1"], ...]
 
     def __call__(self, cell: np.ndarray, t: np.ndarray) -> np.ndarray:
         total = np.zeros_like(t)

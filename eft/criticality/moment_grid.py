@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from eft.activations.analysis import sampler_of
 from eft.activations.definition import Activation
@@ -53,7 +54,7 @@ class MomentGrid(NamedTuple):
     """
 
     act: Activation
-    x: np.ndarray
+    x: Float[np.ndarray, "nodes"]
     moments: Any
     K_known: float
     overflows: bool

@@ -7,6 +7,8 @@ If the moments are not accurate enough to decide whether K′ > K, the result sa
 from typing import NamedTuple
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int8
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -75,13 +77,13 @@ class PhaseDiagram(NamedTuple):
     `error`: estimated relative error of K*; inf where it is unknown to which K* the flow tends.
     """
 
-    cw: np.ndarray
-    cb: np.ndarray
-    phase: np.ndarray
-    K: np.ndarray
-    chi_parallel: np.ndarray
-    chi_perp: np.ndarray
-    error: np.ndarray
+    cw: Float[np.ndarray, "cw"]
+    cb: Float[np.ndarray, "cb"]
+    phase: Int8[np.ndarray, "cb cw"]
+    K: Float[np.ndarray, "cb cw"]
+    chi_parallel: Float[np.ndarray, "cb cw"]
+    chi_perp: Float[np.ndarray, "cb cw"]
+    error: Float[np.ndarray, "cb cw"]
 
 
 class CriticalCurve(NamedTuple):
@@ -93,11 +95,11 @@ class CriticalCurve(NamedTuple):
     `error`: estimated relative error of C_W.
     """
 
-    K: np.ndarray
-    cw: np.ndarray
-    cb: np.ndarray
-    chi_parallel: np.ndarray
-    error: np.ndarray
+    K: Float[np.ndarray, "points"]
+    cw: Float[np.ndarray, "points"]
+    cb: Float[np.ndarray, "points"]
+    chi_parallel: Float[np.ndarray, "points"]
+    error: Float[np.ndarray, "points"]
 
 
 def _scalar(name: str, value: object) -> float:
@@ -132,7 +134,7 @@ def _steps(grid: MomentGrid, cw: float, cb: float):
 
 @in_float64
 def fixed_points(
-    act: ActivationLike, cw: object, cb: object = 0.0, *, skip: object = 0.0
+    act: ActivationLike, cw: ArrayLike, cb: ArrayLike = 0.0, *, skip: ArrayLike = 0.0
 ) -> tuple[FixedPoint, ...]:
     """All fixed points K* = γ²K* + C_b + C_W g(K*), ascending, each with χ∥, χ⊥ and its stability.
 
@@ -212,7 +214,9 @@ def _stability(root: Root, parallel: float) -> str:
 
 
 @in_float64
-def threshold(act: ActivationLike, cw: object, cb: object = 0.0, *, skip: object = 0.0) -> np.ndarray:
+def threshold(
+    act: ActivationLike, cw: ArrayLike, cb: ArrayLike = 0.0, *, skip: ArrayLike = 0.0
+) -> np.ndarray:
     """K_u, the value of K¹ above which the flow grows without bound; shape of `cw`, `cb`, `skip` broadcast.
 
     It is the last fixed point, if K′ > K everywhere beyond it; inf if no K¹ explodes, 0 if all do, and
@@ -245,7 +249,9 @@ def _threshold(grid: MomentGrid, cw: float, cb: float, contracted: float) -> flo
 
 
 @in_float64
-def critical_curve(act: ActivationLike, K: object = None, *, skip: object = 0.0) -> CriticalCurve:
+def critical_curve(
+    act: ActivationLike, K: ArrayLike | None = None, *, skip: ArrayLike = 0.0
+) -> CriticalCurve:
     """The curve χ⊥ = 1 between order and chaos: C_W = 1/⟨σ′²⟩_K, C_b = K − C_W g(K), where C_b ≥ 0.
 
     With `skip` = γ < 1, both are 1 − γ² times that, and χ∥ = γ² + C_W g′.
@@ -265,7 +271,7 @@ def critical_curve(act: ActivationLike, K: object = None, *, skip: object = 0.0)
     return curve_of(moments_on_grid(analysed(act)), contracted, K)
 
 
-def curve_of(grid: MomentGrid, contracted: float, K: object = None) -> CriticalCurve:
+def curve_of(grid: MomentGrid, contracted: float, K: ArrayLike | None = None) -> CriticalCurve:
     """`critical_curve` with a skip of 1 − γ² = `contracted`."""
     if K is None:
         k = np.exp(_curve_nodes(grid))
@@ -302,7 +308,13 @@ def _curve_nodes(grid: MomentGrid) -> np.ndarray:
 
 @in_float64
 def phase_diagram(
-    act: ActivationLike, cw: object, cb: object, *, x2: object = 1.0, K1: object = None, skip: object = 0.0
+    act: ActivationLike,
+    cw: ArrayLike,
+    cb: ArrayLike,
+    *,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
+    skip: ArrayLike = 0.0,
 ) -> PhaseDiagram:
     """The phase at every point of the grid `cw` × `cb`, each an array of one axis.
 

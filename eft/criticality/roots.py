@@ -48,7 +48,7 @@ def find_roots(f: Sampled, x: np.ndarray) -> list[Root]:
     """All roots of f that the grid x resolves, and the points between its nodes where f touches 0."""
     value, error = f(x)
     s = signs(value, error)
-    return [root for i, j in _suspects(x, value, s) for root in _between(f, x[i], x[j], s[i], s[j])]
+    return [root for i, j in _suspects(x, value, s) for root in _between(f, x[i], x[j], int(s[i]), int(s[j]))]
 
 
 def _suspects(x: np.ndarray, value: np.ndarray, s: np.ndarray) -> list[tuple[int, int]]:
@@ -57,7 +57,7 @@ def _suspects(x: np.ndarray, value: np.ndarray, s: np.ndarray) -> list[tuple[int
     decided = np.flatnonzero(s)
     pairs = [(int(i), int(j)) for i, j in itertools.pairwise(decided) if s[i] != s[j]]
     # a point where f touches 0 may lie right beside a change of sign
-    wider = [(i - (i > 0 and s[i - 1] != 0), j + (j < n - 1 and s[j + 1] != 0)) for i, j in pairs]
+    wider = [(i - int(i > 0 and s[i - 1] != 0), j + int(j < n - 1 and s[j + 1] != 0)) for i, j in pairs]
     pairs = [
         wide if x[wide[1]] - x[wide[0]] <= MAX_BRACKET else pair
         for wide, pair in zip(wider, pairs, strict=True)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from eft.activations.analysis import analysed, sampler_of
 from eft.activations.definition import Activation, ActivationLike
@@ -142,7 +143,7 @@ NO_CANDIDATE = Candidate._make((NONE, *3 * (NAN,), NONE, *8 * (NAN,), (NAN, NAN)
 
 
 @in_float64
-def critical_point(act: ActivationLike, *, skip: object = 0.0) -> CriticalPoint | None:
+def critical_point(act: ActivationLike, *, skip: ArrayLike = 0.0) -> CriticalPoint | None:
     """K*, C_W and C_b of the preferred critical point; None if there is none.
 
     A stable K* is preferred to a half-stable one, and that to an unstable one. See `classify` for the
@@ -157,7 +158,7 @@ def critical_point(act: ActivationLike, *, skip: object = 0.0) -> CriticalPoint 
 
 
 @in_float64
-def classify(act: ActivationLike, *, skip: object = 0.0) -> Universality:
+def classify(act: ActivationLike, *, skip: ArrayLike = 0.0) -> Universality:
     """Every critical point of an activation, and the universality class of the preferred one.
 
     K* = 0 is read off the one-sided Taylor series at 0 and checked against the kernel at small K.

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
@@ -35,12 +37,12 @@ class Sum(NamedTuple):
     `converges`: bool, whether `last` is a reliable estimate; see `at_width`.
     """
 
-    value: jax.Array
-    last: jax.Array
-    converges: jax.Array
+    value: Float[jax.Array, "*shape"]
+    last: Float[jax.Array, "*shape"]
+    converges: Bool[jax.Array, "*shape"]
 
 
-def at_width(series: object, n: object) -> Sum:
+def at_width(series: ArrayLike | Expansion, n: ArrayLike) -> Sum:
     """Σ_q s_q/n^q of an Expansion, or of any series whose last axis is q = 0 … p.
 
     `series`: an Expansion, in which case the last axis of the result holds the cumulants of Ĝ of orders
@@ -161,9 +163,9 @@ class Action(NamedTuple):
     `s`: batch + (depth, p+2, p+1) coefficients of R^a for a = 0 … p+1; s_0 without its constant.
     """
 
-    g: jax.Array
-    v: jax.Array
-    s: jax.Array
+    g: Float[jax.Array, "*batch depth powers"]
+    v: Float[jax.Array, "*batch depth powers"]
+    s: Float[jax.Array, "*batch depth terms powers"]
 
 
 def couplings(e: Expansion, neurons: int = 1) -> Action:

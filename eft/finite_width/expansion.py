@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -48,12 +50,12 @@ class Expansion(NamedTuple):
     `n`: (depth,) m = n_{l−1} if `widths` were given (with n₁ in place of n₀), else None.
     """
 
-    K: jax.Array
-    log_K: jax.Array
-    M: jax.Array
-    error: jax.Array
-    valid: jax.Array
-    n: jax.Array | None
+    K: Float[jax.Array, "*batch depth"]
+    log_K: Float[jax.Array, "*batch depth"]
+    M: Float[jax.Array, "*batch depth moments powers"]
+    error: Float[jax.Array, "*batch depth moments powers"]
+    valid: Bool[jax.Array, "*batch depth"]
+    n: Float[jax.Array, "depth"] | None
 
     @property
     def order(self) -> int:
@@ -101,13 +103,13 @@ class Expansion(NamedTuple):
 
 def expand(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
     order: int,
     *,
-    cb: object = 0.0,
-    x2: object = 1.0,
-    K1: object = None,
+    cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
 ) -> Expansion:
     """The moments of Ĝ as series in 1/n, to order n^{−p}, at every layer of a network at initialization.
@@ -174,9 +176,9 @@ class _Layer(NamedTuple):
     `valid`: (N,).
     """
 
-    M: jax.Array
-    error: jax.Array
-    valid: jax.Array
+    M: Float[jax.Array, "moments powers N"]
+    error: Float[jax.Array, "moments powers N"]
+    valid: Bool[jax.Array, "N"]
 
 
 @compiled(0)

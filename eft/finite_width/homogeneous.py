@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -45,18 +47,18 @@ class LogFlow(NamedTuple):
     `variance`: Var(log Ĝ^l); 0 at layer 1.
     """
 
-    mean: Array
-    variance: Array
+    mean: Float[Array, "*batch depth"]
+    variance: Float[Array, "*batch depth"]
 
 
 def log_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
     width: int | None = None,
     *,
-    x2: object = 1.0,
-    K1: object = None,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
 ) -> LogFlow:
     """Mean and variance of log Ĝ of a network with a homogeneous activation and C_b = 0.
@@ -102,7 +104,7 @@ def log_flow(
 def _walk(p: int, start, drift, steps) -> LogFlow:
     """All layers, compiled as a whole: JAX would compile a bare loop anew in each call, and never free it."""
 
-    def layer(now: LogFlow, step):
+    def layer(now, step):
         after = LogFlow(drift + p * now.mean + step[0], p * p * now.variance + step[1])
         return after, after
 
@@ -113,7 +115,7 @@ def _walk(p: int, start, drift, steps) -> LogFlow:
     )
 
 
-def threshold_cw(act: ActivationLike, x2: object = 1.0) -> Array:
+def threshold_cw(act: ActivationLike, x2: ArrayLike = 1.0) -> Array:
     """The C_W at which the kernel stays at K¹ in all layers. For p ≥ 2: K vanishes below it, explodes above.
 
         C_W g₁ K¹ᵖ = K¹,  K¹ = C_W x2:   C_W = (g₁ x2ᵖ⁻¹)^{−1/p},   g₁ = ⟨σ²⟩_1
@@ -128,7 +130,7 @@ def threshold_cw(act: ActivationLike, x2: object = 1.0) -> Array:
     return (moments(act, jnp.ones((), x2_.dtype)).g * x2_ ** (p - 1)) ** (-1 / p)
 
 
-def _homogeneous(act: ActivationLike) -> Activation:
+def _homogeneous(act: object) -> Activation:
     checked = analysed(act)
     if not checked.degree:
         raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}")

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.gaussian.bivariate import PairSource, pair_moments
@@ -81,12 +82,12 @@ class LayerMoments(NamedTuple):
     `error`: bound on their relative error.
     """
 
-    g: jax.Array
-    distance: jax.Array
-    fourth: jax.Array
-    J: jax.Array
+    g: Float[jax.Array, "pairs"]
+    distance: Float[jax.Array, "pairs"]
+    fourth: Float[jax.Array, "pairs pairs"]
+    J: Float[jax.Array, "pairs pairs"]
     second_order: Callable[[jax.Array], jax.Array]
-    error: jax.Array
+    error: Float[jax.Array, ""]
 
 
 def layer_moments(

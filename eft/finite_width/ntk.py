@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -40,32 +42,32 @@ class NTKFlow(NamedTuple):
     `error`: estimated relative error of the Gaussian expectations at this layer.
     """
 
-    K: jax.Array
-    V: jax.Array
-    Theta: jax.Array
-    Theta1: jax.Array
-    A: jax.Array
-    B: jax.Array
-    D: jax.Array
-    F: jax.Array
-    P: jax.Array
-    Q: jax.Array
-    valid: jax.Array
-    error: jax.Array
+    K: Float[jax.Array, "*batch depth"]
+    V: Float[jax.Array, "*batch depth"]
+    Theta: Float[jax.Array, "*batch depth"]
+    Theta1: Float[jax.Array, "*batch depth"]
+    A: Float[jax.Array, "*batch depth"]
+    B: Float[jax.Array, "*batch depth"]
+    D: Float[jax.Array, "*batch depth"]
+    F: Float[jax.Array, "*batch depth"]
+    P: Float[jax.Array, "*batch depth"]
+    Q: Float[jax.Array, "*batch depth"]
+    valid: Bool[jax.Array, "*batch depth"]
+    error: Float[jax.Array, "*batch depth"]
 
 
 def ntk_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
     *,
-    cb: object = 0.0,
-    lambda_w: object = 1.0,
-    lambda_b: object = 1.0,
-    x2: object = 1.0,
-    K1: object = None,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
-    skip: object = 0.0,
+    skip: ArrayLike = 0.0,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> NTKFlow:

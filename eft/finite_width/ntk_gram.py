@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -73,29 +75,29 @@ class NTKGramFlow(NamedTuple):
     `error`: (depth,) bound on the relative error of the expectations at this layer.
     """
 
-    K: jax.Array
-    V: jax.Array
-    Theta: jax.Array
-    Theta1: jax.Array
-    A: jax.Array
-    B: jax.Array
-    D: jax.Array
-    F: jax.Array
-    valid: jax.Array
-    error: jax.Array
+    K: Float[jax.Array, "depth n n"]
+    V: Float[jax.Array, "depth pairs pairs"]
+    Theta: Float[jax.Array, "depth n n"]
+    Theta1: Float[jax.Array, "depth n n"]
+    A: Float[jax.Array, "depth pairs pairs"]
+    B: Float[jax.Array, "depth n n n n"]
+    D: Float[jax.Array, "depth pairs pairs"]
+    F: Float[jax.Array, "depth n n n n"]
+    valid: Bool[jax.Array, "depth"]
+    error: Float[jax.Array, "depth"]
 
 
 def ntk_gram_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
-    X: object,
+    X: ArrayLike,
     *,
-    cb: object = 0.0,
-    lambda_w: object = 1.0,
-    lambda_b: object = 1.0,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
     widths: Sequence[int] | None = None,
-    skip: object = 0.0,
+    skip: ArrayLike = 0.0,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> NTKGramFlow:

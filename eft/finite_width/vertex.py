@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -51,22 +53,22 @@ class VertexFlow(NamedTuple):
     `error`: (depth,) bound on the relative error of the expectations ⟨σσσσ⟩ at this layer.
     """
 
-    K: jax.Array
-    V: jax.Array
-    G1: jax.Array
-    valid: jax.Array
-    error: jax.Array
+    K: Float[jax.Array, "depth n n"]
+    V: Float[jax.Array, "depth pairs pairs"]
+    G1: Float[jax.Array, "depth n n"]
+    valid: Bool[jax.Array, "depth"]
+    error: Float[jax.Array, "depth"]
 
 
 def vertex_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
-    X: object,
+    X: ArrayLike,
     *,
-    cb: object = 0.0,
+    cb: ArrayLike = 0.0,
     widths: Sequence[int] | None = None,
-    skip: object = 0.0,
+    skip: ArrayLike = 0.0,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> VertexFlow:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
+from eft.activations.derivatives import Array
 from eft.arguments import ArgumentError
 
 NORMS = (None, "rms", "layer")
@@ -31,7 +32,7 @@ class Block(NamedTuple):
         """Whether the flow is not that of a plain network."""
         return self.residual or self.norm is not None
 
-    def by_layer(self, skip: jax.Array, depth: int) -> jax.Array:
+    def by_layer(self, skip: Array, depth: int) -> jax.Array:
         """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L is as before it."""
         skips = jnp.broadcast_to(skip, (depth, *skip.shape))
         return skips.at[max(depth - 2, 0) :].set(0.0) if self.readout else skips

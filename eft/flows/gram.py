@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -47,10 +49,10 @@ class GramFlow(NamedTuple):
     `valid`: bool, (n, m), whether `error` is at most 1e-9 (float32: 1e-5) and K is in range.
     """
 
-    K: jax.Array
-    Theta: jax.Array
-    error: jax.Array
-    valid: jax.Array
+    K: Float[jax.Array, "*depth n m"]
+    Theta: Float[jax.Array, "*depth n m"]
+    error: Float[jax.Array, "n m"]
+    valid: Bool[jax.Array, "n m"]
 
 
 class _Layers(NamedTuple):
@@ -77,15 +79,15 @@ class _Side(NamedTuple):
 
 def gram_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
-    X: object,
-    X2: object = None,
+    X: ArrayLike,
+    X2: ArrayLike | None = None,
     *,
-    cb: object = 0.0,
-    lambda_w: object = 1.0,
-    lambda_b: object = 1.0,
-    skip: object = 0.0,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
+    skip: ArrayLike = 0.0,
     readout: bool = False,
     norm: str | None = None,
     weights: str = "gaussian",

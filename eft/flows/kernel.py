@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -42,26 +44,26 @@ class KernelFlow(NamedTuple):
     `error`: estimated relative error of the Gaussian expectations at this layer.
     """
 
-    K: jax.Array
-    chi_parallel: jax.Array
-    chi_perp: jax.Array
-    V: jax.Array
-    G1: jax.Array
-    log_K: jax.Array
-    valid: jax.Array
-    error: jax.Array
+    K: Float[jax.Array, "*batch depth"]
+    chi_parallel: Float[jax.Array, "*batch depth"]
+    chi_perp: Float[jax.Array, "*batch depth"]
+    V: Float[jax.Array, "*batch depth"]
+    G1: Float[jax.Array, "*batch depth"]
+    log_K: Float[jax.Array, "*batch depth"]
+    valid: Bool[jax.Array, "*batch depth"]
+    error: Float[jax.Array, "*batch depth"]
 
 
 def kernel_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
     *,
-    cb: object = 0.0,
-    x2: object = 1.0,
-    K1: object = None,
+    cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
-    skip: object = 0.0,
+    skip: ArrayLike = 0.0,
     norm: str | None = None,
     weights: str = "gaussian",
     readout: bool = False,
@@ -124,17 +126,24 @@ def kernel_flow(
 
 
 def flow_and_moments(
-    act: ActivationLike, cw: object, depth: int, *, cb: object = 0.0, x2: object = 1.0, K1: object = None,
-    widths: Sequence[int] | None = None, weights: str = "gaussian",
-) -> tuple[KernelFlow, Moments]:  # fmt: skip
+    act: ActivationLike,
+    cw: ArrayLike,
+    depth: int,
+    *,
+    cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0,
+    K1: ArrayLike | None = None,
+    widths: Sequence[int] | None = None,
+    weights: str = "gaussian",
+) -> tuple[KernelFlow, Moments]:
     """`kernel_flow` without a skip, and the moments at the K of every layer; fields of the shape of K."""
     act, depth, cw_, cb_, first, _ = _checked(act, cw, depth, cb, x2, K1)
     return _plain(act, depth, PLAIN._replace(weights=weights), cw_, cb_, first, widths, moments=True)
 
 
 def residual_flow(
-    act: ActivationLike, cw: object, depth: int, block: Block, skip: object, *, cb: object = 0.0,
-    x2: object = 1.0, K1: object = None, widths: Sequence[int] | None = None,
+    act: ActivationLike, cw: ArrayLike, depth: int, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0, K1: ArrayLike | None = None, widths: Sequence[int] | None = None,
 ) -> tuple[KernelFlow, Kernels, Rule]:  # fmt: skip
     """`kernel_flow` with a skip or a normalization, its kernels and moments, and the rule that did."""
     act, depth, cw_, cb_, first, skip_ = _checked(act, cw, depth, cb, x2, K1, skip)
@@ -142,8 +151,8 @@ def residual_flow(
 
 
 def diagonal(
-    act: ActivationLike, cw: object, depth: int, block: Block, skip: object, *, cb: object = 0.0,
-    x2: object = 1.0, K1: object = None,
+    act: ActivationLike, cw: ArrayLike, depth: int, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0, K1: ArrayLike | None = None,
 ) -> Diagonal:  # fmt: skip
     """The infinite-width part of `kernel_flow` with a skip or a normalization, which needs no memory."""
     sigma, depth, cw_, cb_, first, skip_ = _checked(act, cw, depth, cb, x2, K1, skip)
@@ -153,7 +162,7 @@ def diagonal(
     return flow
 
 
-def _checked(act, cw, depth, cb, x2, K1, skip: object = 0.0) -> tuple:
+def _checked(act, cw, depth, cb, x2, K1, skip: ArrayLike = 0.0) -> tuple:
     """The activation, depth, C_W, C_b, K¹ and γ."""
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
@@ -184,7 +193,7 @@ def _plain(act, depth, block: Block, cw, cb, K1, widths, *, moments: bool) -> tu
     return flow, m
 
 
-def kernel_flows(acts: Sequence[ActivationLike], cw: object, depth: int, **settings) -> KernelFlow:
+def kernel_flows(acts: Sequence[ActivationLike], cw: ArrayLike, depth: int, **settings) -> KernelFlow:
     """The flows of several activations, with a leading axis over them; arguments as for `kernel_flow`.
 
     To give each activation its own C_W, stack the results of `kernel_flow` instead.

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -42,14 +44,14 @@ class PairFlow(NamedTuple):
     former names, kept for one release.
     """
 
-    K_aa: jax.Array
-    K_ab: jax.Array
-    K_bb: jax.Array
-    K_mid: jax.Array
-    K_parallel: jax.Array
-    K_perp: jax.Array
-    gap: jax.Array
-    valid: jax.Array
+    K_aa: Float[jax.Array, "*batch depth"]
+    K_ab: Float[jax.Array, "*batch depth"]
+    K_bb: Float[jax.Array, "*batch depth"]
+    K_mid: Float[jax.Array, "*batch depth"]
+    K_parallel: Float[jax.Array, "*batch depth"]
+    K_perp: Float[jax.Array, "*batch depth"]
+    gap: Float[jax.Array, "*batch depth"]
+    valid: Bool[jax.Array, "*batch depth"]
 
     @property
     def K0(self) -> jax.Array:
@@ -80,13 +82,13 @@ class ExpandedPairFlow(NamedTuple):
     `K0`, `K1`, `K2` are the former names of the first three, kept for one release.
     """
 
-    K_mid: jax.Array
-    K_parallel: jax.Array
-    K_perp: jax.Array
-    chi_parallel: jax.Array
-    chi_perp: jax.Array
-    h: jax.Array
-    valid: jax.Array
+    K_mid: Float[jax.Array, "*batch depth"]
+    K_parallel: Float[jax.Array, "*batch depth"]
+    K_perp: Float[jax.Array, "*batch depth"]
+    chi_parallel: Float[jax.Array, "*batch depth"]
+    chi_perp: Float[jax.Array, "*batch depth"]
+    h: Float[jax.Array, "*batch depth"]
+    valid: Bool[jax.Array, "*batch depth"]
 
     @property
     def K0(self) -> jax.Array:
@@ -106,13 +108,13 @@ class ExpandedPairFlow(NamedTuple):
 
 def pair_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
-    xa: object,
-    xb: object,
+    xa: ArrayLike,
+    xb: ArrayLike,
     *,
-    cb: object = 0.0,
-    skip: object = 0.0,
+    cb: ArrayLike = 0.0,
+    skip: ArrayLike = 0.0,
     readout: bool = False,
     norm: str | None = None,
     weights: str = "gaussian",
@@ -149,13 +151,13 @@ def pair_flow(
 
 def expanded_pair_flow(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int,
-    xa: object,
-    xb: object,
+    xa: ArrayLike,
+    xb: ArrayLike,
     *,
-    cb: object = 0.0,
-    skip: object = 0.0,
+    cb: ArrayLike = 0.0,
+    skip: ArrayLike = 0.0,
     readout: bool = False,
     norm: str | None = None,
     weights: str = "gaussian",

@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
@@ -44,11 +46,11 @@ class Posterior(NamedTuple):
     """
 
     mean: jax.Array
-    variance: jax.Array
-    clipped: jax.Array
-    jitter: jax.Array
-    condition: jax.Array
-    valid: jax.Array
+    variance: Float[jax.Array, "*depths m"]
+    clipped: Float[jax.Array, "*depths"]
+    jitter: Float[jax.Array, "*depths"]
+    condition: Float[jax.Array, "*depths"]
+    valid: Bool[jax.Array, "*depths"]
 
 
 class Regression(NamedTuple):
@@ -64,20 +66,20 @@ class Regression(NamedTuple):
 
 def regress(
     act: ActivationLike,
-    cw: object,
+    cw: ArrayLike,
     depth: int | Sequence[int],
-    X: object,
-    Y: object,
-    X_test: object,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
     *,
-    cb: object = 0.0,
-    lambda_w: object = 1.0,
-    lambda_b: object = 1.0,
-    skip: object = 0.0,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
+    skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    noise: object = 0.0,
+    noise: ArrayLike = 0.0,
     memory_budget: int = MEMORY,
 ) -> Regression:
     """Posterior mean and variance of an infinitely wide network, given targets Y at inputs X.
@@ -139,7 +141,7 @@ def regress(
 
 
 def posterior(
-    train: GramFlow, cross: GramFlow, K_test: object, Y: object, *, noise: object = 0.0
+    train: GramFlow, cross: GramFlow, K_test: ArrayLike, Y: ArrayLike, *, noise: ArrayLike = 0.0
 ) -> Regression:
     """Posterior mean and variance of an infinitely wide network from given kernels.
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Shaped
 
-from eft.activations.derivatives import Array
+from eft.activations.derivatives import Array, Scalar
 from eft.activations.one_sided import numpy_of
 
 DECADES = 16
@@ -61,9 +62,9 @@ class Accuracy(NamedTuple):
     `measured`: () 1, or 0 for a rule that is known to be accurate.
     """
 
-    error: Array
-    cause: Array
-    measured: Array
+    error: Float[Array, "grid"]
+    cause: Shaped[Array, "grid"]
+    measured: Shaped[Scalar, ""]
 
     @classmethod
     def exact(cls) -> "Accuracy":

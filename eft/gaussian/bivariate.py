@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -64,13 +66,13 @@ class PairMoments(NamedTuple):
     `error`: |⟨σ₁²⟩ + ⟨σ₂²⟩ − 2⟨σ₁σ₂⟩ − ⟨(σ₁−σ₂)²⟩|/(⟨σ₁²⟩ + ⟨σ₂²⟩), with ⟨σ²⟩ from the one-variable rule.
     """
 
-    product: jax.Array
-    slopes: jax.Array
-    distance: jax.Array
-    error: jax.Array
+    product: Float[jax.Array, "*pairs"]
+    slopes: Float[jax.Array, "*pairs"]
+    distance: Float[jax.Array, "*pairs"]
+    error: Float[jax.Array, "*pairs"]
 
 
-def pair_expectation(act: ActivationLike, K1: object, K2: object, gap: object) -> PairMoments:
+def pair_expectation(act: ActivationLike, K1: ArrayLike, K2: ArrayLike, gap: ArrayLike) -> PairMoments:
     """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩ and ⟨(σ₁−σ₂)²⟩ for z₁, z₂ of variances K₁, K₂ and correlation ρ = 1 − gap.
 
     `act`: a name, an Activation or a function. `K1`, `K2` ≥ 0 and `gap` in [0, 2] broadcast.

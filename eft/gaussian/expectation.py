@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
+from jax.typing import ArrayLike
 
 from eft import arguments
 from eft.activations.derivatives import Array, Function, derivative
@@ -118,7 +119,7 @@ def half_line(
     return z, v
 
 
-def density(z: Array | float, K: Array) -> Any:
+def density(z: Array | float, K: Array | float) -> Any:
     """p_K(z) = e^{−z²/2K}/√(2πK)."""
     # z·(z/K): the nodes round independently; with z/√K they would all share the rounding of √K
     xp = numpy_of(K)
@@ -193,7 +194,7 @@ def _elementwise(f: Function, dtype) -> tuple[Callable[..., Any], list]:
 
 
 def gaussian_expectation(
-    f: Function, K: object, kinks: Sequence[float] = (), *, return_error: bool = False
+    f: Function, K: ArrayLike, kinks: Sequence[float] = (), *, return_error: bool = False
 ) -> Any:
     """⟨f⟩_K = ∫ dz f(z) e^{−z²/2K}/√(2πK).
 

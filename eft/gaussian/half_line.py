@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.activations.derivatives import Array
 from eft.activations.one_sided import DISTANCE, Limits, Points, numpy_of, points
 from eft.gaussian.expectation import half_line
 
@@ -44,14 +46,14 @@ class Nodes(NamedTuple):
     `right`: the same at z.
     """
 
-    z: np.ndarray
-    v: np.ndarray
+    z: Float[np.ndarray, "rules nodes"]
+    v: Float[np.ndarray, "rules nodes"]
     at_kinks: Points
-    kinks: np.ndarray
+    kinks: Float[np.ndarray, "kinks"]
     zero: int
-    kink_values: Any
-    left: Any
-    right: Any
+    kink_values: Float[Array, "orders 5 2 kinks"]
+    left: Float[Array, "orders rules nodes"]
+    right: Float[Array, "orders rules nodes"]
 
     @property
     def size(self) -> Any:

@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.activations.derivatives import Array
 from eft.activations.one_sided import aligned, sides
 from eft.gaussian.planes import TINY_ROOT
 
@@ -72,9 +74,9 @@ class Expansion(NamedTuple):
     `origin`: (…, 5) σ and its derivatives at 0, the mean of both sides.
     """
 
-    mean: jax.Array
-    e: jax.Array
-    origin: jax.Array
+    mean: Float[Array, "*K"]
+    e: Float[Array, "*K count"]
+    origin: Float[Array, "*K 5"]
 
 
 def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:

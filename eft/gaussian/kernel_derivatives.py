@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.activations.derivatives import derivative
@@ -36,12 +37,12 @@ class KernelDerivatives(NamedTuple):
     `curvature`: (3, 3, 3) ∂²(a, b, ρ)/∂K∂K.
     """
 
-    fourth: jax.Array
-    gradient: jax.Array
-    polar_gradient: jax.Array
-    polar_hessian: jax.Array
-    jacobian: jax.Array
-    curvature: jax.Array
+    fourth: Float[jax.Array, "3"]
+    gradient: Float[jax.Array, "3"]
+    polar_gradient: Float[jax.Array, "3"]
+    polar_hessian: Float[jax.Array, "3 3"]
+    jacobian: Float[jax.Array, "3 3"]
+    curvature: Float[jax.Array, "3 3 3"]
 
     def second_order(self, V: jax.Array) -> jax.Array:
         """½ Σ ∂²f/∂K∂K V for V the covariance of (K₁₁, K₂₂, K₁₂)."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned
@@ -40,8 +41,8 @@ class Grid(NamedTuple):
 class Products(NamedTuple):
     """Shape (3,) for three variables: σ₁²σ₂σ₃, σ₁σ₂²σ₃, σ₁σ₂σ₃²; () for four."""
 
-    value: jax.Array
-    error: jax.Array  # |value with fewer nodes − value|
+    value: Float[jax.Array, "*products"]
+    error: Float[jax.Array, "*products"]
 
 
 def grid(act: Activation, variables: int, largest_K: float) -> Grid:

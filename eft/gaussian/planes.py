@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.gaussian.rules import graded
@@ -27,12 +28,12 @@ class Plane(NamedTuple):
     `z2`: (N, M).
     """
 
-    x: jax.Array
-    w_x: jax.Array
-    y: jax.Array
-    w_y: jax.Array
-    z1: jax.Array
-    z2: jax.Array
+    x: Float[jax.Array, "N 1"]
+    w_x: Float[jax.Array, "N 1"]
+    y: Float[jax.Array, "N M"]
+    w_y: Float[jax.Array, "N M"]
+    z1: Float[jax.Array, "N 1"]
+    z2: Float[jax.Array, "N M"]
 
     def mean(self, f: jax.Array) -> jax.Array:
         return jnp.sum(self.w_x[:, 0] * jnp.sum(self.w_y * f, -1))

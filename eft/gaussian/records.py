@@ -1,8 +1,9 @@
 """Records of the Gaussian expectations that the flows need. They depend on K alone, not on C_W or C_b."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import Float
 
 
 class Moments(NamedTuple):
@@ -17,13 +18,14 @@ class Moments(NamedTuple):
     `error`: estimated relative error of the least accurate of them (of d2g in units of g/K²).
     """
 
-    g: jax.Array
-    g4: jax.Array
-    var: jax.Array
-    dg: jax.Array
-    slope2: jax.Array
-    d2g: jax.Array
-    error: jax.Array
+    # Any: of NumPy where K is
+    g: Float[Any, "*K"]
+    g4: Float[Any, "*K"]
+    var: Float[Any, "*K"]
+    dg: Float[Any, "*K"]
+    slope2: Float[Any, "*K"]
+    d2g: Float[Any, "*K"]
+    error: Float[Any, "*K"]
 
 
 class SlopeMoments(NamedTuple):
@@ -42,15 +44,15 @@ class SlopeMoments(NamedTuple):
     `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
-    s: jax.Array
-    s4: jax.Array
-    var: jax.Array
-    ds: jax.Array
-    d2s: jax.Array
-    cross: jax.Array
-    cov: jax.Array
-    cross_slopes: jax.Array
-    error: jax.Array
+    s: Float[jax.Array, "*K"]
+    s4: Float[jax.Array, "*K"]
+    var: Float[jax.Array, "*K"]
+    ds: Float[jax.Array, "*K"]
+    d2s: Float[jax.Array, "*K"]
+    cross: Float[jax.Array, "*K"]
+    cov: Float[jax.Array, "*K"]
+    cross_slopes: Float[jax.Array, "*K"]
+    error: Float[jax.Array, "*K"]
 
     @property
     def bend(self) -> jax.Array:
@@ -67,7 +69,7 @@ class PairForm(NamedTuple):
     `lost`: √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩, constant under differentiation.
     """
 
-    product: jax.Array
-    slopes: jax.Array
-    distance: jax.Array
-    lost: jax.Array
+    product: Float[jax.Array, "*pairs"]
+    slopes: Float[jax.Array, "*pairs"]
+    distance: Float[jax.Array, "*pairs"]
+    lost: Float[jax.Array, "*pairs"]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float
 
 
 class Cumulants(NamedTuple):
@@ -22,9 +23,9 @@ class Cumulants(NamedTuple):
     absolute. `valid`: bool, K's shape: whether K is in the range where the series is accurate.
     """
 
-    c: jax.Array
-    error: jax.Array
-    valid: jax.Array
+    c: Float[jax.Array, "orders powers *K"]
+    error: Float[jax.Array, "orders powers *K"]
+    valid: Bool[jax.Array, "*K"]
 
 
 def last(order: int, r: int) -> int:

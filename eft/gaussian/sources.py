@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from eft import arguments
 from eft.activations.analysis import analysed
@@ -111,7 +112,7 @@ def evaluated_by_numpy(source: Source, K: np.ndarray) -> Moments:
         return source.forms.moments(K, by_table)
 
 
-def moments(act: ActivationLike, K: object) -> Moments:
+def moments(act: ActivationLike, K: ArrayLike) -> Moments:
     """⟨σ²⟩, ⟨σ⁴⟩, their variance, g′ = d⟨σ²⟩/dK, ⟨σ′²⟩ and g″ in z ~ N(0, K), for any K ≥ 0.
 
     `act`: a name, an Activation or a function, all of whose kinks other than 0 are declared. Relative error
@@ -128,7 +129,7 @@ def moments(act: ActivationLike, K: object) -> Moments:
     return evaluated(source(as_activation(act), K.dtype), K)
 
 
-def slopes(act: ActivationLike, K: object) -> SlopeMoments:
+def slopes(act: ActivationLike, K: ArrayLike) -> SlopeMoments:
     """The expectations of σ′² in z ~ N(0, K), alone and together with σ²; σ must be continuous.
 
     With F = σ² and S = σ′²: ⟨S⟩, ⟨S²⟩, Var S, d⟨S⟩/dK, d²⟨S⟩/dK², ⟨FS⟩, Cov(F, S) and ⟨σσ′²σ″⟩, which

@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Float
 
 from eft.activations.analysis import sampler_of
 from eft.activations.definition import Activation
-from eft.activations.derivatives import Array, leibniz
+from eft.activations.derivatives import Array, Scalar, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, ROUNDING, SLOPE, Accuracy, error_at
 from eft.gaussian.error_sources import edge_errors, rounding_errors, slope_mismatch
@@ -53,24 +54,24 @@ class Table(NamedTuple):
     `accuracy`: the relative error at every scale, and its cause.
     """
 
-    z: Array
-    v: Array
-    columns: Array
-    overflow_z: Array
-    last_terms: Array
-    kinks: Array
-    jumps: Array
-    infinite: Array
-    crossover: Array
-    rough: Array
-    edges: Array
-    centres: Array
-    centred: Array
+    z: Float[Array, "*rules nodes"]
+    v: Float[Array, "*rules nodes"]
+    columns: Float[Array, "*rules nodes 11"]
+    overflow_z: Float[Array, "6"]
+    last_terms: Float[Array, "6"]
+    kinks: Float[Array, "kinks"]
+    jumps: Float[Array, "kinks 4"]
+    infinite: Float[Array, "6"]
+    crossover: Float[Array, "2"]
+    rough: Float[Scalar, ""]
+    edges: Float[Array, "2 6 4"]
+    centres: Float[Array, "2"]
+    centred: Float[Array, "*rules nodes 2 2"]
     accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns", "centred")
 
-    def part(self, mask: np.ndarray) -> "Table":
+    def part(self, mask: Array) -> "Table":
         """A table whose sums bound the contributions of the nodes in `mask`."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(
@@ -301,13 +302,13 @@ def _magnitudes(table: Table, K, sums) -> Any:
 def _slopes_of_terms(at: Nodes, K) -> Any:
     """The same for z times the derivative of each term: the error due to round-off in z."""
     xp = numpy_of(at.left)
-    terms, z = 0, at.z
-    for s in (at.left, at.right):
+    terms = 0
+    for z, s in ((-at.z, at.left), (at.z, at.right)):
         F, F1, F2, F3, _ = leibniz(tuple(s), tuple(s))
         of_square = 2 * z * F * F1
         each = (z * F1, of_square, of_square, (F1 + z * F2) * z / 2, 2 * z * s[1] * s[2], z**3 * F3 / 4)
         terms = terms + xp.stack([xp.where(xp.isfinite(term), xp.abs(term), 0.0) for term in each], -1)
-    p = at.v.reshape(-1) / len(z) * weights(z.reshape(-1), K[..., None])
+    p = at.v.reshape(-1) / len(at.z) * weights(at.z.reshape(-1), K[..., None])
     powers = np.array([0, 0, 0, 1, 0, 2])[:, None]
     return xp.moveaxis(product(p, terms.reshape(-1, len(powers))), -1, 0) / K**powers
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.activations.derivatives import Array, Sampler, leibniz
@@ -38,20 +39,20 @@ class CrossTable(NamedTuple):
     `accuracy`: the relative error at every scale, and its cause.
     """
 
-    z: Array
-    v: Array
-    columns: Array
-    overflow_z: Array
-    last_terms: Array
-    kinks: Array
-    delta_weights: Array
-    infinite: Array
-    edges: Array
+    z: Float[Array, "*rules nodes"]
+    v: Float[Array, "*rules nodes"]
+    columns: Float[Array, "*rules nodes 9"]
+    overflow_z: Float[Array, "4"]
+    last_terms: Float[Array, "4"]
+    kinks: Float[Array, "kinks"]
+    delta_weights: Float[Array, "kinks"]
+    infinite: Float[Array, "4"]
+    edges: Float[Array, "2 4 4"]
     accuracy: Accuracy
 
     PER_RULE = ("z", "v", "columns")
 
-    def part(self, mask: np.ndarray) -> "CrossTable":
+    def part(self, mask: Array) -> "CrossTable":
         """A table whose sums bound the contributions of the nodes in `mask`."""
         columns = numpy_of(self.columns).abs(self.columns)
         return self._replace(

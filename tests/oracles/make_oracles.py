@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
+from mp_activations import ACTIVATIONS
 from mpmath import mp, mpf
-from oracles import ACTIVATIONS, K_GRID, NAMES, ROUTES, expectations
+from oracles import K_GRID, NAMES, ROUTES, expectations
 
 TABLE = Path(__file__).with_name("oracles.csv")
 HEADER = ("activation", "K", *NAMES)

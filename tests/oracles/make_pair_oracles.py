@@ -15,8 +15,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from make_oracles import digits
+from mp_activations import ACTIVATIONS
 from mpmath import mp, mpf
-from oracles import ACTIVATIONS
 from pair_oracles import COARSE, expectation, nested
 
 TABLE = Path(__file__).with_name("pair_oracles.csv")

@@ -17,9 +17,9 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from mp_activations import ACTIVATIONS
 from mpmath import inf, mp, mpf
 from mpmath.calculus.quadrature import GaussLegendre
-from oracles import ACTIVATIONS
 
 try:
     import gmpy2

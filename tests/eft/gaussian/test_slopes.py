@@ -4,6 +4,7 @@ import itertools
 
 import jax
 import jax.numpy as jnp
+import mp_activations
 import numpy as np
 import oracles
 import pytest
@@ -19,7 +20,7 @@ NAMES = ("tanh", "gelu", "elu", "selu", "hard_tanh", "mrepu_1", "mrepu_2", "relu
 
 def expected(key: str, K: float) -> SlopeMoments:
     """By Gauss–Legendre between breaks uniformly spaced in log|z|; dʲ⟨S⟩/dKʲ = ⟨S He_2j(u)⟩/(2K)ʲ."""
-    kinks, pieces = oracles.ACTIVATIONS[key]
+    kinks, pieces = mp_activations.ACTIVATIONS[key]
     with mp.workdps(50):
         K = mpf(K)
         root = mp.sqrt(K)
