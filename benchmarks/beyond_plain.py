@@ -1,6 +1,6 @@
 """Residual and orthogonal networks at order 1/n: theory against networks that are drawn, weights and all.
 
-    python benchmarks/beyond_plain.py measure results/beyond_plain.npz [networks]     # an accelerator, or hours
+    python benchmarks/beyond_plain.py measure results/beyond_plain.npz [networks [cases]]    # an accelerator
     python benchmarks/beyond_plain.py compare results/beyond_plain.npz
 
 `measure` draws networks z′ = γz + b + Wσ(z) of widths 16, 32, 64 and 128 and propagates z and the empirical NTK
@@ -223,13 +223,16 @@ def ensemble(kind, n, depth, numbers, which, networks, m):
     return centre + mean, covariance, np.array([len(parts) * size, count])
 
 
-def measure(path: str, networks: int) -> None:
+def measure(path: str, networks: int, only: str) -> None:
     saved, started = {}, time.time()
     for name, case in cases().items():
+        if only not in name:
+            continue
         m, depth, haar = len(case["X"]), case["depth"], case["weights"] == "orthogonal"
         kinds = ["orthogonal" if haar else "gaussian"] + ["signal"] * (m == 1 and not haar)
         for kind, n in itertools.product(kinds, WIDTHS[:3] if haar else WIDTHS):
-            dtype = jnp.float64 if haar else jnp.float32
+            # MRePU at K = 1e-3: A is 1e-6 of Θ², less than float32 resolves
+            dtype = jnp.float64 if haar or case["act"] == "mrepu" else jnp.float32
             start = case["X"] if kind != "signal" else case["cb"] + case["cw"] * case["X"][0][0] ** 2
             numbers = tuple(jnp.asarray(v, dtype) for v in (case["skip"], case["cw"], case["cb"], start))
             N = networks * 200 if kind == "signal" else networks // (4 if m > 1 or haar else 1)
@@ -377,6 +380,6 @@ def compare(path: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "measure":
-        measure(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 300_000)
+        measure(sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 300_000, " ".join(sys.argv[4:]))
     else:
         compare(sys.argv[2])

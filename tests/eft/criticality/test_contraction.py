@@ -6,11 +6,17 @@ import pytest
 import eft
 from eft.criticality.contraction import contractions
 from eft.criticality.phases import EXPLODING
-from eft.flows.layers import diagonal
+from eft.flows import kernel
+from eft.flows.block import checked_block
 
 EXACT = 1e-12
 GAMMA = 0.8
 SHARE = 0.36  # 1 − γ²
+
+
+def diagonal(act, cw, depth, *, skip, **start):
+    """K, χ∥ and χ⊥ alone, which need no memory of the layers before."""
+    return kernel.diagonal(act, cw, depth, *checked_block(skip, None, "gaussian", False), **start)
 
 
 def literal_tanh(cw, gamma, depth, K=1.0):
