@@ -4,7 +4,7 @@
     python benchmarks/beyond_plain.py compare results/beyond_plain.npz
 
 `measure` (on an accelerator, or for hours) draws networks z′ = γz + b + Wσ(z) of widths 16 to 128, and
-propagates z and the empirical NTK Θ̂_ij through their weights, by code of its own, written for this purpose only.
+propagates z and the empirical NTK Θ̂_ij through their weights, by code of its own that does nothing else.
 Averages over the weights of the next layer, given a layer, are exact:
 
     H_i = E[Θ̂_ii′] = λ_b + (λ_W/n) Σ σ² + γ²Θ̂_ii + (C_W/n) Σ σ′² Θ̂_kk,     q_i = E[z_i′²] = γ² z_i² + Ĝ
@@ -12,8 +12,8 @@ Averages over the weights of the next layer, given a layer, are exact:
 
 G1 and Theta1 are n(E[q] − K) and n(E[H] − Θ), with mean_i(z_i²) − q and mean_i(Θ̂_ii) − H of all layers,
 whose mean is 0, as control variates; of V and G1 at one input, 200 times as many networks are sampled without
-weights. `compare` extrapolates each to 1/n = 0 by the polynomial in 1/n through all widths, and asks whether it
-is that of `eft.ntk_gram_flow` and `eft.vertex_flow`, by each number and by χ² over the layers with their
+weights. `compare` extrapolates each to 1/n = 0 by the polynomial in 1/n through all widths, and asks whether
+it is that of `eft.ntk_gram_flow` and `eft.vertex_flow`, by each number and by χ² over the layers with their
 covariance. Control: by how many standard errors V and G1 of the closure in the metric are rejected.
 """
 

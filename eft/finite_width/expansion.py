@@ -20,6 +20,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
+from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import MAX_NUMBERS, KernelFlow, flow_and_moments
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.records import Moments
@@ -111,6 +112,9 @@ def expand(
     x2: ArrayLike = 1.0,
     K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
+    skip: ArrayLike = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
 ) -> Expansion:
     """The moments of Ĝ as series in 1/n, to order n^{−p}, at every layer of a network at initialization.
 
@@ -121,8 +125,8 @@ def expand(
     Since E[yᵏ] = O(n^{−⌈k/2⌉}), expanding the right-hand side in y up to y^{2p} gives a closed recursion for
     k ≤ 2p. (Order 1 is PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
 
-    `order` = p, 1 to 5; the other arguments are those of `kernel_flow`. With `widths`, the series of layer l
-    is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds n_{l−1}. `at_width` sums a
+    `order` = p, 1 to 5; the other arguments are those of `kernel_flow`, of a plain network only. With
+    `widths`, the series of layer l is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds n_{l−1}. `at_width` sums a
     series; `correlator` and `couplings` give the correlators and the action of the pre-activations.
 
     Range and accuracy: float64, K in [1e-16, 1e16], and below if σ(0) = 0. For homogeneous σ, M stays
@@ -138,6 +142,7 @@ def expand(
     >>> print(series.G[-1].round(4), series.V[-1].round(4))
     [ 0.1667 -0.0527 -0.0047  0.007 ] [ 0.      0.0501 -0.0101 -0.0002]
     """
+    refuse("expand", PLAIN_SERIES, skip, norm, weights)
     act = analysed(act)
     order = arguments.positive_int("order", order, maximum=MAX_ORDER)
     numbers = (2 * order + 1) * (order + 1)

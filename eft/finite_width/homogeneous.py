@@ -19,6 +19,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
+from eft.flows.block import PLAIN_SERIES, refuse
 from eft.gaussian.sources import moments
 from eft.programs import compiled
 
@@ -60,6 +61,9 @@ def log_flow(
     x2: ArrayLike = 1.0,
     K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
+    skip: ArrayLike = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
 ) -> LogFlow:
     """Mean and variance of log Ĝ of a network with a homogeneous activation and C_b = 0.
 
@@ -80,6 +84,7 @@ def log_flow(
     >>> print(flow.mean.round(4), flow.variance.round(4))
     [ 0.6931  0.3857  0.0782 -0.2292] [0.     0.8667 1.7335 2.6002]
     """
+    refuse("log_flow", PLAIN_SERIES, skip, norm, weights)
     act = _homogeneous(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     if (width is None) == (widths is None):

@@ -17,7 +17,7 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
 from eft.finite_width.residual import fluctuations
-from eft.flows.block import Block, checked_block, fixed_shares
+from eft.flows.block import WITH_NORM, Block, checked_block, fixed_shares, refuse
 from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, saturated, warn
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
@@ -68,6 +68,7 @@ def ntk_flow(
     K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
     skip: ArrayLike = 0.0,
+    norm: None = None,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> NTKFlow:
@@ -119,6 +120,7 @@ def ntk_flow(
         "lambda_b": arguments.nonnegative("lambda_b", lambda_b),
         "x2": arguments.nonnegative("x2", x2),
     }
+    refuse("ntk_flow", WITH_NORM, norm=norm)
     block, given["skip"] = checked_block(skip, None, weights, readout)
     if K1 is not None:
         given["K1"] = arguments.nonnegative("K1", K1)

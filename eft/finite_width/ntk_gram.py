@@ -36,7 +36,7 @@ from eft.finite_width.residual_gram import (
     tangent_step,
 )
 from eft.finite_width.vertex import largest_kernel, valid_layers
-from eft.flows.block import checked_block, fixed_shares, refuse_widths
+from eft.flows.block import WITH_NORM, check_widths, checked_block, fixed_shares, refuse
 from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
 from eft.flows.kernel import flow_and_moments
 from eft.flows.residual import Kernels
@@ -98,6 +98,7 @@ def ntk_gram_flow(
     lambda_b: ArrayLike = 1.0,
     widths: Sequence[int] | None = None,
     skip: ArrayLike = 0.0,
+    norm: None = None,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> NTKGramFlow:
@@ -144,12 +145,13 @@ def ntk_gram_flow(
             f"with its kink at 0; the derivative of {act.name} jumps"
         )
     ratios = arguments.width_ratios(widths, depth)
+    refuse("ntk_gram_flow", WITH_NORM, norm=norm)
     block, gamma = checked_block(skip, None, weights, readout)
     x = jax.device_put(inputs)
     settings = [arguments.converted(number, x.dtype) for number in numbers]
     known = None
     if block.residual:
-        refuse_widths(block, widths)
+        check_widths(block, widths, depth)
         known = residual_inputs(act, settings[0], depth, block, gamma, settings[1], x, with_slopes=True)
         single, m = known.single, known.kernels.moments
     else:

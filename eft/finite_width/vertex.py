@@ -24,7 +24,7 @@ from eft.finite_width.residual_gram import (
     residual_inputs,
     signal_step,
 )
-from eft.flows.block import checked_block, fixed_shares, refuse_widths
+from eft.flows.block import WITH_NORM, check_widths, checked_block, fixed_shares, refuse
 from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
 from eft.flows.kernel import KernelFlow, flow_and_moments
 from eft.flows.residual import Kernels
@@ -69,6 +69,7 @@ def vertex_flow(
     cb: ArrayLike = 0.0,
     widths: Sequence[int] | None = None,
     skip: ArrayLike = 0.0,
+    norm: None = None,
     weights: str = "gaussian",
     readout: bool = False,
 ) -> VertexFlow:
@@ -111,6 +112,7 @@ def vertex_flow(
     if len(inputs) > MAX_INPUTS:
         raise ArgumentError(f"X must hold at most {MAX_INPUTS} different inputs; got {len(inputs)}")
     ratios = arguments.width_ratios(widths, depth)
+    refuse("vertex_flow", WITH_NORM, norm=norm)
     block, gamma = checked_block(skip, None, weights, readout)
 
     block, gamma = checked_block(skip, None, weights, readout)
@@ -118,7 +120,7 @@ def vertex_flow(
     x = jax.device_put(inputs)
     cw_, cb_ = arguments.converted(cw_, x.dtype), arguments.converted(cb_, x.dtype)
     if block.residual:
-        refuse_widths(block, widths)
+        check_widths(block, widths, depth)
         known = residual_inputs(act, cw_, depth, block, gamma, cb_, x, with_slopes=False)
         single, K = known.single, known.gram.K
         haar, of_layers = block.weights == "orthogonal", (known.kernels, known.gram, known.past, known.skips)

@@ -51,10 +51,33 @@ def checked_block(skip: object, norm: object, weights: object, readout: object) 
     return Block(residual, norm, str(weights), readout), number
 
 
-def refuse_widths(block: Block, widths: object) -> None:
+def check_widths(block: Block, widths: object, depth: int) -> None:
     """Raise if the widths are given, and differ, for a block that needs equal ones."""
-    if block.residual and widths is not None and len(set(widths)) > 1:  # type: ignore[arg-type]
-        raise ArgumentError(f"widths must be equal where there is a skip; got {arguments.shown(widths)}")
+    needs_equal = block.residual or (block.norm is not None and block.weights == "orthogonal")
+    if widths is not None and len(set(arguments.widths_of(widths, depth))) > 1 and needs_equal:
+        raise ArgumentError(
+            "widths must be equal where there is a skip, or a normalization before orthogonal weights; "
+            f"got {arguments.shown(widths)}"
+        )
+
+
+def refuse(
+    function: str, supported: str, skip: object = 0.0, norm: object = None, weights: object = "gaussian"
+):
+    """Raise, in `function`, for layers that are not plain; `supported`: the functions that do take them."""
+    block, _ = checked_block(skip, norm, weights, False)
+    for name, value, plain in zip(("skip", "norm", "weights"), (skip, norm, weights), PLAIN[:3], strict=True):
+        given = block.residual if name == "skip" else value != plain
+        if given:
+            raise ArgumentError(
+                f"{name} must be left out in {function}; got {arguments.shown(value)}; {supported}"
+            )
+
+
+WITH_NORM = "kernel_flow, pair_flow, gram_flow and regress take norm"
+PLAIN_SERIES = (
+    "kernel_flow, ntk_flow and vertex_flow take skip and weights, kernel_flow also norm, to order 1/n"
+)
 
 
 def fixed_shares(block: Block, widths: Sequence[int] | None, depth: int) -> np.ndarray:

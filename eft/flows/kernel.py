@@ -16,7 +16,7 @@ from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError, warn_user
-from eft.flows.block import PLAIN, Block, checked_block, fixed_shares, refuse_widths
+from eft.flows.block import PLAIN, Block, check_widths, checked_block, fixed_shares
 from eft.flows.layers import Diagonal, Kernels, in_range, kernels, saturated, susceptibilities
 from eft.flows.residual import fluctuations
 from eft.gaussian.accuracy import Accuracy, cause_at
@@ -264,7 +264,7 @@ def _flow(
 
 def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[KernelFlow, Kernels, Rule]:
     """The flow of a network with skips or a normalization."""
-    refuse_widths(block, widths)
+    check_widths(block, widths, depth)
     if cw.size * depth * depth > MAX_NUMBERS:
         raise ArgumentError(
             f"depth² × batch must be ≤ {MAX_NUMBERS:,} with a skip or a normalization; "
