@@ -126,8 +126,9 @@ def expand(
     k ≤ 2p. (Order 1 is PDLT chapter 4; V and G1 of `kernel_flow` are `V[..., 1]` and `G[..., 1]`.)
 
     `order` = p, 1 to 5; the other arguments are those of `kernel_flow`, of a plain network only. With
-    `widths`, the series of layer l is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds n_{l−1}. `at_width` sums a
-    series; `correlator` and `couplings` give the correlators and the action of the pre-activations.
+    `widths`, the series of layer l is in 1/n_{l−1} at fixed ratios of the widths, and `n` of the result holds
+    n_{l−1}. `at_width` sums a series; `correlator` and `couplings` give the correlators and the action of the
+    pre-activations.
 
     Range and accuracy: float64, K in [1e-16, 1e16], and below if σ(0) = 0. For homogeneous σ, M stays
     accurate where K leaves the float range; G, V and the cumulants saturate there at the largest float.

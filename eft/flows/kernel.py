@@ -265,6 +265,8 @@ def _flow(
 def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[KernelFlow, Kernels, Rule]:
     """The flow of a network with skips or a normalization."""
     check_widths(block, widths, depth)
+    if block.residual and any(act.jumps):
+        raise ArgumentError(f"act must be continuous where there is a skip; {act.name} jumps")
     if cw.size * depth * depth > MAX_NUMBERS:
         raise ArgumentError(
             f"depth² × batch must be ≤ {MAX_NUMBERS:,} with a skip or a normalization; "
