@@ -128,9 +128,8 @@ def fluctuations(act: Activation, rule: Rule, block: Block, k: Kernels, skip, cw
         unit = Memory(rho, memory.fresh / share[..., :, None])
         pair, _ = between_layers(act, rule, jnp.ones_like(k.K), unit, (m.g, m.dg))
         odd = _first_hermite(act, k.K) if block.norm == "layer" else jnp.zeros_like(k.K[..., :1])
-        there = jnp.asarray(np.tri(depth, k=-1), rho.dtype)
-        quadratic = 2 * m.dg[..., None] ** 2 * rho**2 * there
-        linear = odd[..., None] ** 2 * rho * there
+        quadratic = jnp.tril(2 * m.dg[..., None] ** 2 * rho**2, -1)
+        linear = jnp.tril(odd[..., None] ** 2 * rho, -1)
         cov = pair.cov - quadratic - linear
         # ρ⟨s_p′F′⟩ = 4ρ⟨u_p u⟩ less its second and first Hermite components
         own = -(4 * rho * pair.products - 2 * quadratic - linear) / (2 * share[..., :, None])
@@ -169,6 +168,6 @@ def fluctuations(act: Activation, rule: Rule, block: Block, k: Kernels, skip, cw
 
 
 def _first_hermite(act: Activation, K: jax.Array) -> jax.Array:
-    """⟨zσ²⟩ at unit variance, of shape (1,)."""
+    """⟨zσ²⟩ at unit variance, one number with as many axes as K."""
     z, w = graded(jnp.asarray([0.0, *(c for c in act.kinks if c)], K.dtype))
-    return jnp.sum(w * z * act.fn(z) ** 2)[None]
+    return jnp.sum(w * z * act.fn(z) ** 2).reshape((1,) * K.ndim)
