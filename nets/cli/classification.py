@@ -10,7 +10,7 @@ from rich.table import Table
 
 import eft
 from eft.arguments import ArgumentError
-from nets.cli.options import SUFFIXES, activation_of
+from nets.cli.options import SUFFIXES, Skip, activation_of
 from nets.cli.show import terminal, write_files
 from nets.files import output
 
@@ -21,6 +21,7 @@ def classify(
         tyro.conf.arg(help='"tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'),
     ] = None,
     all: Annotated[bool, tyro.conf.arg(help="the whole catalogue; so too without --act")] = False,
+    skip: Skip = 0.0,
     out: Annotated[Path | None, tyro.conf.arg(help="a .json or .csv file, or a directory for both")] = None,
 ) -> int:
     """Where activations are critical, to which universality class they belong, and how to initialize them."""
@@ -30,8 +31,9 @@ def classify(
     files = output.targets(out, "classify", SUFFIXES[:2])
     acts = [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
     with console.status("classifying"):
-        classes = [eft.classify(each) for each in acts]
-    table = Table(title="universality classes", title_style="bold", title_justify="left")
+        classes = [eft.classify(each, skip=skip) for each in acts]
+    title = f"universality classes{f', skip γ = {skip:g}' if skip else ''}"
+    table = Table(title=title, title_style="bold", title_justify="left")
     for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
         table.add_column(name, no_wrap=True)
     table.add_column("initialize with")
@@ -43,7 +45,7 @@ def classify(
     console.print(table)
     if act is not None:
         _print_reasons(console, classes[0])
-    rows = [_class_row(u) for u in classes]
+    rows = [_class_row(u, skip) for u in classes]
     flat = [{**row, "notes": "; ".join(row["notes"])} for row in rows]
     return write_files(
         console,
@@ -66,10 +68,11 @@ def _print_reasons(console: Console, universality: eft.Universality) -> None:
         console.print(f"note: {note}")
 
 
-def _class_row(universality: eft.Universality) -> dict:
+def _class_row(universality: eft.Universality, skip: float) -> dict:
     of_best = ("kind", "K", "cw", "cb", "a1", "b1", "c", "stable", "stability", "exponent_K", "exponent_K2")
     return {
         "name": universality.name,
+        "skip": skip,
         **{field: getattr(universality, field) for field in of_best},
         "reason": universality.reason,
         "advice": universality.advice,

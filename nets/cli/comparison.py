@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eft.arguments import ArgumentError
-from nets.cli.options import K1, SUFFIXES, Depth, Out, activation_of
+from nets.cli.options import K1, SUFFIXES, Depth, Norm, Out, Readout, Skip, Weights, activation_of
 from nets.cli.show import few, number, score, terminal, with_error, write_files
 from nets.comparison import cases, rows
 from nets.comparison.cases import Case
@@ -44,6 +44,10 @@ def compare(
         tuple[int, ...],
         tyro.conf.arg(help="several, such as 8 16 32: the last layer against 1/n in place of all layers"),
     ] = (),
+    skip: Skip = 0.0,
+    norm: Norm = None,
+    weights: Weights = "gaussian",
+    readout: Readout = False,
     out: Out = None,
 ) -> int:
     """Compare theory with an ensemble of real networks: K with its 1/n corrections, and V, of every layer."""
@@ -60,11 +64,12 @@ def compare(
     if widths and preset is not None:
         raise ArgumentError("widths must be left out where preset is given")
     chosen = [case._replace(width=n) for case in chosen for n in widths or (width,)]
+    of_all = {
+        "depth": depth, "n_nets": nets, "method": method, "order": order,
+        "skip": skip, "norm": norm, "weights": weights, "readout": readout,
+    }  # fmt: skip
     with console.status("compiling"):
-        prepared = [
-            cases.prepare(case._replace(depth=depth, n_nets=nets, seed=seed + i, method=method, order=order))
-            for i, case in enumerate(chosen)
-        ]
+        prepared = [cases.prepare(case._replace(seed=seed + i, **of_all)) for i, case in enumerate(chosen)]
     compared = []
     for each in prepared:
         compared.append((each.case, cases.run(each)))
@@ -106,7 +111,8 @@ def _print_widths(console: Console, compared: list[tuple[Case, Comparison]]) -> 
         f"{case.title}; layer {case.depth}, {case.n_nets:,} networks a width, theory to order {case.order}"
     )
     table = Table(title=title, title_style="bold", title_justify="left")
-    for name in ("n", "K", "K finite", "K measured", "z", "n·Var", "measured", "z"):
+    V_name = "n·Var" if case.plain else "V"
+    for name in ("n", "K", "K finite", "K measured", "z", V_name, "measured", "z"):
         table.add_column(name, justify="right")
     for each, c in compared:
         table.add_row(str(each.width), *_cells(c, -1)[1:])

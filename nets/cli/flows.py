@@ -8,7 +8,21 @@ from rich.table import Table
 
 import eft
 from eft import arguments
-from nets.cli.options import CB, CW, K1, SUFFIXES, X2, Act, Depth, Out, activation_of
+from nets.cli.options import (
+    CB,
+    CW,
+    K1,
+    SUFFIXES,
+    X2,
+    Act,
+    Depth,
+    Norm,
+    Out,
+    Readout,
+    Skip,
+    Weights,
+    activation_of,
+)
 from nets.cli.show import few, number, terminal, write_files
 from nets.comparison.cases import Case
 from nets.files import output
@@ -23,14 +37,21 @@ def flow(
     x2: X2 = 1.0,
     k1: K1 = None,
     width: Annotated[int | None, tyro.conf.arg(help="show K + G1/n too, for this width")] = None,
+    skip: Skip = 0.0,
+    norm: Norm = None,
+    weights: Weights = "gaussian",
+    readout: Readout = False,
     out: Out = None,
 ) -> int:
     """Kernel, susceptibilities and four-point vertex of every layer, from theory."""
     console = terminal()
     files = output.targets(out, "flow", SUFFIXES)
-    case = Case(activation_of(act), cw, depth, cb=cb, x2=x2, K1=k1)
+    case = Case(
+        activation_of(act), cw, depth, cb=cb, x2=x2, K1=k1, skip=skip, norm=norm, weights=weights,
+        readout=readout,
+    )  # fmt: skip
     n = None if width is None else arguments.positive_int("width", width)
-    kernel = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1)
+    kernel = eft.kernel_flow(case.activation, cw, depth, cb=cb, x2=x2, K1=k1, **case.kind)
     rows = _flow_rows(kernel, case, n)
     table = Table(title=case.title, title_style="bold", title_justify="left")
     shown = ["K", *(["K + G1/n"] if n else []), "chi_parallel", "chi_perp", "V", "G1", "log_K"]
@@ -40,7 +61,7 @@ def flow(
         if row is None:
             table.add_row(*("…" for _ in table.columns))
         else:
-            always = {"log_K"} if case.activation.degree else set()
+            always = {"log_K"} if case.activation.degree and case.plain else set()
             known = [name if row["valid"] or name in always else None for name in shown]
             table.add_row(str(row["layer"]), *(number(row[name]) if name else "–" for name in known))
     console.print(table)

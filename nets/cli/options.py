@@ -4,7 +4,7 @@ import importlib
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -27,6 +27,14 @@ CB = Annotated[float, tyro.conf.arg(help="C_b, the variance of the biases")]
 X2 = Annotated[float, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀")]
 K1 = Annotated[float | None, tyro.conf.arg(name="K1", help="the first kernel, in place of C_b + C_W·x2")]
 Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output's included")]
+Skip = Annotated[float, tyro.conf.arg(help="γ ≥ 0 of residual networks, z′ = γz + b + Wσ(z)")]
+Norm = Annotated[
+    Literal["rms", "layer"] | None, tyro.conf.arg(help="of the neurons of a layer, before the activation")
+]
+Weights = Annotated[
+    Literal["gaussian", "orthogonal"], tyro.conf.arg(help="of all layers but the first, which is Gaussian")
+]
+Readout = Annotated[bool, tyro.conf.arg(help="the last layer has no skip")]
 
 
 def activation_of(text: str) -> eft.Activation:

@@ -10,8 +10,9 @@ import tyro
 from rich.table import Table
 
 import eft
-from nets.cli.options import CB, CW, K1, X2, Act, Depth, Out, activation_of
+from nets.cli.options import CB, CW, K1, X2, Act, Depth, Norm, Out, Skip, Weights, activation_of
 from nets.cli.show import number, terminal, with_error, write_files
+from nets.comparison.cases import Case
 from nets.files import output
 from nets.paper import targets
 from nets.plots import figures
@@ -34,6 +35,9 @@ def train(
     cb: CB = 0.0,
     x2: X2 = 1.0,
     k1: K1 = None,
+    skip: Skip = 0.0,
+    norm: Norm = None,
+    weights: Weights = "gaussian",
     target: Annotated[str, tyro.conf.arg(help=f"what is learned: {', '.join(targets.TARGETS)}")] = "waves",
     samples: Annotated[int, tyro.conf.arg(help="inputs, uniform in [−1, 1]")] = 100,
     n0: Annotated[int, tyro.conf.arg(help="components of an input")] = 2,
@@ -62,9 +66,12 @@ def train(
     rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
     run = train_ensemble(
         activation, cw, depth, width, nets, data, optimizer=rule, steps=steps, snapshots=snapshots,
-        batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint,
+        batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint, skip=skip,
+        norm=norm, weights=weights,
     )  # fmt: skip
-    title = f"{activation.name}: C_W = {cw:g}, C_b = {cb:g}, n = {width}, {nets:,} networks learn {target}"
+    case = Case(activation, cw, depth, cb=cb, skip=skip, norm=norm, weights=weights, readout=True)
+    settings = ", ".join([f"C_W = {cw:g}", f"C_b = {cb:g}", *case.kind_in_words, f"n = {width}"])
+    title = f"{activation.name}: {settings}, {nets:,} networks learn {target}"
     rows = _rows(run)
     console.print(_table(title, run))
     if run.n_overflowed[-1]:
@@ -72,14 +79,19 @@ def train(
     console.print(f"{steps:,} steps in {run.seconds:,.2f} s")
     arguments = {
         "act": act, "cw": cw, "cb": cb, "depth": depth, "width": width, "nets": nets, "x2": x2, "K1": k1,
-        "target": target, "samples": samples, "n0": n0, "optimizer": optimizer,
-        "learning_rate": learning_rate, "steps": steps, "batch_size": batch_size, "seed": seed,
+        "skip": skip, "norm": norm, "weights": weights, "target": target, "samples": samples, "n0": n0,
+        "optimizer": optimizer, "learning_rate": learning_rate, "steps": steps, "batch_size": batch_size,
+        "seed": seed,
     }  # fmt: skip
 
     def figure(path: Path) -> None:
         x2_of = jnp.asarray(np.mean(data[0][:16] ** 2, axis=1))
         start = {"x2": x2_of, "K1": None if k1 is None else k1 * x2_of / x2}
-        flow = eft.kernel_flow(activation, cw, depth, cb=cb, x2=start["x2"], K1=start["K1"])
+        flow = eft.kernel_flow(activation, cw, depth, cb=cb, **start, **case.kind)
+        if skip or weights != "gaussian":  # the vertex that is measured, n Var(Ĝ), is not that of theory
+            flow = flow._replace(V=jnp.full_like(flow.V, jnp.nan))
+        if skip or norm is not None:  # what would follow an output of one neuron is not that of theory
+            flow = flow._replace(chi_perp=flow.chi_perp.at[:, -1].set(jnp.nan))
         output.write(path, figures.png(figures.training_figure(title, run, flow)))
 
     saved = {suffix: lambda path: saving.save(run, path, arguments) for suffix in (".npz", ".nc")}

@@ -29,6 +29,10 @@ class Comparison(NamedTuple):
 
     `K_z`, `V_z`: K and V measured from the correlators of the pre-activations, and `z_K_z`, `z_V_z` likewise.
 
+    In networks that are not plain, K and V are those of the pre-activations throughout (see `Measurement`),
+    E[z_i² | layer l−1] takes the place of Ĝ^l, and V is not a variance where there is a skip or orthogonal
+    weights.
+
     `spread`: standard deviation of log Ĝ^l; above 1, rare networks dominate the mean of Ĝ. `valid`: bool,
     theory is in range. `converges`: bool, mean and variance of the series both converge. `n_nets`: networks
     used at this layer. `n_overflowed`: networks excluded. `chi2_K`, `chi2_V`: all valid layers without
@@ -68,12 +72,19 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
     large that its errors are smaller than these, the z-scores show it. With `series`, the `eft.expand` of the
     same network, theory is the mean and n·variance of Ĝ to the order of the series.
 
-    Raises ValueError if the flow is not that of one network of the same depth.
+    The networks may have a skip, a normalization or orthogonal weights, if the flow has the same.
+
+    Raises ValueError if the flow is not that of one network of the same depth, or if there is a series for
+    networks that are not plain.
     """
     K, G1, V, valid = (np.asarray(a, np.float64) for a in (flow.K, flow.G1, flow.V, flow.valid))
     depth = len(measured.n_nets)
     if K.shape != (depth,):
         raise ArgumentError(f"flow must be of one network of depth {depth}: shape ({depth},); got {K.shape}")
+    if series is not None and measured.z2 is not None:
+        raise ArgumentError(
+            "series must be left out for networks that are not plain; expand is of plain ones"
+        )
     n = measured.widths[:-1]
     with np.errstate(over="ignore"):
         K_finite, K_last, V_finite, V_last = K + G1 / n, G1 / n, V, V
@@ -85,14 +96,18 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
             K_finite, K_last, V_finite, V_last = mean.value, mean.last, n * variance.value, n * variance.last
         valid, converges = valid & np.asarray(series.valid), mean.converges & variance.converges
     good = valid & (measured.n_overflowed == 0)
-    G = measured.G
+    M, z2, noise = measured.G, measured.G, None
+    if measured.M is not None and measured.z2 is not None and measured.z2z2 is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            M, z2, noise = measured.M, measured.z2, measured.z2**2 - measured.z2z2
 
     def score(estimate: Estimate, expected: np.ndarray) -> np.ndarray:
         return np.where(good, z_score(estimate, expected), np.nan)
 
-    def chi2(estimate: Estimate, expected: np.ndarray, deviations) -> ChiSquared:
+    def chi2(estimate: Estimate, expected: np.ndarray, deviations, *samples) -> ChiSquared:
         used = good & (estimate.stderr > 0) & np.isfinite(estimate.stderr)
-        return chi_squared.hotelling((estimate.mean - expected)[used], deviations(G[:, used]))
+        of_each = deviations(*(None if a is None else a[:, used] for a in samples))
+        return chi_squared.hotelling((estimate.mean - expected)[used], of_each)
 
     return Comparison(
         layer=np.arange(1, depth + 1),
@@ -111,15 +126,22 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
         z_K_z=score(measured.K_z, K_finite),
         V_z=measured.V_z,
         z_V_z=score(measured.V_z, V_finite),
-        spread=_spread(measured.log_G),
+        spread=_spread(measured.log_G if measured.z2 is None else _log(measured.z2)),
         valid=valid,
         converges=converges,
         n_nets=measured.n_nets,
         n_overflowed=measured.n_overflowed,
-        chi2_K=chi2(measured.K, K_finite, estimators.mean_deviations),
-        chi2_V=chi2(estimators.scaled(measured.V, 1 / n), V_finite / n, estimators.variance_deviations),
+        chi2_K=chi2(measured.K, K_finite, estimators.mean_deviations, M),
+        chi2_V=chi2(
+            estimators.scaled(measured.V, 1 / n), V_finite / n, estimators.variance_deviations, z2, noise
+        ),
         seconds=measured.seconds,
     )
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(values)
 
 
 def _spread(log_G: np.ndarray) -> np.ndarray:

@@ -27,10 +27,11 @@ class Measurement(NamedTuple):
     With skip or orthogonal weights two neurons are not independent given the layer before, and the vertex is
     not Var(Ĝ): there `K` is E[z_i²] and `V` is n_{l−1}(E[z_i²z_j²] − E[z_i²]²), i ≠ j, which may be negative.
     They are K_z and V_z, but averaged exactly over weights (`neuron_pairs`). `z2`: E[z_i² | layer l−1] =
-    γ²K̂^{l−1} + Ĝ^l of every network, (n_nets, depth), and `z2z2`: E[z_i²z_j² | layer l−1]; both None
-    for plain networks, where they are Ĝ and Ĝ². `G` is then the metric of Wσ + b alone, without the skip.
-    χ∥ and χ⊥ contain γ² where there is a skip out of the layer. With a norm they are those of σ(N(z)), where
-    the part of χ∥ without γ² is 0, and nan at an output of one neuron, which cannot be normalized.
+    γ²K̂^{l−1} + Ĝ^l of every network, (n_nets, depth), `z2z2`: E[z_i²z_j² | layer l−1], and `M`: γ²M^{l−1} +
+    Ĝ^l, whose mean is K; all None for plain networks, where they are Ĝ, Ĝ² and Ĝ. `G` is then the metric of
+    Wσ + b alone, without the skip. χ∥ and χ⊥ contain γ² where there is a skip out of the layer. With a norm
+    they are those of σ(N(z)), where the part of χ∥ without γ² is 0, and nan at an output of one neuron, which
+    cannot be normalized.
 
     `n_nets`: (depth,) networks that the estimates at this layer average over. `n_overflowed`: (depth,)
     networks excluded: a value was not finite, here or before. `widths`: (depth + 1,) n₀, n₁, …, n_L.
@@ -58,6 +59,7 @@ class Measurement(NamedTuple):
     ntk: NTKMeasurement | None = None
     z2: np.ndarray | None = None
     z2z2: np.ndarray | None = None
+    M: np.ndarray | None = None
 
     def V_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """The ends, arrays (depth,), of an interval that contains V at this width with probability `level`.
@@ -139,6 +141,7 @@ def statistics(
         ntk=None if ntk is None else ntk_measurement.statistics(sizes, z2, ntk, whole),
         z2=None if excess is None else z2,
         z2z2=None if excess is None else z2**2 - excess,
+        M=None if excess is None else M,
     )
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 import eft
 from eft.figures import BLUE, GREEN, GREY, SKY, VERMILLION
+from nets.comparison import cases
 from nets.comparison.cases import Case
 from nets.comparison.comparison import Comparison
 from nets.plots.panels import BLACK, MAX_SHOWN, typeset
@@ -53,29 +54,26 @@ def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
 def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     """K and V of the last layer against 1/n: a line for each order of theory, the ensembles as points.
 
-    `compared`: one case at several widths. A line ends where the terms of its series no longer decrease.
+    `compared`: one case at several widths. A line ends where theory is out of range, or where the terms of
+    its series no longer decrease.
     """
     case = compared[0][0]
-    series = eft.expand(case.activation, case.cw, case.depth, case.order, cb=case.cb, x2=case.x2, K1=case.K1)
     n = np.array([each.width for each, _ in compared], float)
     fine = np.geomspace(n.min() / 1.2, n.max() * 1.2, 200)
     figure = Figure(figsize=(9.2, 4.3), layout="constrained")
     axes = figure.subplots(1, 2)
-    quantities = (
-        (1, "mean of the metric, $E[\\hat G]$", "K_measured"),
-        (2, "$n$ times its variance", "V_measured"),
-    )
+    labels = ("mean of the metric, $E[\\hat G]$", "$n$ times its variance")
+    if not case.plain:
+        labels = ("$E[z_i^2]$", "$n$ times $E[z_i^2 z_j^2] - E[z_i^2]^2$")
     styles = list(zip((LEADING, BLUE, FINITE, GREEN, GREY), ("--", "-.", "-", ":", "-"), strict=True))
-    last = series._replace(M=series.M[-1:], error=series.error[-1:], K=series.K[-1:])
-    totals = [eft.at_width(last.truncated(order), fine) for order in range(1, case.order + 1)]
-    for axis, (r, label, field) in zip(axes, quantities, strict=True):
+    totals = cases.totals(case, fine)
+    for which, (axis, label, field) in enumerate(
+        zip(axes, labels, ("K_measured", "V_measured"), strict=True)
+    ):
         measured = [getattr(c, field) for _, c in compared]
         mean, error = np.array([(e.mean[-1], e.stderr[-1]) for e in measured]).T
-        for order in range(1, case.order + 1):
-            total = totals[order - 1]
-            value = np.where(total.converges[:, r], total.value[:, r] * fine ** (r - 1), np.nan)
-            color, style = styles[order - 1]
-            axis.plot(1 / fine, value, style, color=color, lw=1.8, label=f"theory, order {order}")
+        for order, (total, (color, style)) in enumerate(zip(totals, styles, strict=False), start=1):
+            axis.plot(1 / fine, total[which], style, color=color, lw=1.8, label=f"theory, order {order}")
         axis.errorbar(
             1 / n, mean, error, fmt="o", ms=4.5, color=MEASURED, capsize=2.5, zorder=3,
             label=f"{case.n_nets:,} networks",
@@ -193,7 +191,8 @@ def _title(axis: Axes, case: Case) -> None:
     first = f"$\\Vert x\\Vert^2/n_0 = {case.x2:g}$" if case.K1 is None else f"$K^1 = {_number(case.K1)}$"
     bias = f", $C_b = {case.cb:g}$" if case.cb else ""
     settings = f"$C_W = {case.cw:g}${bias}, {first}, $n = {case.width}$"
-    axis.set_title(f"{case.activation.name}\n{settings}", fontsize=11)
+    name = ", ".join([case.activation.name, *case.kind_in_words])
+    axis.set_title(f"{name}\n{settings}", fontsize=11)
 
 
 def _number(value: float) -> str:

@@ -56,6 +56,7 @@ FIELDS = {
         "log_G": Field(MEMBERS, "logarithm of the metric of every network"),
         "z2": Field(MEMBERS, "E[z_i^2] given layer l-1, of every network"),
         "z2z2": Field(MEMBERS, "E[z_i^2 z_j^2] given layer l-1, i and j distinct, of every network"),
+        "M": Field(MEMBERS, "G^l + gamma^2 M^(l-1), whose mean is K, of every network"),
     },
     "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),

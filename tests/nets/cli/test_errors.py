@@ -30,6 +30,10 @@ TRAIN = ("train", "--depth", "2", "--width", "4", "--nets", "2", "--steps", "2",
         (["--K1", "-1"], "K1 must be finite and ≥ 0"),
         (["--depth", "0"], "depth must be an integer ≥ 1"),
         (["--order", "6"], "order must be an integer ≥ 1 and ≤ 5; got 6"),
+        (["--order", "2", "--skip", "0.8"], "order must be 1 where there is a skip"),
+        (["--order", "3", "--weights", "orthogonal"], "order must be 1 where there is a skip"),
+        (["--skip", "-1"], "skip must be finite and ≥ 0; got -1.0"),
+        (["--norm", "rms", "--width", "1"], "norm needs hidden widths ≥ 2; got 'rms'"),
         (["--preset", "paper", "--widths", "8"], "widths must be left out where preset is given"),
         (["--width", "0"], "width must be an integer ≥ 1"),
         (["--nets", "0"], "n_nets must be an integer ≥ 1"),
@@ -48,7 +52,15 @@ def test_bad_arguments_print_one_line_and_exit_2(run, args, words):
 
 
 @pytest.mark.parametrize(
-    "args", [["--depth", "1.5"], ["--method", "magic"], ["--preset", "other"], ["--colour", "red"]]
+    "args",
+    [
+        ["--norm", "batch"],
+        ["--weights", "uniform"],
+        ["--depth", "1.5"],
+        ["--method", "magic"],
+        ["--preset", "other"],
+        ["--colour", "red"],
+    ],
 )
 def test_arguments_that_do_not_parse_exit_2(run, args):
     status, _, err = run("compare", *args)

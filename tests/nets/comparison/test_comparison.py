@@ -13,6 +13,7 @@ from nets.comparison import cases, rows
 from nets.comparison.cases import Case
 from nets.comparison.comparison import compare
 from nets.files import output
+from nets.initialization import ensemble as ensembles
 
 SETTINGS = {"cw": 1.3, "depth": 6, "width": 64, "n_nets": 20_000, "seed": 3, "method": "metric"}
 
@@ -63,6 +64,77 @@ def test_real_networks():
     c = compare(eft.kernel_flow("relu", 2.0, 5), m)
     assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4
     assert c.chi2_K.p > 1e-3
+
+
+NOT_PLAIN = {  # the kind of networks, and theory that is wrong for them
+    "skip": ({"skip": 0.8}, {"skip": 0.7}),
+    "readout": ({"skip": 0.8, "readout": True}, {"skip": 0.8}),
+    "rms": ({"norm": "rms"}, {}),
+    "layer": ({"norm": "layer"}, {}),
+    "orthogonal": ({"weights": "orthogonal"}, {}),
+    "all": ({"skip": 0.8, "norm": "rms", "weights": "orthogonal"}, {"skip": 0.7, "norm": "rms"}),
+}
+
+
+@pytest.mark.parametrize(("kind", "wrong"), NOT_PLAIN.values(), ids=NOT_PLAIN)
+def test_networks_that_are_not_plain(kind, wrong):
+    """Theory of the same kind has small scores; the control, of another kind, is rejected.
+
+    χ² is at least the square of each score, as it is where both use the same deviations.
+    """
+    case = Case("tanh", 1.3, depth=4, width=32, n_nets=200, cb=0.1, method="metric", **kind)
+    prepared = cases.prepare(case)
+    measured = ensembles.run(prepared.job)
+    c = compare(prepared.flow, measured)
+    for z in (c.z_K, c.z_V, c.z_K_z, c.z_V_z):
+        assert np.isfinite(z).all() and abs(z).max() < 4
+    assert c.z_K[0] == c.z_V[0] == 0
+    for chi2, z in ((c.chi2_K, c.z_K), (c.chi2_V, c.z_V)):
+        assert chi2.dof == 3 and chi2.p > 1e-3 and chi2.value >= (1 - 1e-9) * (z**2).max()
+    w = compare(theory(depth=4, cb=0.1, **wrong), measured)
+    assert min(w.chi2_K.p, w.chi2_V.p) < 1e-9
+
+
+def test_real_networks_with_a_skip():
+    """The control: another γ."""
+    prepared = cases.prepare(Case("tanh", 1.3, depth=4, width=32, n_nets=200, skip=0.8))
+    measured = ensembles.run(prepared.job)
+    c = compare(prepared.flow, measured)
+    assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and min(c.chi2_K.p, c.chi2_V.p) > 1e-3
+    assert compare(theory(depth=4, skip=0.83), measured).chi2_K.p < 1e-6
+
+
+def test_the_spread_is_that_of_the_whole_second_moment():
+    """Without weights nothing fluctuates but the first layer: K̂² = γ²K̂¹ with K̂¹ of 4 neurons."""
+    c = cases.run(cases.prepare(Case("tanh", 0.0, 3, 4, 4000, K1=1.0, method="metric", skip=0.5)))
+    chi2_log_variance = np.pi**2 / 6 - 1  # of log χ² with 4 degrees of freedom, ψ′(2)
+    np.testing.assert_allclose(c.spread, [0, *[chi2_log_variance**0.5] * 2], rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", [{"skip": 0.8}, {"norm": "rms"}, {"weights": "orthogonal"}], ids=str)
+def test_a_series_is_of_plain_networks(kind):
+    case = Case("tanh", 1.3, depth=4, width=8, n_nets=4, method="metric", order=2)
+    with pytest.raises(ValueError, match=r"order must be 1 where there is a skip, a norm.*; got 2"):
+        cases.prepare(case._replace(**kind))
+
+
+def test_a_series_beside_networks_that_are_not_plain_is_refused(ensemble):
+    series = eft.expand("tanh", 1.3, 6, 2)
+    assert compare(theory(), ensemble, series).converges.all()
+    with pytest.raises(ValueError, match="series must be left out for networks that are not plain"):
+        compare(theory(), ensemble._replace(z2=ensemble.G), series)
+
+
+def test_theory_at_several_widths():
+    """Order 1 is the flow, and the same as the first term of a series; with a skip it is what is compared."""
+    n, case = np.array([8.0, 32.0]), Case("tanh", 1.3, depth=4, n_nets=4, method="metric")
+    (first,), (one, two) = cases.totals(case, n), cases.totals(case._replace(order=2), n)
+    np.testing.assert_allclose(first, one, rtol=1e-9)
+    assert (abs(two - one) > 1e-5).all()
+    residual = case._replace(skip=0.8, width=32)
+    c = cases.run(cases.prepare(residual))
+    (found,) = cases.totals(residual, n)
+    np.testing.assert_allclose(found[:, 1], [c.K_finite[-1], c.V_finite[-1]], rtol=1e-12)
 
 
 def test_no_spread_has_defined_scores():
