@@ -300,3 +300,16 @@ def test_bad_input(call, kind, says):
     inputs = {eft.gram_flow: (X,), eft.regress: (X, [1.0, 2.0, 3.0], X)}.get(call, (X[0], X[1]))
     with pytest.raises((eft.ArgumentError, eft.ArgumentTypeError), match=says):
         call("tanh", 1.3, 3, *inputs, **kind)
+
+
+@pytest.mark.parametrize("norm", ["rms", "layer"])
+def test_a_batch_of_normalized_networks(norm):
+    """V and G1 of each are those of one alone. GELU, where the mean that "layer" subtracts counts."""
+    cw, settings = [1.2, 1.9], {"cb": 0.2, "skip": 0.6, "norm": norm}
+    batch = eft.kernel_flow("gelu", jnp.array(cw), 3, **settings)
+    for i in range(2):
+        alone = eft.kernel_flow("gelu", cw[i], 3, **settings)
+        for name in ("K", "V", "G1", "chi_perp"):
+            found, expected = getattr(batch, name)[i], getattr(alone, name)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14, err_msg=name)
+    assert (abs(batch.V[0] - batch.V[1])[1:] > 1e-3).all()
