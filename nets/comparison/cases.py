@@ -3,6 +3,7 @@
 import ast
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 import eft
@@ -155,7 +156,7 @@ def totals(case: Case, n: np.ndarray) -> list[np.ndarray]:
         K, V, G1, valid = (np.asarray(a)[-1] for a in (flow.K, flow.V, flow.G1, flow.valid))
         return [np.where(valid, [K + G1 / n, np.full_like(n, V)], np.nan)]
     series = eft.expand(case.activation, case.cw, case.depth, case.order, **case.given)
-    last = series._replace(M=series.M[-1:], error=series.error[-1:], K=series.K[-1:])
+    last = jax.tree.map(lambda a: a[-1:], series)
     sums = [eft.at_width(last.truncated(order), n) for order in range(1, case.order + 1)]
     mean, variance = 1, 2  # the cumulants
     return [

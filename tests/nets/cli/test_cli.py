@@ -37,11 +37,9 @@ def test_flow_out_of_range_says_so(run):
 
 
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".png"])
-def test_compare_writes_the_file_that_the_suffix_asks_for(run, capsys, tmp_path, suffix):
+def test_compare_writes_the_file_that_the_suffix_asks_for(run, tmp_path, suffix):
     target = tmp_path / f"found{suffix}"
-    status, out, _ = run(
-        capsys, "compare", "--act", "mrepu:p=2", "--K1", "1e-3", *QUICK, "--out", str(target)
-    )
+    status, out, _ = run("compare", "--act", "mrepu:p=2", "--K1", "1e-3", *QUICK, "--out", str(target))
     assert status == 0
     assert "mrepu(p=2): C_W = 1, K¹ = 0.001; n = 16, 40 networks" in out and "χ²" in out
     assert str(target) in out and [path.name for path in tmp_path.iterdir()] == [target.name]
@@ -65,9 +63,9 @@ def test_compare_reports_overflow(run):
     assert "rare networks carry the means" in out and "nan" not in out
 
 
-def test_compare_against_the_width(run, capsys, tmp_path):
+def test_compare_against_the_width(run, tmp_path):
     status, out, _ = run(
-        capsys, "compare", "--act", "tanh", "--cw", "1.3", "--depth", "4", "--nets", "200",
+        "compare", "--act", "tanh", "--cw", "1.3", "--depth", "4", "--nets", "200",
         "--method", "metric", "--order", "2", "--widths", "8", "16", "--out", str(tmp_path),
     )  # fmt: skip
     assert status == 0 and "layer 4, 200 networks a width, theory to order 2" in out

@@ -98,6 +98,7 @@ def test_errors_are_honest(residual):
     """Of 80 ensembles of 1000 networks mean ± 1.96 stderr covers K as often as it should, V nearly so."""
     m, K, V = residual
     M = GAMMA**2 * (GAMMA**2 + m.G[:, 1]) + m.G[:, 2]  # K¹ = 1
+    np.testing.assert_allclose(m.M[:, 2], M, rtol=1e-12)
     np.testing.assert_allclose(M.mean(), m.K.mean[2], rtol=1e-12)
     M, z2, excess = (a.reshape(ENSEMBLES, -1) for a in (M, m.z2[:, 2], (m.z2**2 - m.z2z2)[:, 2]))
     covered = {"K": 0, "V": 0}
