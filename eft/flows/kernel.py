@@ -128,12 +128,12 @@ def kernel_flow(
 def flow_and_moments(
     act: ActivationLike,
     cw: ArrayLike,
-    depth: int,
+    depth: Any,
     *,
     cb: ArrayLike = 0.0,
     x2: ArrayLike = 1.0,
     K1: ArrayLike | None = None,
-    widths: Sequence[int] | None = None,
+    widths: Any = None,
     weights: str = "gaussian",
 ) -> tuple[KernelFlow, Moments]:
     """`kernel_flow` without a skip, and the moments at the K of every layer; fields of the shape of K."""
@@ -142,8 +142,8 @@ def flow_and_moments(
 
 
 def residual_flow(
-    act: ActivationLike, cw: ArrayLike, depth: int, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
-    x2: ArrayLike = 1.0, K1: ArrayLike | None = None, widths: Sequence[int] | None = None,
+    act: ActivationLike, cw: ArrayLike, depth: Any, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
+    x2: ArrayLike = 1.0, K1: ArrayLike | None = None, widths: Any = None,
 ) -> tuple[KernelFlow, Kernels, Rule]:  # fmt: skip
     """`kernel_flow` with a skip or a normalization, its kernels and moments, and the rule that did."""
     act, depth, cw_, cb_, first, skip_ = _checked(act, cw, depth, cb, x2, K1, skip)
@@ -151,7 +151,7 @@ def residual_flow(
 
 
 def diagonal(
-    act: ActivationLike, cw: ArrayLike, depth: int, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
+    act: ActivationLike, cw: ArrayLike, depth: Any, block: Block, skip: ArrayLike, *, cb: ArrayLike = 0.0,
     x2: ArrayLike = 1.0, K1: ArrayLike | None = None,
 ) -> Diagonal:  # fmt: skip
     """The infinite-width part of `kernel_flow` with a skip or a normalization, which needs no memory."""

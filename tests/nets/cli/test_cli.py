@@ -167,7 +167,7 @@ def test_compiled_programs_are_kept_for_the_next_run(tmp_path):
         assert ran.returncode == 0, ran.stderr
         kept.append(sum(path.is_file() for path in (home / "eft").rglob("*")))
         tables.append(ran.stdout)
-    assert kept[0] > 3 and kept[1:] == [0, 0]
+    assert kept[0] > 0 and kept[1:] == [0, 0]
     assert tables[1:] == tables[:1] * 2
 
 
