@@ -16,7 +16,7 @@ weights. `compare` extrapolates each to 1/n = 0 by the polynomial in 1/n through
 it is that of `eft.ntk_gram_flow` and `eft.vertex_flow`, by each number and by χ² over the layers with their
 covariance. Control: by how many standard errors V and G1 of the closure in the metric are rejected.
 
-What came out (2026-11-26, one NVIDIA H200, jax 0.11.2, 4 minutes; `compare` on two cores, 5 minutes), in part:
+What came out, in part (2026-11-26, one NVIDIA H200, jax 0.11.2, 4 minutes; `compare`: two cores, 5 minutes):
 
     gelu γ=0.8   G1      2.942      2.973 ±     0.03  largest |z|  1.29  p 0.040  in the metric   96.8
     gelu γ=0.8   V       41.82      41.75 ±     0.07  largest |z|  2.06  p 0.251  in the metric  258.9
