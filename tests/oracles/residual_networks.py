@@ -1,12 +1,13 @@
 """Residual networks at order 1/n by another route than `eft`, in NumPy.
 
-For two neurons i ≠ j, with functionals A_0[f] = ½⟨f″⟩ of the layer and A_p[f] = Cov(F(z^p), f) of every earlier
-layer p, F = σ²,
+For two neurons i ≠ j, F = σ², with functionals A_0[f] = ½⟨f″⟩ of the layer and A_p[f] = Cov(F(z^p), f) of
+every earlier layer p,
 
-    n Cov(f(z_i), h(z_j)) = Σ_pq c_pq A_p[f] A_q[h],    n (E f(z) − ⟨f⟩) = m_0 A_0[f] + Σ_p m_p A_p[½f″] + m_4 ⅛⟨f⁗⟩
+    n Cov(f(z_i), h(z_j)) = Σ_pq c_pq A_p[f] A_q[h]
+    n (E f(z) − ⟨f⟩) = m_0 A_0[f] + Σ_p m_p A_p[½f″] + m_4 ⅛⟨f⁗⟩
 
-and likewise n E[Θ̂_ij²] = Σ b_pq α_p α_q and n E[z_i z_j Θ̂_ij] = Σ φ_pq β_p β_q. `eft` propagates sums of these with
-vectors; here whole matrices are kept. Expectations at two layers are Gauss–Legendre sums, split at 0.
+and likewise n E[Θ̂_ij²] = Σ b_pq α_p α_q and n E[z_i z_j Θ̂_ij] = Σ φ_pq β_p β_q. `eft` propagates sums of these
+with vectors; here whole matrices are kept. Expectations at two layers are Gauss–Legendre sums, split at 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ def residual(
 
 
 def _next(c, factors, cw, new, a, fresh, symmetric, *, outer=1.0):
-    """c′_pq = o² f_p f_q c_pq, c′_0p = C_W f_p (c a)_p, c′_0l = `new`, and transposed; c′_00 has `fresh` too."""
+    """c′_pq = o² f_p f_q c_pq, c′_0p = C_W f_p (c a)_p, c′_0l = `new`, transposed; c′_00 has `fresh` too."""
     n = len(c)
     after, half = np.zeros((n + 1, n + 1)), np.zeros((n + 1, n + 1))
     after[:n, :n] = outer**2 * np.outer(factors, factors) * c
@@ -153,8 +154,8 @@ def even_quadratic(
 ) -> np.ndarray:
     """V of σ = z or |z|, to 1e-11, from the exact moments of a network of width 10¹³ in rational numbers.
 
-    With p = E[z_i²z_j²], q = E[z_i⁴] and s = (1/n) Σ z², h = Wσ has E h_i⁴ = 3 E h_i²h_j² = 3C_W² E[s²] (times
-    n/(n + 2) if W is orthogonal, where Σ h² is fixed).
+    With p = E[z_i²z_j²], q = E[z_i⁴] and s = (1/n) Σ z², h = Wσ has E h_i⁴ = 3 E h_i²h_j² = 3C_W² E[s²]
+    (times n/(n + 2) if W is orthogonal, where Σ h² is fixed).
     """
     n = 10**13
     gamma, cw_, cb_, K = (Fraction(a) for a in (skip, cw, cb, K1))

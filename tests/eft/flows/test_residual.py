@@ -1,4 +1,4 @@
-"""V and G1 of residual, orthogonal and normalized networks agree with exact ones and with other recursions."""
+"""V and G1 of residual, orthogonal and normalized networks: exact ones, and other recursions."""
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def test_the_literal_recursion(name):
 
 
 def test_a_skip_of_each_layer():
-    """`readout`: the last step has no skip, and the last layer is C_b + C_W g(K), with C_W(… g′ …) for response."""
+    """`readout`: the last step has no skip, and the last layer is C_b + C_W g(K), which responds by C_W g′."""
     found = flow("tanh", readout=True)
     want = literal("tanh", (SKIP,) * (DEPTH - 2) + (0.0,))
     for field in ("K", "V", "G1"):

@@ -86,7 +86,7 @@ def theory(name, **settings):
 
 
 def without_memory(name, skip, norm, cw, **settings):
-    """V and G1 of a normalized network with skip if each layer adds what it does without: Σ γ^{4k}, Σ γ^{2k}."""
+    """V and G1 of a normalized network with skip, without memory: Σ γ^{4k}, Σ γ^{2k}."""
     one = eft.kernel_flow(name, cw, DEPTH, norm=norm, **settings)
     powers = [np.cumsum([0.0, *(skip ** (p * np.arange(DEPTH - 1)))]) for p in (4, 2)]
     return {"V": one.V[-1] * powers[0], "G1": one.G1[-1] * powers[1]}
