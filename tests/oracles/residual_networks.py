@@ -6,8 +6,9 @@ every earlier layer p,
     n Cov(f(z_i), h(z_j)) = Σ_pq c_pq A_p[f] A_q[h]
     n (E f(z) − ⟨f⟩) = m_0 A_0[f] + Σ_p m_p A_p[½f″] + m_4 ⅛⟨f⁗⟩
 
-and likewise n E[Θ̂_ij²] = Σ b_pq α_p α_q and n E[z_i z_j Θ̂_ij] = Σ φ_pq β_p β_q. `eft` propagates sums of these
-with vectors; here whole matrices are kept. Expectations at two layers are Gauss–Legendre sums, split at 0.
+and likewise n E[Θ̂_ij²] = Σ b_pq α_p α_q and n E[z_i z_j Θ̂_ij] = Σ φ_pq β_p β_q. `eft` propagates sums of
+these with vectors; here whole matrices are kept. Expectations at two layers are sums at
+Gauss–Legendre nodes, split at 0.
 """
 
 from collections.abc import Callable, Sequence

@@ -251,7 +251,7 @@ def test_no_weights():
     for found, none in ((still, ("V", "B", "F")), (zero, ("V", "A", "D", "F"))):
         assert found.valid.all()
         for field in none:
-            assert not getattr(found, field).any(), field
+            assert np.max(np.abs(getattr(found, field))) < 1e-25, field
     m = eft.moments("tanh", still.K)
     np.testing.assert_allclose(still.Theta[1:], 0.3 + 0.7 * m.g[:-1] + SKIP**2 * still.Theta[:-1], rtol=1e-12)
     D = SKIP**4 * still.D + 2 * SKIP**2 * 0.7 * still.K**2 * m.dg
@@ -263,7 +263,7 @@ BAD = [
     ({"skip": -1.0}, "skip must be finite and ≥ 0; got -1.0"),
     ({"weights": "x"}, "weights must be one of gaussian, orthogonal; got 'x'"),
     ({"readout": 1.5}, "readout must be True or False; got 1.5"),
-    ({"widths": (3, 4)}, r"widths must be equal where there is a skip; got \(3, 4\)"),
+    ({"widths": (3, 4)}, r"widths must be equal where there is a skip.*; got \(3, 4\)"),
 ]
 
 

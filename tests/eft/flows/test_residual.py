@@ -55,7 +55,7 @@ def test_the_literal_recursion(name):
 
 
 def test_a_skip_of_each_layer():
-    """`readout`: the last step has no skip, and the last layer is C_b + C_W g(K), which responds by C_W g′."""
+    """`readout`: the last step has no skip, and the last layer is C_b + C_W g(K), whose χ∥ is C_W g′."""
     found = flow("tanh", readout=True)
     want = literal("tanh", (SKIP,) * (DEPTH - 2) + (0.0,))
     for field in ("K", "V", "G1"):
@@ -214,7 +214,8 @@ def test_nothing_fluctuates():
         ({"norm": "batch"}, "norm must be one of None, rms, layer; got 'batch'"),
         ({"weights": "x"}, "weights must be one of gaussian, orthogonal; got 'x'"),
         ({"readout": 1.5}, "readout must be True or False; got 1.5"),
-        ({"widths": (3, 4)}, r"widths must be equal where there is a skip; got \(3, 4\)"),
+        ({"skip": 0.0, "norm": "rms", "weights": "orthogonal", "widths": (3, 4)}, "widths must be equal"),
+        ({"widths": (3, 4)}, r"widths must be equal where there is a skip.*; got \(3, 4\)"),
     ],
 )
 def test_bad_arguments(change, message):
