@@ -266,31 +266,31 @@ def tangent_step(haar: bool, signal: Signal, now: Tangents, here: Here, X, mean_
     omega = lw * m.J + c[:, None] * p.J
     FF, FS = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, s)
     SS = p.fourth - jnp.outer(s, s)
-    F_O = lw * FF + FS * c
-    O_O = lw * F_O + c[:, None] * (lw * FS.T + SS * c)
+    F_O = lw * FF + FS * c[None]
+    O_O = lw * F_O + c[:, None] * (lw * FS.T + SS * c[None])
 
     K_F, K_S = over_layers(v, past.FF), over_layers(v, past.FS)
     T_F = over_layers(now.w_F, past.FF) + over_layers(now.w_S, past.SF)
     T_S = over_layers(now.w_F, past.FS) + over_layers(now.w_S, past.SS)
-    K_O, T_O = lw * K_F + K_S * c, lw * T_F + T_S * c
+    K_O, T_O = lw * K_F + K_S * c[None], lw * T_F + T_S * c[None]
     mixed = Y[:, None] * (now.D.T @ omega.T + T_O) + omega @ K_O
 
     # Θ̂_ij z_i z_j: neuron i carries (a, c), neuron j (b, d)
     jacobian = slope_jacobian(m.J, s, index)  # ⟨∂_b(σ_e σ′_d)⟩ at [e, d, b]
-    X_R = gamma**2 * jnp.eye(n, dtype=U.dtype) + cw * jnp.transpose(jacobian, (1, 2, 0))  # [d, b, e]
+    X_R = gamma**2 * jnp.eye(n, dtype=U.dtype)[None] + cw * jnp.transpose(jacobian, (1, 2, 0))  # [d, b, e]
     T, T_p = now.Theta[index], Thetas[:, index]
     moved = jnp.einsum("pcd,pdeb,dbf->pcdef", T_p, now.tau, X_R)
     from_i = jnp.einsum("pedac,pcdeb->acbd", past.uu, moved)
     new_F = cross[index][:, :, index]
     new_B = p.fourth[index][:, :, index]
     if haar:
-        new_F = new_F - m.g[index][:, :, None, None] * s[index]
-        new_B = new_B - s[index][:, :, None, None] * s[index]
+        new_F = new_F - m.g[index][:, :, None, None] * s[index][None, None]
+        new_B = new_B - s[index][:, :, None, None] * s[index][None, None]
     z_u = jnp.einsum("fa,edf->eda", K, jacobian)  # ⟨u_ed z_a⟩
     # Θ̂_ij;12 Θ̂_ij;34: neuron i carries (1, 3), neuron j (2, 4)
-    S_S = past.SS + slopes[:, :, None] * s
+    S_S = past.SS + slopes[:, :, None] * s[None, None]
     both_p = jnp.einsum("pab,pcd->pabcd", T_p, T_p)
-    moved_B = (Y * now.beta)[:, index]
+    moved_B = (Y[None] * now.beta)[:, index]
     B_from_i = jnp.einsum("pabcd,pbd,pbdac->acbd", both_p, moved_B, S_S[:, index][:, :, :, index])
     s_pairs, Y_pairs = s[index], Y[index]
     both = jnp.einsum("ab,cd->acbd", T, T)
@@ -308,8 +308,8 @@ def tangent_step(haar: bool, signal: Signal, now: Tangents, here: Here, X, mean_
     return Tangents(
         lb + lw * m.g + Y * now.Theta,
         Y * now.Theta1 + lw * mean_F + c * mean_S + cw * with_theta,
-        Y[:, None] * now.A * Y + omega @ U @ omega.T + O_O + mixed + mixed.T,
-        X @ (now.D * Y + U @ omega.T + K_O) + cw * (T_F.T * Y + K_F.T @ omega.T + F_O),
+        Y[:, None] * now.A * Y[None] + omega @ U @ omega.T + O_O + mixed + mixed.T,
+        X @ (now.D * Y[None] + U @ omega.T + K_O) + cw * (T_F.T * Y[None] + K_F.T @ omega.T + F_O),
         jnp.einsum("cax,dby,acbd->xcyd", X_R, X_R, now.phi)
         + cw * (from_i + jnp.transpose(from_i, (2, 3, 0, 1)) + cw * jnp.einsum("abcd,cd->acbd", new_F, T)),
         jnp.einsum("ac,bd,acbd->acbd", Y_pairs, Y_pairs, now.b)
@@ -317,11 +317,11 @@ def tangent_step(haar: bool, signal: Signal, now: Tangents, here: Here, X, mean_
         + cw * cw * both * jnp.transpose(new_B, (0, 2, 1, 3)),
         gamma**2 * own_T,
         gamma**2 * (jnp.einsum("acbd,dbe->aced", now.own_F, X_R) + cw * jnp.einsum("cd,bda->acbd", T, z_u)),
-        gamma**2 * (now.own_B * Y_pairs + cw * both * s_pairs),
-        (Y[:, None] * now.w_F + omega @ v).at[at].set(lw * eye),
-        (Y[:, None] * now.w_S).at[at].set(jnp.diag(c)),
+        gamma**2 * (now.own_B * Y_pairs[None, None] + cw * both * s_pairs[None, None]),
+        (Y[None, :, None] * now.w_F + omega @ v).at[at].set(lw * eye),
+        (Y[None, :, None] * now.w_S).at[at].set(jnp.diag(c)),
         (gamma * jnp.einsum("pdeb,dbf->pdef", now.tau, X_R)).at[at].set(new_tau),
-        (gamma**2 * Y * now.beta).at[at].set(gamma**2 * cw),
+        (gamma**2 * Y[None] * now.beta).at[at].set(gamma**2 * cw),
         Thetas,
         slopes,
     )

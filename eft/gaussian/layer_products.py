@@ -91,14 +91,14 @@ def layer_grams(act: Activation, grid: Grid, K_p, K, carry, g, s) -> LayerGrams:
     error = jnp.max(jnp.abs(ones - known) / jnp.where(size > 0, size, 1.0))
     # means by the same rule: the covariance of independent variables is then 0
     mean = chosen("mean_p")
-    both = chosen("cov") - mean[:, None] * ones
+    both = chosen("cov") - mean[:, None] * ones[None]
     P = len(g)
     weights = jnp.asarray(places["weight"])
-    second = chosen("second") - mean[:P, None, None, None] * chosen("mean_of_second")
-    F2, S2 = jnp.moveaxis(second * weights, 1, 0)
+    second = chosen("second") - mean[:P, None, None, None] * chosen("mean_of_second")[None]
+    F2, S2 = jnp.moveaxis(second * weights[None], 1, 0)
     return LayerGrams(
         both[:P, :P], both[:P, P:], both[P:, :P], both[P:, P:], F2, S2,
-        chosen("uu"), chosen("uS1") * jnp.asarray(places["weight_of_uS1"]), error,
+        chosen("uu"), chosen("uS1") * jnp.asarray(places["weight_of_uS1"])[None, None], error,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _products(act: Activation, grid: Grid, F: jax.Array) -> jax.Array:
         last = {name: jnp.sum(w4 * f4[name], -1) for name in {pair[1] for pair in LATER.values()}}
         h = jnp.stack([jnp.sum(w3 * f3[a] * last[b], -1) for a, b in LATER.values()])
         f = jnp.stack([f1[c] * f2[d] for c, d in EARLIER.values()])
-        return w1 * jnp.matmul(f * w2, h.T, precision="highest")
+        return w1 * jnp.matmul(f * w2[None], h.T, precision="highest")
 
     return summed(F, grid, factors, inner)
 

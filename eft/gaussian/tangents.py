@@ -44,7 +44,7 @@ def constant(x: Any) -> Any:
 
 
 def undifferentiated(x: jax.Array, *variables: jax.Array) -> jax.Array:
-    """x, whose derivative in the variables is not known, and comes out as NaN, by way of √0."""
+    """x, whose derivative in the variables is not known, and comes out as NaN or inf, by way of √0."""
     still = sum(jnp.sqrt(jnp.abs(variable - constant(variable))) for variable in variables)
     return x + jnp.where(jnp.isnan(still), 0.0, still)
 
