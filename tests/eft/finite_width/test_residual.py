@@ -114,7 +114,7 @@ def several(name, weights="gaussian", skip=SKIP, readout=False, depth=4):
     )
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.long)])
 def test_no_skip_is_plain_for_two_inputs(weights):
     """As for one input, to what integrals over four variables are accurate to."""
     for tiny, plain in zip(
@@ -144,7 +144,10 @@ def test_one_input(name, kind):
         np.testing.assert_allclose(a, getattr(one, field), rtol=1e-9, atol=1e-12, err_msg=field)
 
 
-@pytest.mark.parametrize("kind", [(), ("orthogonal",), ("gaussian", SKIP, True)])
+@pytest.mark.parametrize(
+    "kind",
+    [(), *(pytest.param(k, marks=pytest.mark.long) for k in (("orthogonal",), ("gaussian", SKIP, True)))],
+)
 def test_of_each_input_it_is_the_flow_of_one(kind):
     vertex, tangent = several("tanh", *kind)
     weights, skip, readout = (*kind, *("gaussian", SKIP, False)[len(kind) :])
