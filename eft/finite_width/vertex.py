@@ -115,7 +115,6 @@ def vertex_flow(
     refuse("vertex_flow", WITH_NORM, norm=norm)
     block, gamma = checked_block(skip, None, weights, readout)
 
-
     x = jax.device_put(inputs)
     cw_, cb_ = arguments.converted(cw_, x.dtype), arguments.converted(cb_, x.dtype)
     if block.residual:
