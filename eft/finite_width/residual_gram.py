@@ -30,7 +30,7 @@ from eft.flows.block import Block
 from eft.flows.kernel import KernelFlow, residual_flow
 from eft.flows.residual import Kernels, between_layers, earlier_layers, remembered
 from eft.gaussian.bivariate import PairSource, pair_source
-from eft.gaussian.layer_pairs import Rule, jumps_of_products
+from eft.gaussian.layer_pairs import Rule, curvature_jumps, jumps_of_products
 from eft.gaussian.layer_products import LayerGrams, layer_grams
 from eft.gaussian.multivariate import Grid, grid
 from eft.gaussian.records import Moments, SlopeMoments
@@ -140,6 +140,11 @@ def residual_inputs(
         raise ArgumentError(
             f"act must have a continuous derivative where X holds different inputs and there is a skip; that "
             f"of {act.name} jumps"
+        )
+    if n > 1 and with_slopes and curvature_jumps(act):
+        raise ArgumentError(
+            f"act must have a continuous second derivative where X holds different inputs and there is a "
+            f"skip; that of {act.name} jumps, and only vertex_flow takes it"
         )
     single, k, rule = residual_flow(act, cw, depth, block, skip, cb=cb, x2=jnp.mean(x * x, -1))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))

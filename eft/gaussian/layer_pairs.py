@@ -165,6 +165,14 @@ def _plane(act: Activation, rule: Rule, K_p, K, fresh) -> Plane:
 
 
 @functools.lru_cache(maxsize=64)
+def curvature_jumps(act: Activation) -> bool:
+    """Whether σ″ jumps at a kink, so that σ‴ has δ functions."""
+    dtype = jnp.result_type(float)
+    with jax.ensure_compile_time_eval():
+        return any(abs(float(jump_at(lambda z: act.derivatives(z)[2], c, dtype))) > 0 for c in act.kinks)
+
+
+@functools.lru_cache(maxsize=64)
 def jumps_of_products(act: Activation) -> tuple[bool, bool]:
     """Whether u = σσ′ and S = σ′² jump at a kink; their expectations then have derivatives that AD misses."""
 

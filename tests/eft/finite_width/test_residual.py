@@ -289,3 +289,12 @@ def test_bad_arguments_of_several_inputs(change, message):
     for of in (eft.vertex_flow, eft.ntk_gram_flow):
         with pytest.raises(ValueError, match=message):
             of(**({"act": "tanh", "cw": 1.0, "depth": 3, "X": X, "skip": 0.5} | change))
+
+
+def test_a_jump_of_the_second_derivative_is_refused_where_the_third_is_needed():
+    """With ELU the NTK of two inputs would lack the δ function of σ‴; one input is taken by other means."""
+    with pytest.raises(ValueError, match="act must have a continuous second derivative"):
+        eft.ntk_gram_flow("elu", 1.0, 3, X, skip=0.5)
+    one = eft.ntk_gram_flow("elu", 1.0, 3, X[:1], skip=0.5)
+    alone = eft.ntk_flow("elu", 1.0, 3, x2=float(np.mean(np.square(X[0]))), skip=0.5)
+    np.testing.assert_allclose(one.Theta1[:, 0, 0], alone.Theta1, rtol=1e-9, atol=1e-12)
