@@ -33,9 +33,9 @@ class Block(NamedTuple):
         return self.residual or self.norm is not None
 
     def by_layer(self, skip: Array, depth: int) -> jax.Array:
-        """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L is as before it."""
+        """γ of the steps l → l + 1, l = 1 … L, along a leading axis; that of l = L as if another followed."""
         skips = jnp.broadcast_to(skip, (depth, *skip.shape))
-        return skips.at[max(depth - 2, 0) :].set(0.0) if self.readout else skips
+        return skips.at[depth - 2].set(0.0) if self.readout and depth > 1 else skips
 
 
 PLAIN = Block(False, None, "gaussian", False)
@@ -63,7 +63,7 @@ def check_widths(block: Block, widths: object, depth: int) -> None:
 
 def refuse(
     function: str, supported: str, skip: object = 0.0, norm: object = None, weights: object = "gaussian"
-):
+) -> None:
     """Raise, in `function`, for layers that are not plain; `supported`: the functions that do take them."""
     block, _ = checked_block(skip, norm, weights, False)
     for name, value, plain in zip(("skip", "norm", "weights"), (skip, norm, weights), PLAIN[:3], strict=True):

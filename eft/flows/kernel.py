@@ -31,6 +31,10 @@ MAX_NUMBERS = 2**28
 """The largest layers × batch of one flow: 2 GiB per field in float64."""
 
 
+MAX_LAYER_PAIRS = 2**21
+"""The largest depth² × batch with a skip: a million integrals over two variables, at least ten minutes."""
+
+
 class KernelFlow(NamedTuple):
     """The flow of one input. Every field has shape batch + (depth,); index 0 is layer 1.
 
@@ -267,10 +271,10 @@ def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[Ke
     check_widths(block, widths, depth)
     if block.residual and any(act.jumps):
         raise ArgumentError(f"act must be continuous where there is a skip; {act.name} jumps")
-    if cw.size * depth * depth > MAX_NUMBERS:
+    if cw.size * depth * depth > MAX_LAYER_PAIRS:
         raise ArgumentError(
-            f"depth² × batch must be ≤ {MAX_NUMBERS:,} with a skip or a normalization; "
-            f"got {depth:,}² × {cw.size:,}"
+            f"depth² × batch must be ≤ {MAX_LAYER_PAIRS:,} with a skip or a normalization, where V and G1 "
+            f"remember all layers before; got {depth:,}² × {cw.size:,}. pair_flow gives K at any depth"
         )
     k = kernels(block, depth, source(act, cw.dtype), skip, cw, cb, K1)
     tracing = any(isinstance(a, Tracer) for a in (k.K, skip, cw))
