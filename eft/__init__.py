@@ -18,6 +18,7 @@ from eft.finite_width.expansion import Expansion, expand
 from eft.finite_width.homogeneous import LogFlow, log_flow, threshold_cw
 from eft.finite_width.ntk import NTKFlow, ntk_flow
 from eft.finite_width.ntk_gram import NTKGramFlow, ntk_gram_flow
+from eft.finite_width.typical import typical_flow
 from eft.finite_width.vertex import VertexFlow, vertex_flow
 from eft.flows.gram import GramFlow, gram_flow
 from eft.flows.kernel import KernelFlow, kernel_flow, kernel_flows
@@ -27,6 +28,7 @@ from eft.gaussian.bivariate import PairMoments, pair_expectation
 from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
+from eft.recipes.recipe import Recipe, gain, recipe
 
 __all__ = [
     "Action",
@@ -50,6 +52,7 @@ __all__ = [
     "PhaseDiagram",
     "Posterior",
     "QuadratureWarning",
+    "Recipe",
     "Regression",
     "SlopeMoments",
     "Sum",
@@ -66,6 +69,7 @@ __all__ = [
     "expand",
     "expanded_pair_flow",
     "fixed_points",
+    "gain",
     "gaussian_expectation",
     "gram_flow",
     "kernel_flow",
@@ -78,10 +82,12 @@ __all__ = [
     "pair_flow",
     "phase_diagram",
     "posterior",
+    "recipe",
     "regress",
     "slopes",
     "threshold",
     "threshold_cw",
+    "typical_flow",
     "vertex_flow",
 ]
 
