@@ -28,7 +28,7 @@ from eft.gaussian.bivariate import PairMoments, pair_expectation
 from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
-from eft.recipes.recipe import Recipe, gain, recipe
+from eft.recipes.advice import Recipe, gain, recipe
 
 __all__ = [
     "Action",

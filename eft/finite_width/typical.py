@@ -69,8 +69,8 @@ def typical_flow(
     Raises TypeError or ValueError for a bad argument, or if a kernel of the flow is not known.
 
     >>> flow = eft.typical_flow("tanh", 1.0, depth=50, width=50)
-    >>> print(flow.mean[-1].round(3), flow.variance[-1].round(3))
-    -5.102 0.624
+    >>> print(f"{flow.mean[-1]:.3f}, {flow.variance[-1]:.3f}")
+    -5.208, 0.817
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)

@@ -1,5 +1,6 @@
 """Where a deep network is to start: C_W, C_b and the first kernel, for an activation and a kind of layer."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from eft.criticality.phases import critical_curve
 from eft.criticality.universality import Universality, classify
 from eft.flows.block import checked_block
 from eft.flows.kernel import diagonal
+from eft.gaussian.expectation import QuadratureWarning
 
 DRIFT = 4.0
 """Factor by which K, and the size of gradients, may change in all layers together for a start to be good."""
@@ -85,13 +87,13 @@ def _first_kernel(
     if found.stability == "neutral" or (found.stability == "stable" and low <= K1 < high):
         return K1, "K and gradients change as powers of the depth, from any such start"
     block, skip_ = checked_block(skip, None, "gaussian", False)
-    flow = diagonal(act, found.cw, padded(depth), block, skip_, cb=found.cb, K1=K1)
-    K, gradients = (
-        np.asarray(flow.K, float)[:depth],
-        np.cumprod(np.asarray(flow.chi_perp, float)[: depth - 1]),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QuadratureWarning)  # a start that leads there is not taken
+        flow = diagonal(act, found.cw, padded(depth), block, skip_, cb=found.cb, K1=K1)
     with np.errstate(all="ignore"):
-        drift = np.exp(max(np.abs(np.log(K / K1)).max(), np.abs(np.log(gradients)).max()))
+        log_K = np.log(np.asarray(flow.K, float)[:depth])
+        log_gradients = np.cumsum(np.log(np.asarray(flow.chi_perp, float)[: depth - 1]))
+        drift = np.exp(max(np.abs(log_K - log_K[0]).max(), np.abs(log_gradients).max()))
     if np.asarray(flow.valid)[:depth].all() and drift <= DRIFT:
         return K1, (
             f"from the plain K¹ = {K1:.4g} K and gradients stay within a factor of {drift:.3g} in all layers"

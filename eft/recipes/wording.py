@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from eft.recipes.recipe import Recipe
+    from eft.recipes.advice import Recipe
 
 LINE = 79
 SHOWN_LAYERS = 7

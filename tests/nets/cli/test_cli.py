@@ -36,6 +36,20 @@ def test_flow_out_of_range_says_so(run):
     assert status == 0 and "out of the float range" in out and "…" in out
 
 
+def test_recipe(run, tmp_path):
+    target = tmp_path / "recipe.json"
+    status, out, _ = run("recipe", "--act", "relu", "--width", "128", "--depth", "20", "--out", str(target))
+    assert status == 0 and "the limit is 27 layers" in " ".join(out.split())
+    found = json.loads(target.read_text())
+    assert found["act"] == "relu" and found["gain"] == pytest.approx(2**0.5)
+    assert len(found["flow"]["K"]) == len(found["rates"]["weights"]) == 20
+
+
+def test_recipe_of_a_bad_argument(run):
+    status, _, err = run("recipe", "--act", "softplus", "--depth", "5")
+    assert status == 2 and "starting point" in err
+
+
 @pytest.mark.parametrize("suffix", [".json", ".csv", ".png"])
 def test_compare_writes_the_file_that_the_suffix_asks_for(run, tmp_path, suffix):
     target = tmp_path / f"found{suffix}"

@@ -53,11 +53,12 @@ def test_the_width_that_a_depth_needs():
 
 
 def test_gelu_is_rescaled_only_where_it_drifts():
-    near = eft.recipe("gelu", depth=100)
-    assert not near.start.rescaled and near.K1 == pytest.approx(GELU_CB + GELU_CW, rel=1e-12)
+    near = eft.recipe("gelu", depth=40)
+    assert not near.start.rescaled
+    assert pytest.approx(GELU_CB + GELU_CW, rel=1e-12) == near.K1
     ratio = near.flow.K / near.flow.K[0]
     assert ratio.max() < 4 and near.first_gain == pytest.approx(near.gain)
-    far = eft.recipe("gelu", depth=100, x2=1e-3)
+    far = eft.recipe("gelu", depth=40, x2=1e-3)
     assert far.start.rescaled and far.K1 == eft.critical_point("gelu").K
     assert far.first_gain**2 * 1e-3 + far.cb == pytest.approx(far.K1, rel=1e-12)
 
@@ -66,7 +67,8 @@ def test_an_unstable_point_gets_a_first_layer_small_enough():
     found = eft.recipe(lambda z: jnp.sinh(z), depth=40)
     assert found.start.rescaled
     assert found.flow.K[-1] / found.flow.K[0] == pytest.approx(4, rel=0.2)
-    assert not eft.kernel_flow(lambda z: jnp.sinh(z), found.cw, 40).valid.all()
+    with pytest.warns(eft.QuadratureWarning):  # the control
+        assert not eft.kernel_flow(lambda z: jnp.sinh(z), found.cw, 40).valid.all()
 
 
 def test_sigmoid_starts_on_the_edge_of_chaos():
@@ -79,7 +81,7 @@ def test_sigmoid_starts_on_the_edge_of_chaos():
 def test_skips_scale_the_branch():
     plain, found = eft.recipe("gelu", depth=6), eft.recipe("gelu", depth=6, skip=0.9)
     assert found.cw == pytest.approx(0.19 * plain.cw) and found.cb == pytest.approx(0.19 * plain.cb)
-    assert found.K1 == pytest.approx(plain.K1)
+    assert pytest.approx(plain.K1) == found.K1
     np.testing.assert_allclose(found.flow.K[:-1], plain.K1, rtol=0.05)
 
 
@@ -213,7 +215,7 @@ def test_precision_of_jax_does_not_matter():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"act": "tanhh"}, "act must be"),
+        ({"act": "tanhh"}, "unknown activation"),
         ({"depth": 1}, "depth must be ≥ 2"),
         ({"depth": 9000}, "depth must be"),
         ({"width": 0}, "width must be"),

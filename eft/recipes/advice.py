@@ -1,5 +1,6 @@
 """How to initialize a deep network, how deep it may be at a width, and at which rate to train it."""
 
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from eft.finite_width.ntk import ntk_flow
 from eft.finite_width.typical import typical_flow
 from eft.flows.block import checked_block
 from eft.flows.kernel import KernelFlow, kernel_flow
+from eft.gaussian.expectation import QuadratureWarning
 from eft.recipes import wording
 from eft.recipes.rates import MAX_SAMPLES, Rates, rates
 from eft.recipes.starting_point import StartingPoint, padded, starting_point
@@ -170,7 +172,9 @@ def recipe(
     layers = {"skip": skip, "norm": norm, "weights": weights}
     searched = DEEPEST_RESIDUAL if skip or norm else DEEPEST
     start = starting_point(act, depth or DEFAULT_DEPTH, x2, skip, norm)
-    deep = kernel_flow(act, start.cw, max(searched, depth or 0), cb=start.cb, K1=start.K1, **layers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QuadratureWarning)  # of layers that may lie beyond the network
+        deep = kernel_flow(act, start.cw, max(searched, depth or 0), cb=start.cb, K1=start.K1, **layers)
     size = _relative_vertex(deep)
     limit = None if width is None else _first(size / width >= bound)
     if depth is None:
@@ -179,6 +183,9 @@ def recipe(
     flow = jax.tree.map(lambda a: a[:depth], deep)
     if deep.K[0] != start.K1 or skip:
         flow = kernel_flow(act, start.cw, depth, cb=start.cb, K1=start.K1, readout=skip > 0, **layers)
+    if not np.asarray(flow.valid).all():
+        layer = int(np.argmin(np.asarray(flow.valid))) + 1
+        raise ArgumentError(f"depth must be < {layer} for {act.name}: from there on its kernel is not known")
     gradient = float(np.prod(np.asarray(flow.chi_perp, float)[:-2]))
     advised = None
     if width is not None and n_in is not None and np.isfinite(gradient):
