@@ -27,6 +27,7 @@ from eft.gaussian.bivariate import PairMoments, pair_expectation
 from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_expectation
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
+from eft.recipes.shaping import Shape, shape
 
 __all__ = [
     "Action",
@@ -51,6 +52,7 @@ __all__ = [
     "Posterior",
     "QuadratureWarning",
     "Regression",
+    "Shape",
     "SlopeMoments",
     "Sum",
     "Universality",
@@ -79,6 +81,7 @@ __all__ = [
     "phase_diagram",
     "posterior",
     "regress",
+    "shape",
     "slopes",
     "threshold",
     "threshold_cw",

@@ -16,6 +16,7 @@ FLOORS = {
         {"gaussian"},
         {"flows"},
         {"criticality", "finite_width"},
+        {"recipes"},
         {"figures"},
     ),
     "nets": (

@@ -1,0 +1,1 @@
+"""From theory to practice: what to use, and how."""
