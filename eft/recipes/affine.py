@@ -13,6 +13,9 @@ from eft.gaussian.expectation import MAX_U, density, half_line
 MADE = 128
 """Activations that are cached."""
 
+KINK_U = 12.0
+"""|z|/√K beyond which a kink no longer matters: the Gaussian is e^{−72} there."""
+
 ROUGH_U, ROUGH_NODES = 8.0, 129
 """Range of z/√K, and nodes, of the rule for many α and β: exact to round-off for smooth σ and α ≲ 1."""
 
@@ -53,10 +56,10 @@ class ShiftedMoments(NamedTuple):
 
 def shifted_moments(act: Activation, K: float, alpha: float, beta: float) -> ShiftedMoments:
     """The moments to round-off. The nodes approach every kink of σ(αz + β), and −β/α, where y = 0."""
-    far = MAX_U * math.sqrt(K)
     centres = {(c - beta) / alpha for c in (*act.kinks, 0.0)}
-    z, v = half_line(tuple(sorted(c for c in centres if abs(c) < 2 * far)))
-    z, v = z[z < far], v[z < far]
+    z, v = half_line(tuple(sorted(c for c in centres if abs(c) < KINK_U * math.sqrt(K))))
+    near = z < MAX_U * math.sqrt(K)
+    z, v = z[near], v[near]
     w = v * density(z, K)
     return _moments(act, np.concatenate([-z, z]), np.tile(w, 2), np.array(alpha), np.array(beta))
 

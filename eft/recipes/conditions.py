@@ -115,13 +115,18 @@ def solution(act: Activation, K: float, equations: Equations) -> Search:
     cells = np.argwhere(_changes_sign(f[0]) & _changes_sign(f[1]))
     nearest = np.minimum(np.abs(betas[cells[:, 1]]), np.abs(betas[cells[:, 1] + 1]))
     best: Search | None = None
+    roots: list[float] = []
     for i, j in cells[np.argsort(nearest, kind="stable")]:
         if best is not None and min(abs(betas[j]), abs(betas[j + 1])) > abs(best.affine.beta) + SAME_SHIFT:
             break
+        if any(betas[max(j - 1, 0)] <= beta <= betas[min(j + 2, SHIFTS - 1)] for beta in roots):
+            continue
         start = math.sqrt(alphas[i] * alphas[i + 1]), float(betas[j] + betas[j + 1]) / 2
         found = _refined(act, K, equations, *start)
-        if found.error <= SOLVED and (best is None or _preferred(found.affine, best.affine)):
-            best = found
+        if found.error <= SOLVED:
+            roots.append(found.affine.beta)
+            if best is None or _preferred(found.affine, best.affine):
+                best = found
     if best is not None:
         return best
     worse = np.where(np.isnan(f), np.inf, np.abs(f)).max(0)
@@ -166,7 +171,10 @@ def _refined(act: Activation, K: float, equations: Equations, alpha: float, beta
     visited = [(math.inf, Affine(alpha, beta, math.nan, math.nan))]
 
     def residuals(x):
-        alpha, beta = math.exp(np.clip(x[0], -50.0, 50.0)), float(np.clip(x[1], -1e3, 1e3))
+        alpha, beta = (
+            math.exp(np.clip(x[0], -50.0, 50.0)),
+            float(np.clip(x[1], -2 * MAX_SHIFT, 2 * MAX_SHIFT)),
+        )
         m = shifted_moments(act, K, alpha, beta)
         with np.errstate(all="ignore"):
             f = np.array(equations.residuals(m, alpha, beta), float)
@@ -214,22 +222,24 @@ def origin_solution(act: Activation, a1: float, b1: float) -> Affine | None:
     grid = _shifts(FINER * SHIFTS)
     cuts = np.searchsorted(grid, act.kinks)
 
-    def gap(beta, sign):
+    def gap(beta: np.ndarray, sign: float) -> np.ndarray:
         with np.errstate(all="ignore"):
-            _, s1, s2, s3 = sampler(np.asarray(beta))[:4]
+            _, s1, s2, s3 = sampler(beta)[:4]
             third = s3 / s1
             return np.where(third < 0, s2 / s1 - sign * ratio * np.sqrt(np.maximum(-third, 0.0)), np.nan)
+
+    def gap_at(beta: float, sign: float) -> float:
+        return float(gap(np.array([beta]), sign)[0])
 
     roots: list[float] = []
     for sign in (1.0, -1.0) if ratio else (1.0,):
         values = gap(grid, sign)
         for i in np.flatnonzero(values[:-1] * values[1:] <= 0):
             if i + 1 not in cuts:
-                low, high = grid[i], grid[i + 1]
-                roots.append(_root(gap, low, high, sign))
+                roots.append(_root(gap_at, grid[i], grid[i + 1], sign))
     best: Affine | None = None
     for beta in roots:
-        value, s1, _, s3 = (float(d) for d in sampler(np.array(beta))[:4])
+        value, s1, _, s3 = (float(d[0]) for d in sampler(np.array([beta]))[:4])
         alpha = math.sqrt((4 * a1 - 3 * b1) * s1 / s3)
         found = Affine(alpha, beta, -value, 1 / (alpha * s1))
         if best is None or _preferred(found, best):

@@ -177,11 +177,11 @@ def _made(act: Activation, affine: Affine, words: str, K: float, negative_slope:
 def _with_residuals(made: Shape, **targets: float) -> Shape:
     """The residuals at K, from the moments of σ̂ itself; ⟨σ̂⟩ and C″(1) only where there is a target."""
     act, K = analysed(made.act), made.K
-    m, further = sampled(act, np.array(K)), shifted_moments(act, K, 1.0, 0.0)
+    m, further = sampled(act, np.array([K])), shifted_moments(act, K, 1.0, 0.0)
     found = {
-        "kernel": float(m.g) / K - 1,
-        "chi_parallel": float(m.dg) - 1,
-        "chi_perp": float(m.slope2) - targets.get("chi_perp", 1.0),
+        "kernel": float(m.g[0]) / K - 1,
+        "chi_parallel": float(m.dg[0]) - 1,
+        "chi_perp": float(m.slope2[0]) - targets.get("chi_perp", 1.0),
         "mean": float(further.mean),
         "curvature": K * float(further.curvature2) - targets.get("curvature", 0.0),
     }
