@@ -32,8 +32,8 @@ CENTRED_SHIFT = 1.0
 FINER = 40
 """How many times as many β where only derivatives of σ at β are needed."""
 
-MAX_CALLS = 80
-"""Evaluations of the moments for one root."""
+MAX_CALLS, MAX_STARTS = 80, 24
+"""Evaluations of the moments for one root, and cells searched: those of smallest |β|."""
 
 SOLVED = 1e-10
 """The largest residual of a solution."""
@@ -116,7 +116,7 @@ def solution(act: Activation, K: float, equations: Equations) -> Search:
     nearest = np.minimum(np.abs(betas[cells[:, 1]]), np.abs(betas[cells[:, 1] + 1]))
     best: Search | None = None
     roots: list[float] = []
-    for i, j in cells[np.argsort(nearest, kind="stable")]:
+    for i, j in cells[np.argsort(nearest, kind="stable")][:MAX_STARTS]:
         if best is not None and min(abs(betas[j]), abs(betas[j + 1])) > abs(best.affine.beta) + SAME_SHIFT:
             break
         if any(betas[max(j - 1, 0)] <= beta <= betas[min(j + 2, SHIFTS - 1)] for beta in roots):
@@ -236,7 +236,8 @@ def origin_solution(act: Activation, a1: float, b1: float) -> Affine | None:
         values = gap(grid, sign)
         for i in np.flatnonzero(values[:-1] * values[1:] <= 0):
             if i + 1 not in cuts:
-                roots.append(_root(gap_at, grid[i], grid[i + 1], sign))
+                root = _root(gap_at, grid[i], grid[i + 1], sign)
+                roots.append(root if abs(root) > EPS else 0.0)
     best: Affine | None = None
     for beta in roots:
         value, s1, _, s3 = (float(d[0]) for d in sampler(np.array([beta]))[:4])

@@ -130,7 +130,7 @@ def shape(
     _check_continuous(act)
     if conditions == "centred":
         return _centred(act, at, _above("slope", targets["slope"], 1.0) ** (1 / layers))
-    leaky = isinstance(act.family, Homogeneous) and act.family.degree == 1 and act.family.plus != 0
+    leaky = isinstance(act.family, Homogeneous) and act.family.degree == 1 and bool(act.kinks)
     if conditions == "dks":
         chi_perp = _above("slope", targets["slope"], 1.0) ** (1 / layers)
         return _leaky_dks(at, chi_perp) if leaky else _dks(act, at, chi_perp)
