@@ -302,4 +302,4 @@ def _why_not_stable(act: Activation, wanted: float) -> str:
     start = f"act: no shift of {act.name} makes K* = 0 critical with a1 < 0 and b1/a1 = {wanted:.6g}: "
     if not len(ratios):
         return start + f"a1 ≥ 0 at every |β| ≤ {solving.MAX_SHIFT:g}"
-    return start + f"where a1 < 0, b1/a1 is between {ratios.min():.4g} and {ratios.max():.4g}"
+    return start + f"where a1 < 0, b1/a1 is between {ratios.min():.8g} and {ratios.max():.8g}"
