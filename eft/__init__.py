@@ -29,6 +29,7 @@ from eft.gaussian.expectation import Expectation, QuadratureWarning, gaussian_ex
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
 from eft.recipes.advice import Recipe, gain, recipe
+from eft.recipes.shaping import Shape, shape
 
 __all__ = [
     "Action",
@@ -54,6 +55,7 @@ __all__ = [
     "QuadratureWarning",
     "Recipe",
     "Regression",
+    "Shape",
     "SlopeMoments",
     "Sum",
     "Universality",
@@ -84,6 +86,7 @@ __all__ = [
     "posterior",
     "recipe",
     "regress",
+    "shape",
     "slopes",
     "threshold",
     "threshold_cw",

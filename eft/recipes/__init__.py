@@ -1,1 +1,1 @@
-"""From theory to advice: how to initialize a network, how deep it may be, and at which rate to train it."""
+"""From theory to practice: how to initialize a network, how deep it may be, and which activation to use."""

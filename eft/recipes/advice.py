@@ -19,7 +19,7 @@ from eft.flows.block import checked_block
 from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.expectation import QuadratureWarning
 from eft.recipes import wording
-from eft.recipes.rates import MAX_SAMPLES, Rates, rates
+from eft.recipes.learning_rates import MAX_SAMPLES, Rates, rates
 from eft.recipes.starting_point import StartingPoint, padded, starting_point
 
 BOUND = 1.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.recipes.rates import _layers, contributions
+from eft.recipes.learning_rates import _layers, contributions
 from eft.recipes.starting_point import starting_point
 
 GELU_CW, GELU_CB = 1.983058257437552, 0.172922390756069
