@@ -21,8 +21,8 @@ FLOORS = {
     "nets": (
         {"statistics", "runtime", "files"},
         {"network"},
-        {"initialization", "training"},
-        {"comparison", "plots", "results"},
+        {"initialization", "training", "models"},
+        {"comparison", "plots", "results", "interop"},
         {"paper"},
         {"cli"},
     ),
