@@ -174,7 +174,7 @@ def _point(act: ActivationLike, layer: str, skip: object) -> Universality:
     """The class of a layer's activation: no skip runs into the first or the output layer."""
     with jax.ensure_compile_time_eval():  # networks are often built while they are traced
         found = classify(act, skip=skip)  # type: ignore[arg-type]
-        return found if layer == "hidden" else classify(act)
+        return found if layer == "hidden" or skip == 0 else classify(act)
 
 
 def _found(act: ActivationLike, layer: str, skip: object, name: str) -> float:
