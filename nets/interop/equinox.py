@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-import equinox as eqx  # pyright: ignore[reportMissingImports]
+import equinox as eqx
 import jax
 
 from eft.arguments import ArgumentError
@@ -27,8 +27,9 @@ def initialized(
 ) -> Model:
     """The model with weights W ~ N(0, C_W/n_in) and biases b ~ N(0, C_b), with C_W and C_b critical.
 
-    `model`: its linear layers, `eqx.nn.Linear`, in the order of its fields, are the first, the hidden ones and
-    the output, as in `eqx.nn.MLP`. No other part may have arrays, apart from `eqx.nn.PReLU`, nor normalize.
+    `model`: its linear layers, `eqx.nn.Linear`, in the order of its fields, are the first, the hidden ones
+    and the output, as in `eqx.nn.MLP`. No other part may have arrays, apart from `eqx.nn.PReLU`, or
+    normalize.
     `key`: of the random numbers. `act`: σ, the same for all layers; "gelu_tanh" is `jax.nn.gelu`. The other
     arguments: as for `nets.interop.torch.initialize_`.
 
@@ -43,12 +44,12 @@ def initialized(
         sizes, act, weights=weights, x2=x2, K1=K1, skip=skip, cw=cw, cb=cb, output_cw=output_cw,
         output_cb=output_cb,
     )  # fmt: skip
+    new = []
     for i, ((_, layer), inits) in enumerate(zip(layers, found, strict=True)):
-        old = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
         keys = jax.random.split(jax.random.fold_in(key, i))
-        new = [init(k, a.shape, a.dtype) for k, init, a in zip(keys, inits, old, strict=False)]
-        model = eqx.tree_at(lambda tree, i=i, n=len(new): _parameters(tree, i)[:n], model, new)
-    return model
+        old = _parameters(layer)
+        new += [init(k, a.shape, a.dtype) for k, init, a in zip(keys, inits, old, strict=False)]
+    return eqx.tree_at(lambda tree: [a for _, b in _linear_layers(tree) for a in _parameters(b)], model, new)
 
 
 def _is_layer(part: object) -> bool:
@@ -75,7 +76,6 @@ def _linear_layers(model: object) -> "list[tuple[str, eqx.nn.Linear]]":
     return layers
 
 
-def _parameters(model: object, i: int) -> list:
-    """The weights and biases of linear layer i of a model."""
-    layer = _linear_layers(model)[i][1]
-    return [layer.weight, layer.bias]
+def _parameters(layer: "eqx.nn.Linear") -> list:
+    """Its weights, and its biases if any."""
+    return [layer.weight] if layer.bias is None else [layer.weight, layer.bias]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import haiku as hk  # pyright: ignore[reportMissingImports]
+import haiku as hk
 import jax
 
 

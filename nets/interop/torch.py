@@ -3,8 +3,8 @@
 import math
 from typing import TypeVar
 
-import torch  # pyright: ignore[reportMissingImports]
-from torch import nn  # pyright: ignore[reportMissingImports]
+import torch
+from torch import nn
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError

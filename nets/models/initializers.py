@@ -20,7 +20,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
@@ -28,6 +27,8 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.criticality.universality import Universality, classify
 from eft.flows.block import WEIGHTS
 from nets.network import weights as matrices
+
+__all__ = ["critical", "critical_bias"]
 
 LAYERS = ("first", "hidden", "output")
 
@@ -54,7 +55,7 @@ class Weights:
         return math.sqrt(self.cw)
 
     def __call__(self, key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32, out_sharding=None):
-        """The weights. Numbers of 16 bits are drawn with 32 bits and rounded: else their tails are missing."""
+        """The weights. Those of 16 bits are drawn with 32 bits and rounded: else their tails are missing."""
         inputs, outputs, window = _roles(tuple(shape), self.in_axis, self.out_axis)
         n = math.prod(shape[a] for a in outputs)
         n_in = math.prod(shape) // n if n else 0
@@ -66,15 +67,17 @@ class Weights:
             raise ArgumentError(f"out_sharding must be None with orthogonal weights; got {out_sharding}")
         if math.prod(shape[a] for a in window) > 1:
             raise ArgumentError(
-                f"shape must be that of a matrix with weights='orthogonal'; got {tuple(shape)}, a convolution, "
-                "whose overlapping windows such a matrix does not make orthogonal. Use 'gaussian', or "
+                f"shape must be that of a matrix with weights='orthogonal'; got {tuple(shape)}, a "
+                "convolution, whose overlapping windows it does not make orthogonal. Use 'gaussian', or "
                 f"jax.nn.initializers.delta_orthogonal(scale={self.gain:.6g})"
             )
         precise = _drawn_in(dtype)
-        draw = matrices.orthogonal(lambda k, s: jax.random.normal(k, s, precise), jnp.asarray(self.cw, precise))
+        draw = matrices.orthogonal(
+            lambda k, s: jax.random.normal(k, tuple(s), precise), jnp.asarray(self.cw, precise)
+        )
         order = (*inputs, *outputs, *window)
         W = draw(key, (n_in, n), precise).reshape([shape[a] for a in order])
-        return jnp.transpose(W, np.argsort(order)).astype(dtype)
+        return jnp.moveaxis(W, range(len(order)), order).astype(dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,29 +206,30 @@ def _first(
         else:
             return None
     cb = _found(act, "first", skip, "cb") if cb is None else cb
-    if K1 < cb:
+    if cb > K1:
         raise ArgumentError(f"K1 must be ≥ C_b; got {K1:g} and C_b = {cb:g}")
     return (K1 - cb) / x2
 
 
 def _axes(name: str, value: Axes) -> Axes:
     """An axis, or a tuple of them."""
-    axes = value if isinstance(value, tuple | list) else (value,)
-    if not axes or not all(isinstance(a, int) and not isinstance(a, bool) for a in axes):
+    axes = (value,) if isinstance(value, int) else value
+    several = isinstance(axes, tuple | list) and len(axes) > 0
+    if not several or not all(isinstance(a, int) and not isinstance(a, bool) for a in axes):
         raise ArgumentTypeError(f"{name} must be an integer or several; got {arguments.shown(value)}")
-    return tuple(axes) if isinstance(value, tuple | list) else value
+    return value if isinstance(value, int) else tuple(axes)
 
 
-def _roles(shape: tuple[int, ...], *axes: Axes) -> tuple[list[int], list[int], list[int]]:
+def _roles(shape: tuple[int, ...], in_axis: Axes, out_axis: Axes) -> tuple[list[int], list[int], list[int]]:
     """The axes of the inputs, of the outputs and of the window, counted from 0."""
-    given = [[a] if isinstance(a, int) else list(a) for a in axes]
-    inputs, outputs = ([a % len(shape) if -len(shape) <= a < len(shape) else None for a in g] for g in given)
-    used = [*inputs, *outputs]
-    if None in used or len(set(used)) < len(used):
+    inputs, outputs = ([a] if isinstance(a, int) else list(a) for a in (in_axis, out_axis))
+    rank = len(shape)
+    used = [a + rank if a < 0 else a for a in (*inputs, *outputs)]
+    if not all(0 <= a < rank for a in used) or len(set(used)) < len(used):
         raise ArgumentError(
-            f"shape must have the axes in_axis={axes[0]} and out_axis={axes[1]}, all different; got {shape}"
+            f"shape must have the axes in_axis={in_axis} and out_axis={out_axis}, all different; got {shape}"
         )
-    return inputs, outputs, [a for a in range(len(shape)) if a not in used]
+    return used[: len(inputs)], used[len(inputs) :], [a for a in range(rank) if a not in used]
 
 
 def _drawn_in(dtype: Any) -> Any:

@@ -1,5 +1,6 @@
 """Networks of Equinox, Haiku and PyTorch at the critical point have K and χ⊥ as predicted; `make interop`."""
 
+import itertools
 import math
 import sys
 
@@ -95,7 +96,7 @@ def test_torch(act):
     torch = pytest.importorskip("torch")
     initialize_ = pytest.importorskip("nets.interop.torch").initialize_
     sigma = {"tanh": torch.nn.Tanh, "gelu": torch.nn.GELU}[act]
-    parts = [torch.nn.Linear(a, b) for a, b in zip(SIZES[:-1], SIZES[1:], strict=True)]
+    parts = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
     net = torch.nn.Sequential(*[part for layer in parts for part in (layer, sigma())][:-1])
     generator = torch.Generator().manual_seed(0)
     x = torch.tensor(np.asarray(input_of(N0)))
@@ -123,12 +124,14 @@ def test_torch_orthogonal():
     initialize_ = pytest.importorskip("nets.interop.torch").initialize_
     nn = torch.nn
     sizes = (5, 8, 8, 4, 8)
-    net = nn.Sequential(*(nn.Linear(a, b, dtype=torch.float64) for a, b in zip(sizes, sizes[1:], strict=False)))
+    net = nn.Sequential(*(nn.Linear(a, b, dtype=torch.float64) for a, b in itertools.pairwise(sizes)))
     initialize_(net, "relu", weights="orthogonal")
     square, down, up = (layer.weight.detach() for layer in list(net)[1:])
     for gram, length2 in ((square @ square.T, 2.0), (down @ down.T, 2.0), (up.T @ up, 2.0 * 8 / 4)):
         assert (gram - length2 * torch.eye(len(gram), dtype=gram.dtype)).abs().max() < 1e-13
-    half = initialize_(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).bfloat16(), "tanh", weights="orthogonal")
+    half = initialize_(
+        nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).bfloat16(), "tanh", weights="orthogonal"
+    )
     assert half[1].weight.dtype == torch.bfloat16
 
 

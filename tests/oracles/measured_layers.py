@@ -1,6 +1,6 @@
 """K̂ and χ̂⊥ of the layers of networks of any framework, beside the theory at their width.
 
-    E[K̂^l] = K + G1/n,   E[χ̂⊥^l] = C_W (S + S′ G1/n + ½ S″ V/n),   S(K) = ⟨σ′²⟩_K,   up to order 1/n²
+E[K̂^l] = K + G1/n,   E[χ̂⊥^l] = C_W (S + S′ G1/n + ½ S″ V/n),   S(K) = ⟨σ′²⟩_K,   up to order 1/n²
 """
 
 from collections.abc import Sequence

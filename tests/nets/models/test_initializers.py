@@ -1,4 +1,4 @@
-"""Critical initializers: the right variance for every layout of weights, Gaussian, and K and χ⊥ as predicted."""
+"""Critical initializers: the right variance in every layout, Gaussian tails, and K and χ⊥ as predicted."""
 
 import math
 
@@ -176,7 +176,12 @@ def test_bad_argument(changes, error, says):
         ({}, {"shape": (3,)}, ArgumentError, ["shape", "(3,)", "in_axis"]),
         ({"in_axis": -1}, {"shape": (3, 4)}, ArgumentError, ["shape", "in_axis=-1"]),
         ({}, {"shape": (3, 4), "dtype": jnp.int32}, ArgumentTypeError, ["dtype", "int32"]),
-        ({"weights": "orthogonal"}, {"shape": (3, 3, 4, 4)}, ArgumentError, ["shape", "(3, 3, 4, 4)", "delta"]),
+        (
+            {"weights": "orthogonal"},
+            {"shape": (3, 3, 4, 4)},
+            ArgumentError,
+            ["shape", "(3, 3, 4, 4)", "delta"],
+        ),
         (
             {"weights": "orthogonal"},
             {"shape": (4, 4), "out_sharding": jax.P()},
@@ -194,7 +199,10 @@ def test_bad_shape(settings, call, error, says):
 def test_equal_initializers_are_equal():
     """So that a module that holds one is compiled once."""
     assert critical("tanh") == critical("sin") != critical("relu")
-    assert len({nn.Dense(3, kernel_init=critical("tanh"), bias_init=critical_bias(a)) for a in ("tanh", "sin")}) == 1
+    assert (
+        len({nn.Dense(3, kernel_init=critical("tanh"), bias_init=critical_bias(a)) for a in ("tanh", "sin")})
+        == 1
+    )
 
 
 def test_found_while_tracing():
@@ -203,7 +211,9 @@ def test_found_while_tracing():
     def sigma(z):
         return jnp.tanh(2 * z)
 
-    drawn = jax.jit(jax.vmap(lambda key: critical(sigma)(key, (400, 300), jnp.float64)))(jax.random.split(KEY))
+    drawn = jax.jit(jax.vmap(lambda key: critical(sigma)(key, (400, 300), jnp.float64)))(
+        jax.random.split(KEY)
+    )
     assert abs(float(drawn.var()) * 1600 - 1) < 5 * math.sqrt(1 / 120_000)
     assert critical(sigma).cw == pytest.approx(0.25, rel=1e-12)
 
