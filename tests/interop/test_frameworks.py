@@ -32,8 +32,7 @@ def drawn_by_jax(act, layers):
     """K̂ and χ̂⊥ of N_NETS networks; `layers`: key ↦ pre-activations."""
     cw = eft.classify(act).cw
     keys = jax.random.split(jax.random.key(1), N_NETS)
-    program = jax.jit(lambda k: jax.lax.map(lambda key: observed(act, cw, layers(key)), k, batch_size=50))
-    return np.asarray(program(keys))
+    return np.asarray(jax.vmap(lambda key: observed(act, cw, layers(key)))(keys))
 
 
 def off(act, layer):

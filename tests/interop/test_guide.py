@@ -28,5 +28,5 @@ def test_example(section):
 def test_docstring(module, name, imports):
     pytest.importorskip(module)
     function = getattr(importlib.import_module(f"nets.interop.{module}"), name)
-    start = f">>> import jax, nets, nets.interop.{module}; import jax.numpy as jnp; {imports}\n"
+    start = f">>> import jax, nets, nets.interop.{module}; import jax.numpy as jnp; {imports}\n\n"
     assert report(start + (inspect.getdoc(function) or "")) == ""
