@@ -94,6 +94,7 @@ def test_equinox(act):
 def test_torch(act):
     torch = pytest.importorskip("torch")
     initialize_ = pytest.importorskip("nets.interop.torch").initialize_
+    torch.set_num_threads(1)  # small matrices: threads would wait for each other
     sigma = {"tanh": torch.nn.Tanh, "gelu": torch.nn.GELU}[act]
     parts = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
     net = torch.nn.Sequential(*[part for layer in parts for part in (layer, sigma())][:-1])
