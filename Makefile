@@ -7,7 +7,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all lint speed paper paper-full clean
+.PHONY: compare test test-all interop lint speed paper paper-full clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare
@@ -17,6 +17,10 @@ test: .venv/test
 
 test-all: .venv/test
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m long
+
+# With the other frameworks, on the CPU, in an environment of its own; before a release.
+interop: .venv-interop/test
+	CUDA_VISIBLE_DEVICES= JAX_PLATFORMS=cpu .venv-interop/bin/python -m pytest tests/interop
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -41,5 +45,10 @@ paper-full: .venv/run
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
+.venv-interop/test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test,interop]'
+	touch $@
+
 clean:
-	rm -rf .venv results
+	rm -rf .venv .venv-interop results

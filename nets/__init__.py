@@ -3,6 +3,7 @@
 from nets.initialization.ensemble import Measurement, measure
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement, measure_inputs
+from nets.models import initializers
 from nets.network.fcn import FCN
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train
@@ -15,6 +16,7 @@ __all__ = [
     "InputMeasurement",
     "Measurement",
     "TrainingRun",
+    "initializers",
     "measure",
     "measure_inputs",
     "train",

@@ -22,14 +22,17 @@ FLOORS = {
     "nets": (
         {"statistics", "runtime", "files"},
         {"network"},
-        {"initialization", "training"},
-        {"comparison", "plots", "results"},
+        {"initialization", "training", "models"},
+        {"comparison", "plots", "results", "interop"},
         {"paper"},
         {"cli"},
     ),
 }
 """The sub-packages of a package from the ground up: each imports from its own floor and from those below."""
 ABOVE = {"nets", "flax", "optax", "rich", "tyro"}
+DISTRIBUTED = {"dm-haiku": "haiku"}
+"""What a distribution of another name holds."""
+FRAMEWORKS = {"torch", "equinox", "haiku"}
 
 
 def imported(path: Path) -> set[str]:
@@ -116,6 +119,15 @@ def test_matplotlib_is_imported_only_by_figures():
         assert "matplotlib" not in top or path.name == "figures.py", path.name
 
 
+def test_other_frameworks_are_imported_only_by_interop():
+    """Each in the module of its name, which nothing in the package imports."""
+    for path in (ROOT / "nets").rglob("*.py"):
+        names = imported(path)
+        used = {name.split(".")[0] for name in names} & FRAMEWORKS
+        assert used == ({path.stem} & FRAMEWORKS if path.parent.name == "interop" else set()), path
+        assert not {name for name in names if name.startswith("nets.interop")} - {"nets.interop.chain"}, path
+
+
 @pytest.mark.parametrize(
     "path",
     sorted([*(ROOT / "eft").rglob("*.py"), *(ROOT / "nets").rglob("*.py")]),
@@ -134,8 +146,9 @@ def test_the_check_detects_an_import(tmp_path):
 def test_what_is_imported_is_declared():
     """The distributions of one name with what they hold; what comes with Python, and what is ours, aside."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]["netcdf"]
+    extras = [line for extra in ("netcdf", "interop") for line in project["optional-dependencies"][extra]]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *extras]}
+    declared = {DISTRIBUTED.get(name, name) for name in declared}
     used = {name.split(".")[0] for folder in ("eft", "nets") for path in (ROOT / folder).rglob("*.py")
             for name in imported(path)}  # fmt: skip
     assert used - set(sys.stdlib_module_names) - {"eft", "nets", ""} <= declared

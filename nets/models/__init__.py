@@ -1,0 +1,1 @@
+"""What the theory does for a user's own network."""

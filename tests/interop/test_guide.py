@@ -1,0 +1,32 @@
+"""The examples of docs/initialize.md in other frameworks, and those in docstrings, print what they show."""
+
+import importlib
+import inspect
+
+import pytest
+from guides import examples, report
+
+SECTIONS = {"Haiku": "haiku", "Equinox": "equinox", "PyTorch": "torch"}
+
+
+@pytest.mark.promotes
+@pytest.mark.parametrize("section", SECTIONS)
+def test_example(section):
+    pytest.importorskip(SECTIONS[section])
+    assert report(examples("initialize.md")[section]) == ""
+
+
+@pytest.mark.promotes
+@pytest.mark.parametrize(
+    ("module", "name", "imports"),
+    [
+        ("haiku", "initializer", "import haiku as hk"),
+        ("equinox", "initialized", "import equinox as eqx"),
+        ("torch", "initialize_", "from torch import nn"),
+    ],
+)
+def test_docstring(module, name, imports):
+    pytest.importorskip(module)
+    function = getattr(importlib.import_module(f"nets.interop.{module}"), name)
+    start = f">>> import jax, nets, nets.interop.{module}; import jax.numpy as jnp; {imports}\n\n"
+    assert report(start + (inspect.getdoc(function) or "")) == ""
