@@ -149,10 +149,11 @@ def _interpolated(y: np.ndarray, at: np.ndarray, weights: np.ndarray) -> np.ndar
 
 def _moments(y: np.ndarray, start: float, steps: list[np.ndarray], dtype) -> LogFlow:
     """Mean and variance of y in all layers."""
-    weights, mean, variance = _interpolated(y, np.array([start]), np.ones(1)), [start], [0.0]
+    weights = _interpolated(y, np.array([start]), np.ones(1))
+    mean, variance = [start], [0.0]
     for step in steps:
         weights = weights @ step
-        centre = weights @ y
+        centre = float(weights @ y)
         mean.append(centre)
-        variance.append(max(0.0, weights @ (y - centre) ** 2))
+        variance.append(max(0.0, float(weights @ (y - centre) ** 2)))
     return LogFlow(jnp.asarray(mean, dtype), jnp.asarray(variance, dtype))

@@ -187,10 +187,12 @@ def recipe(
         layer = int(np.argmin(np.asarray(flow.valid))) + 1
         raise ArgumentError(f"depth must be < {layer} for {act.name}: from there on its kernel is not known")
     gradient = float(np.prod(np.asarray(flow.chi_perp, float)[:-2]))
-    advised = None
+    advised, rate_spread = None, np.nan
     if width is not None and n_in is not None and np.isfinite(gradient):
         fan_in = np.array([n_in] + [width] * (depth - 1), float)
         advised = rates(act, flow, start, fan_in, x2, n_out, skip, norm, samples)
+        if norm is None:
+            rate_spread = _rate_spread(act, start, depth, width, x2, layers)
     plain = skip == 0 and norm is None and weights == "gaussian"
     return Recipe(
         act=act,
