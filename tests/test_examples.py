@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import eft
 import nets
 
-NAMES = {"eft": eft, "nets": nets, "jax": jax, "jnp": jnp, "np": np, "optax": optax}
+NAMES = {"eft": eft, "nets": nets, "jax": jax, "jnp": jnp, "nnx": nnx, "np": np, "optax": optax}
 PUBLIC = {
     f"{package.__name__}.{name}": getattr(package, name)
     for package in (eft, nets)

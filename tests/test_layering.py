@@ -22,7 +22,7 @@ FLOORS = {
         {"statistics", "runtime", "files"},
         {"network"},
         {"initialization", "training"},
-        {"comparison", "plots", "results"},
+        {"comparison", "models", "plots", "results"},
         {"paper"},
         {"cli"},
     ),

@@ -11,6 +11,7 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.cli import processes
 from nets.cli.classification import classify
 from nets.cli.comparison import compare
+from nets.cli.diagnosis import diagnose
 from nets.cli.flows import flow
 from nets.cli.phases import phase
 from nets.cli.training import train
@@ -31,7 +32,14 @@ def main(args: Sequence[str] | None = None) -> int:
     kept in the user's cache folder, unless `--no-cache` is among them.
     """
     jax.config.update("jax_enable_x64", True)
-    commands = {"flow": flow, "compare": compare, "classify": classify, "phase": phase, "train": train}
+    commands = {
+        "flow": flow,
+        "compare": compare,
+        "classify": classify,
+        "phase": phase,
+        "train": train,
+        "diagnose": diagnose,
+    }
     args = sys.argv[1:] if args is None else args
     try:
         if "--no-cache" not in args:

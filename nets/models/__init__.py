@@ -1,0 +1,7 @@
+"""Models that a user brings: what their layers do, and what is wrong with them."""
+
+from nets.models.diagnosis import Diagnosis, LayerReport, Verdict
+from nets.models.examination import diagnose
+from nets.models.tuning import Factor, Tuning, tune
+
+__all__ = ["Diagnosis", "Factor", "LayerReport", "Tuning", "Verdict", "diagnose", "tune"]
