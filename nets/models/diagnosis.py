@@ -52,7 +52,8 @@ class LayerReport(NamedTuple):
     def score(self) -> float:
         """(K̂ − K)/spread; the spread of one network of this width, or the measured error of several."""
         spread = self.theory.K_spread if math.isnan(float(self.V.mean)) else float(self.K.stderr)
-        return (float(self.K.mean) - self.theory.K) / spread if spread > 0 else math.nan
+        known = spread > 0 and not self.theory.started
+        return (float(self.K.mean) - self.theory.K) / spread if known else math.nan
 
 
 class Verdict(NamedTuple):

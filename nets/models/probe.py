@@ -66,6 +66,11 @@ class Probe(NamedTuple):
     coverage: float
 
 
+def generator(seed: int) -> np.random.Generator:
+    """Random numbers that are not those of `default_rng(seed)`, with which the model may have been drawn."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0xD1A6,)))
+
+
 def probed(network: Network, x: Any, n_probes: int, seed: int) -> list[Probe]:
     """Every layer of the network, measured at the inputs x."""
     program = network.program
@@ -73,7 +78,7 @@ def probed(network: Network, x: Any, n_probes: int, seed: int) -> list[Probe]:
     values: dict[int, Any] = dict(network.fixed)
     values.update(zip(program.inputs, leaves, strict=True))
     operations = [o for o in program.operations if network.data.intersection(o.inputs)]
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     with jax.debug_nans(False), jax.debug_infs(False):
         evaluate(operations, values)
         gradients = _gradients(network, operations, values, rng, min(n_probes, BACKWARD_PASSES))

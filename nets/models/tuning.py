@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from eft import arguments
 from nets.models.layers import Layer, Network, along
-from nets.models.probe import chi_perp, step_between
+from nets.models.probe import chi_perp, generator, step_between
 from nets.models.program import evaluate
 from nets.models.reading import read
 
@@ -75,7 +74,7 @@ def tune(f: Callable, params: Any, x: Any, *, n_probes: int = 32, seed: int = 0)
     network = read(f, params, x)
     leaves, structure = jax.tree.flatten(params)
     position = {v: i for i, v in enumerate(network.program.parameters)}
-    factors = _factors(network, x, n_probes, np.random.default_rng(seed))
+    factors = _factors(network, x, n_probes, generator(seed))
     for layer, each in zip(network.layers, factors, strict=True):
         if layer.parameter is not None and each.factor != 1:
             i = position[layer.parameter]
@@ -84,7 +83,7 @@ def tune(f: Callable, params: Any, x: Any, *, n_probes: int = 32, seed: int = 0)
     return Tuning(structure.unflatten(leaves), tuple(factors))
 
 
-def _factors(network: Network, x: Any, n_probes: int, rng: np.random.Generator) -> list[Factor]:
+def _factors(network: Network, x: Any, n_probes: int, rng) -> list[Factor]:
     """The factors, found while the model is evaluated with them."""
     values: dict[int, Any] = dict(network.fixed)
     values.update(zip(network.program.inputs, map(jnp.asarray, jax.tree.leaves(x)), strict=True))

@@ -41,6 +41,16 @@ def test_susceptibilities_against_the_jacobian():
             z = after
 
 
+def test_probes_know_nothing_of_the_model():
+    """Weights and inputs drawn by the generator of the same seed, in the order of the probes."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(16, 64)), rng.normal(size=(64, 256)) / 8
+    f = mlp(jax.nn.relu)
+    params = [{"w": jnp.asarray(w, "float32"), "b": jnp.zeros(256, "float32")}, *weights([2.0, 2.0])[1:]]
+    found = nets.diagnose(f, params, jnp.asarray(x, "float32"), seed=0)
+    assert float(found.layers[1].chi_perp.mean) == pytest.approx(1, abs=0.1)
+
+
 def test_gradients_are_those_of_the_whole_model():
     """The gradient of a layer is the product of the χ⊥ that follow, which are all near 2 here."""
     found = nets.diagnose(mlp(jax.nn.relu), weights([4.0] * 5), inputs(), n_probes=32)
