@@ -24,7 +24,7 @@ MAX_INPUTS = 32
 FLAT = 0.05
 """A slope is flat if it is below this part of the largest one for |z| ≤ 8."""
 
-BACKWARD_PASSES = 4
+BACKWARD_PASSES = 2
 """The most passes from the output back through all layers, for `gradient`."""
 
 UNKNOWN = Estimate(np.asarray(np.nan), np.asarray(np.nan))
@@ -198,16 +198,15 @@ def _direction(rng: np.random.Generator, like: Any) -> jax.Array:
 
 def chi_perp(step: Callable, z: Any, rng: np.random.Generator, n_probes: int) -> Estimate:
     """‖Jᵀv‖²/‖v‖² of several random v; unknown where there is no derivative, as of `while`."""
+    samples = []
     try:
         after, backward = jax.vjp(step, z)
-        backward(jnp.zeros_like(after))
+        for _ in range(n_probes):
+            v = _direction(rng, after)
+            (u,) = backward(v)
+            samples.append((host(u) ** 2).sum() / (host(v) ** 2).sum())
     except NO_DERIVATIVE:
         return UNKNOWN
-    samples = []
-    for _ in range(n_probes):
-        v = _direction(rng, after)
-        (u,) = backward(v)
-        samples.append((host(u) ** 2).sum() / (host(v) ** 2).sum())
     return _mean(np.array(samples))
 
 
@@ -240,18 +239,17 @@ def _gradients(network: Network, operations, values, rng, n_probes: int) -> dict
                     now[v] = now[v] + shifts[places[v]]
         return [now[v] for v in outputs]
 
+    samples = []
     try:
         after, backward = jax.vjp(model, [jnp.zeros_like(values[v]) for v in nodes])
-        backward([jnp.zeros_like(each) for each in after])
+        for _ in range(n_probes):
+            v = [_direction(rng, each) for each in after]
+            (found,) = backward(v)
+            size = sum((host(each) ** 2).sum() for each in v)
+            with np.errstate(all="ignore"):
+                samples.append([(host(u) ** 2).sum() / size for u in found])
     except NO_DERIVATIVE:
         return dict.fromkeys(nodes, np.nan)
-    samples = []
-    for _ in range(n_probes):
-        v = [_direction(rng, each) for each in after]
-        (found,) = backward(v)
-        size = sum((host(each) ** 2).sum() for each in v)
-        with np.errstate(all="ignore"):
-            samples.append([(host(u) ** 2).sum() / size for u in found])
     return dict(zip(nodes, np.mean(samples, 0).tolist(), strict=True))
 
 

@@ -23,8 +23,8 @@ PATHS = {
 @pytest.mark.parametrize("name", PACKAGES)
 def test_the_report_is_that_of_plain_jax(name):
     pytest.importorskip(PACKAGES[name])
-    plain = nets.diagnose(*frameworks.plain(), frameworks.inputs(), n_probes=64)
-    found = nets.diagnose(*getattr(frameworks, name)(), frameworks.inputs(), n_probes=64)
+    plain = nets.diagnose(*frameworks.plain(), frameworks.inputs(), n_probes=16)
+    found = nets.diagnose(*getattr(frameworks, name)(), frameworks.inputs(), n_probes=16)
     assert found.layers[2].path == PATHS[name]
     assert frameworks.same_report(plain, found)
     assert found.verdicts[0].kind == "chaotic"

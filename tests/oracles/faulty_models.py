@@ -75,8 +75,8 @@ def sigmoid(faulty: bool) -> Model:
 
 
 def softplus(faulty: bool) -> Model:
-    """A deep softplus network, in Flax Linen; ELU without the fault."""
-    act, init = (jax.nn.softplus if faulty else jax.nn.elu), linen.initializers.normal(WIDTH**-0.5)
+    """A deep softplus network, in Flax Linen; tanh without the fault."""
+    act, init = (jax.nn.softplus if faulty else jnp.tanh), linen.initializers.normal(WIDTH**-0.5)
 
     class Net(linen.Module):
         @linen.compact
@@ -123,12 +123,12 @@ def dead(faulty: bool) -> Model:
 
 
 def nan(faulty: bool) -> Model:
-    """log z in front of layer 5; log(1 + |z|) without the fault."""
+    """log z in front of layer 5; tanh without the fault."""
     plain = mlp(jnp.tanh)
 
     def f(params, x):
         z = plain(params[:4], x)
-        z = affine(params[4], jnp.log(z) if faulty else jnp.log(1 + jnp.abs(z)))
+        z = affine(params[4], jnp.log(z) if faulty else jnp.tanh(z))
         for p in params[5:]:
             z = affine(p, jnp.tanh(z))
         return z

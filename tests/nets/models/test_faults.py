@@ -10,7 +10,7 @@ pytestmark = pytest.mark.promotes
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
 def test_the_fault_and_its_layer(case):
-    found = nets.diagnose(*case.make(True), n_probes=4)
+    found = nets.diagnose(*case.make(True), n_probes=2)
     assert (case.kind, case.layer) in [(verdict.kind, verdict.layer) for verdict in found.verdicts]
     assert not found.healthy
     assert all(len(line) <= 100 for line in str(found).splitlines())
@@ -18,5 +18,5 @@ def test_the_fault_and_its_layer(case):
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.make.__name__)
 def test_without_the_fault(case):
-    found = nets.diagnose(*case.make(False), n_probes=4)
+    found = nets.diagnose(*case.make(False), n_probes=2)
     assert found.healthy and found.verdicts
