@@ -81,6 +81,7 @@ def test_networks_of_one_kind(name):
     assert all(r.gamma == pytest.approx(skip, abs=1e-12) for r in found.layers[1:-1])
 
 
+@pytest.mark.long
 @pytest.mark.promotes
 def test_blocks_of_two_layers():
     """z′ = z + W₂ gelu(W₁N(z)), with the layer norm of Flax and its ε; and a read-out."""
