@@ -4,6 +4,9 @@ from nets.initialization.ensemble import Measurement, measure
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement, measure_inputs
 from nets.models import initializers
+from nets.models.diagnosis import Diagnosis
+from nets.models.examination import diagnose
+from nets.models.tuning import Tuning, tune
 from nets.network.fcn import FCN
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train
@@ -11,13 +14,17 @@ from nets.training.run import TrainingRun
 
 __all__ = [
     "FCN",
+    "Diagnosis",
     "Estimate",
     "GramMeasurement",
     "InputMeasurement",
     "Measurement",
     "TrainingRun",
+    "Tuning",
+    "diagnose",
     "initializers",
     "measure",
     "measure_inputs",
     "train",
+    "tune",
 ]

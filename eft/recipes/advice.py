@@ -20,7 +20,7 @@ from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.expectation import QuadratureWarning
 from eft.recipes import wording
 from eft.recipes.learning_rates import MAX_SAMPLES, Rates, rates
-from eft.recipes.starting_point import StartingPoint, padded, starting_point
+from eft.recipes.start import StartingPoint, padded, starting_point
 
 BOUND = 1.0
 """V/(nK²) at which a network is called too deep: typical networks then differ by a factor of 2 to 3."""
@@ -210,9 +210,7 @@ def recipe(
         width_needed=int(np.floor(np.nanmax(size[:depth]) / bound)) + 1,
         log_spread=_log_spread(act, start, depth, width) if plain and width is not None else np.nan,
         rates=advised,
-        rate_spread=_rate_spread(act, start, depth, width, x2, layers)
-        if advised and norm is None
-        else np.nan,
+        rate_spread=rate_spread,
         skip=skip,
         norm=norm,
         weights=weights,

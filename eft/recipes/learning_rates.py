@@ -16,7 +16,7 @@ from eft.arguments import ArgumentError
 from eft.criticality.moment_grid import sampled
 from eft.flows.gram import gram_flow
 from eft.flows.kernel import KernelFlow
-from eft.recipes.starting_point import StartingPoint
+from eft.recipes.start import StartingPoint
 
 MAX_SAMPLES = 1024
 """Sample inputs of which the NTK is computed at all layers."""

@@ -11,6 +11,7 @@ from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.cli import processes
 from nets.cli.classification import classify
 from nets.cli.comparison import compare
+from nets.cli.diagnosis import diagnose
 from nets.cli.flows import flow
 from nets.cli.phases import phase
 from nets.cli.recipes import recipe
@@ -39,6 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "classify": classify,
         "phase": phase,
         "train": train,
+        "diagnose": diagnose,
     }
     args = sys.argv[1:] if args is None else args
     try:

@@ -42,23 +42,35 @@ def activation_of(text: str) -> eft.Activation:
 
     Raises ArgumentError or ArgumentTypeError for any other text.
     """
-    place, colon, name = text.rpartition(":")
+    _, colon, name = text.rpartition(":")
     if not colon or "=" in name or text.partition(":")[0] in eft.activation_names():
         return parse_activation(text)
+    return as_activation(imported("act", text))  # type: ignore[arg-type]
+
+
+def imported(option: str, text: str) -> Any:
+    """What "module:name" or "file.py:name" names; `option`: that it was given for.
+
+    Raises ArgumentError if it cannot be imported.
+    """
+    place, colon, name = text.rpartition(":")
     folder = str(Path(place).parent) if place.endswith(".py") else ""
     sys.path.insert(0, folder)
     try:
-        function = _imported(place)
+        if not colon:
+            raise ImportError("there is no colon")
+        thing = _imported(place)
         for part in name.split("."):
-            function = getattr(function, part)
+            thing = getattr(thing, part)
     except (Exception, SystemExit) as error:  # whatever the user-defined file raises
+        also = "a name, " if option == "act" else ""
         raise ArgumentError(
-            "act must be a name, module:name or file.py:name; "
+            f"{option} must be {also}module:name or file.py:name; "
             f"{text!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.remove(folder)
-    return as_activation(function)  # type: ignore[arg-type]
+    return thing
 
 
 def _imported(place: str) -> Any:

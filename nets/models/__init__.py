@@ -1,1 +1,7 @@
-"""What the theory does for a user's own network."""
+"""Networks of the user's own: how to initialize them, what their layers do, and what is wrong with them."""
+
+from nets.models.diagnosis import Diagnosis, LayerReport, Verdict
+from nets.models.examination import diagnose
+from nets.models.tuning import Factor, Tuning, tune
+
+__all__ = ["Diagnosis", "Factor", "LayerReport", "Tuning", "Verdict", "diagnose", "tune"]

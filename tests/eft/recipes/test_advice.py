@@ -7,7 +7,7 @@ import pytest
 
 import eft
 from eft.recipes.learning_rates import _layers, contributions
-from eft.recipes.starting_point import starting_point
+from eft.recipes.start import starting_point
 
 GELU_CW, GELU_CB = 1.983058257437552, 0.172922390756069
 X = np.random.default_rng(0).normal(size=(6, 5))

@@ -1,0 +1,65 @@
+"""Tuned weights have χ⊥ = 1 in every layer, or what a skip connection leaves."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from faulty_models import affine, inputs, mlp, scanned, weights
+
+import nets
+
+pytestmark = pytest.mark.promotes
+
+
+def test_plain():
+    f, params, x = mlp(jnp.tanh), weights([3.0, 0.2, 7.0, 1.0, 3.0], cb=0.05), inputs()
+    tuned = nets.tune(f, params, x)
+    found = nets.diagnose(f, tuned.params, x, n_probes=16)
+    for report in found.layers[1:]:
+        assert abs(float(report.chi_perp.mean) - 1) < 5 * float(report.chi_perp.stderr) + 0.02
+    before = nets.diagnose(f, params, x)
+    assert max(abs(float(r.chi_perp.mean) - 1) for r in before.layers[1:]) > 0.5  # the control
+    assert tuned.factors[0].factor == 1 and "input" in tuned.factors[0].note
+    for old, new, each in zip(params, tuned.params, tuned.factors, strict=True):
+        assert np.allclose(new["w"], each.factor * old["w"], rtol=1e-6)
+        assert np.array_equal(new["b"], old["b"])
+    assert "factor" in str(tuned)
+
+
+@pytest.mark.parametrize("gamma", [0.8, 1.0])
+def test_residual(gamma):
+    def f(params, x):
+        z = affine(params[0], x)
+        for p in params[1:]:
+            z = gamma * z + affine(p, jax.nn.relu(z))
+        return z
+
+    params, x = weights([2.0] * 5), inputs()
+    target = 1.0 if gamma < 1 else 1 + 1 / 4
+    found = nets.diagnose(f, nets.tune(f, params, x).params, x, n_probes=16)
+    for report in found.layers[1:]:
+        assert float(report.chi_perp.mean) == pytest.approx(target, abs=0.03)
+
+
+def test_stacked_weights_of_a_scan():
+    f, params, x = scanned(True)
+    tuned = nets.tune(f, params, x)
+    factors = [each.factor for each in tuned.factors]
+    assert factors[5] == pytest.approx(0.5, rel=0.05)
+    assert np.allclose(tuned.params["stack"]["w"][4], factors[5] * params["stack"]["w"][4])
+    assert all(each == pytest.approx(1, abs=0.1) for i, each in enumerate(factors) if i != 5)
+
+
+def test_shared_weights_stay():
+    params = weights([2.0, 3.0])
+
+    def f(params, x):
+        z = affine(params[0], x)
+        for _ in range(3):
+            z = affine(params[1], jnp.tanh(z))
+        return z
+
+    tuned = nets.tune(f, params, inputs())
+    assert [each.factor for each in tuned.factors] == [1.0] * 4
+    assert all("shared" in each.note for each in tuned.factors[1:])
+    assert np.array_equal(tuned.params[1]["w"], params[1]["w"])
