@@ -9,11 +9,13 @@ from nets.models.examination import diagnose
 from nets.models.tuning import Tuning, tune
 from nets.network.fcn import FCN
 from nets.statistics.estimators import Estimate
+from nets.training.coordinates import CoordinateCheck, coordinate_check
 from nets.training.ensemble import train
 from nets.training.run import TrainingRun
 
 __all__ = [
     "FCN",
+    "CoordinateCheck",
     "Diagnosis",
     "Estimate",
     "GramMeasurement",
@@ -21,6 +23,7 @@ __all__ = [
     "Measurement",
     "TrainingRun",
     "Tuning",
+    "coordinate_check",
     "diagnose",
     "initializers",
     "measure",

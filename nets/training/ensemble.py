@@ -28,6 +28,7 @@ from nets.runtime.settings import (
     float_dtype,
 )
 from nets.training import loop, objective, program, schedule, step
+from nets.training import parametrization as rates
 from nets.training.loop import Folder
 from nets.training.run import TrainingRun, statistics
 from nets.training.step import Data, Learner, Loss, State
@@ -68,6 +69,7 @@ def train(
     norm: str | None = None,
     weights: str = "gaussian",
     readout: bool = True,
+    parametrization: str = "standard",
 ) -> TrainingRun:
     """Train `n_nets` networks, each drawn independently, and measure all layers at the snapshots.
 
@@ -87,6 +89,12 @@ def train(
     layers are measured; default: the first 16 of the data. `x_test`: inputs at which outputs are measured;
     default: those of the data. `initial`: initial parameters in place of a draw, in the form of
     `TrainingRun.parameters`, or those of one network for all.
+
+    `parametrization`: "standard", one rate for all parameters; "ntk", the optimizer trains θ, where
+    W = θ/√n_{l−1}, so that gradient descent at rate η is that of the NTK with λ_W = λ_b = 1 at any width;
+    "mup", rates and output weights with which a step changes every layer by as much at any width, for
+    gradient descent as for Adam (the table in `nets.training.parametrization`). Ĝ^L remains that of C_W. See
+    `coordinate_check`.
 
     The programs are compiled once for all C_W, C_b, K¹, x2, seeds and learning rates, and for all functions
     and optimizers that compute the same.
@@ -119,7 +127,7 @@ def train(
         snapshots=snapshots, batch_size=batch_size, loss=loss, n_out=n_out, x_probe=x_probe, x_test=x_test,
         seed=seed, cb=cb, K1=K1, x2=x2, widths=widths, dtype=dtype, initial=initial,
         keeps=checkpoint is not None, memory_budget=memory_budget, skip=skip, norm=norm, weights=weights,
-        readout=readout,
+        readout=readout, parametrization=parametrization,
     )  # fmt: skip
     return _run(job, Folder(checkpoints.checked_folder(checkpoint), job.identity), every, shown)
 
@@ -149,7 +157,7 @@ class Job(NamedTuple):
 def prepare(
     act, cw, depth, width, n_nets, data, *, optimizer, learning_rate, steps, snapshots, batch_size, loss,
     n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget, skip,
-    norm, weights, readout,
+    norm, weights, readout, parametrization="standard",
 ) -> Job:  # fmt: skip
     """Check the arguments of `train`; `keeps`: whether checkpoints are kept."""
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
@@ -176,7 +184,11 @@ def prepare(
         as_activation(act), (n0, *hidden, samples.n_out), settings.K1 is not None, dtype=dtype, skip=skips,
         norm=norm, weights=weights, readout=bool(readout),
     )  # fmt: skip
-    learner = Learner(architecture, optimizer, loss, samples.labels, batch_size, distribution.mesh())
+    kind, sizes = rates.checked(parametrization), architecture.sizes
+    learner = Learner(
+        architecture, rates.parametrized(optimizer, kind, sizes), loss, samples.labels, batch_size,
+        distribution.mesh(), output_scale=rates.output_scale(kind, sizes),
+    )  # fmt: skip
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
     plan = program.planned(learner, n_nets, len(marks), arrays, keeps, budget)
     try:
@@ -193,6 +205,7 @@ def prepare(
         "snapshots": str(marks), "batch_size": str(batch_size), "seed": str(seed), "dtype": str(dtype),
         **{name: _digest(a) for name, a in (("data", (X, samples.Y)), ("x_probe", probe), ("x_test", test))},
         "initial": _digest(initial),
+        **({} if kind == "standard" else {"parametrization": kind}),
         **({} if architecture.plain else {"layers": f"norm {norm}, weights {weights}, readout {readout}"}),
         "act, optimizer or loss": digest,
     }  # fmt: skip

@@ -47,6 +47,7 @@ class Learner:
 
     `labels`: targets are integers, one per sample. `batch_size`: samples per step; None for all. `devices`:
     over which the networks are spread. `digest`: of what the activation, the loss and the optimizer compute.
+    `output_scale`: of the output weights as drawn, as in `parametrization`.
     """
 
     architecture: Architecture
@@ -56,10 +57,12 @@ class Learner:
     batch_size: int | None
     devices: jax.sharding.Mesh
     digest: str = ""
+    output_scale: float = 1.0
 
     @property
     def _compared(self) -> tuple[Any, ...]:
-        return self.architecture.without_act, self.labels, self.batch_size, self.devices, self.digest
+        settings = self.labels, self.batch_size, self.devices, self.output_scale
+        return self.architecture.without_act, *settings, self.digest
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Learner) and self._compared == other._compared
@@ -77,7 +80,11 @@ class Learner:
 
 def drawn(learner: Learner, settings: Settings, key: jax.Array) -> State:
     """The network before the first step, drawn from a key."""
-    return with_parameters(learner, nnx.state(fcn.drawn(learner.architecture, settings, key), nnx.Param))
+    net = fcn.drawn(learner.architecture, settings, key)
+    if learner.output_scale != 1:
+        output = net.layers[-1].kernel
+        output[...] = output[...] * jnp.asarray(learner.output_scale, output[...].dtype)
+    return with_parameters(learner, nnx.state(net, nnx.Param))
 
 
 def with_parameters(learner: Learner, parameters: Any) -> State:

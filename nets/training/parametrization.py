@@ -1,0 +1,78 @@
+"""Parametrizations: how the rates of a network's parameters, and its output weights, depend on the widths.
+
+An optimizer that is given s·∂L/∂W, and whose update is multiplied by t, moves W at s·t times the rate of
+gradient descent, and at t times that of Adam, which forgets the size of gradients. With n_l the width of
+layer l and n₀ the number of inputs:
+
+|              | standard | NTK               | μ: first layer, biases | μ: hidden  | μ: output       |
+|--------------|----------|-------------------|------------------------|------------|-----------------|
+| s            | 1        | 1/√n_{l−1}        | n                      | n          | 1               |
+| t            | 1        | 1/√n_{l−1}        | 1                      | 1/n        | 1/n             |
+| std of W     | as drawn | as drawn          | as drawn               | as drawn   | as drawn × 1/√n |
+
+The NTK's is W = θ/√n_{l−1}, exactly, whatever optimizer trains θ; its biases have s = t = 1, and so has the
+output's bias in μ. In μ every gradient reaches the optimizer with a size of order 1.
+"""
+
+from typing import Any
+
+import jax
+import optax
+
+from eft import arguments
+
+NAMES = ("standard", "ntk", "mup")
+
+
+def checked(name: object) -> str:
+    """The name of a parametrization."""
+    return str(arguments.one_of("parametrization", name, NAMES))
+
+
+def factors(name: str, sizes: tuple[int, ...]) -> list[dict[str, tuple[float, float]]]:
+    """(s, t) of the "kernel" and the "bias" of every layer; `sizes`: (n₀, …, n_L)."""
+    last = len(sizes) - 2
+    layers = []
+    for layer, fan_in in enumerate(sizes[:-1]):
+        one = {"kernel": (1.0, 1.0), "bias": (1.0, 1.0)}
+        if name == "ntk":
+            one["kernel"] = (fan_in**-0.5, fan_in**-0.5)
+        elif name == "mup" and layer < last:
+            n = float(sizes[layer + 1])
+            one = {"kernel": (n, 1 / fan_in if layer else 1.0), "bias": (n, 1.0)}
+        elif name == "mup":
+            one["kernel"] = (1.0, 1 / fan_in if layer else 1.0)
+        layers.append(one)
+    return layers
+
+
+def output_scale(name: str, sizes: tuple[int, ...]) -> float:
+    """The factor of the output weights as drawn."""
+    return sizes[-2] ** -0.5 if name == "mup" and len(sizes) > 2 else 1.0
+
+
+def parametrized(
+    optimizer: optax.GradientTransformation, name: str, sizes: tuple[int, ...]
+) -> optax.GradientTransformation:
+    """The optimizer, given s times the gradients and its updates multiplied by t."""
+    if name == "standard":
+        return optimizer
+    layers = factors(name, sizes)
+    inner = optax.with_extra_args_support(optimizer)
+
+    def scaled(tree: Any, which: int) -> Any:
+        def one(path, a):
+            keys = [getattr(key, "key", getattr(key, "name", None)) for key in path]
+            layer = next(key for key in keys if isinstance(key, int))
+            kind = next(key for key in keys if key in ("kernel", "bias"))
+            return a * jax.numpy.asarray(layers[layer][kind][which], a.dtype)
+
+        return jax.tree_util.tree_map_with_path(one, tree)
+
+    def update(gradients, state, params=None, **extra):
+        if "grad" in extra:
+            extra["grad"] = scaled(extra["grad"], 0)
+        updates, state = inner.update(scaled(gradients, 0), state, params, **extra)
+        return scaled(updates, 1), state
+
+    return optax.GradientTransformationExtraArgs(inner.init, update)
