@@ -28,8 +28,8 @@ BOUND = 1.0
 DEEPEST, DEEPEST_RESIDUAL = 8192, 64
 """Layers up to which the depth limit is searched; with a skip the cost grows as the square of the depth."""
 
-DEFAULT_DEPTH = 50
-"""Layers of the flow where neither depth nor width is given."""
+DEFAULT_DEPTH, MAX_DEFAULT_DEPTH = 50, 200
+"""Layers of the flow where neither depth nor width is given, and the most where only the width is."""
 
 
 class Recipe(NamedTuple):
@@ -172,17 +172,15 @@ def recipe(
     layers = {"skip": skip, "norm": norm, "weights": weights}
     searched = DEEPEST_RESIDUAL if skip or norm else DEEPEST
     start = starting_point(act, depth or DEFAULT_DEPTH, x2, skip, norm)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", QuadratureWarning)  # of layers that may lie beyond the network
-        deep = kernel_flow(act, start.cw, max(searched, depth or 0), cb=start.cb, K1=start.K1, **layers)
-    size = _relative_vertex(deep)
-    limit = None if width is None else _first(size / width >= bound)
+    deep, size, limit = _deep(act, start, max(searched, depth or 0), width, bound, layers)
     if depth is None:
-        depth = DEFAULT_DEPTH if width is None else max(2, min(limit or DEFAULT_DEPTH, 200))
-        start = starting_point(act, depth, x2, skip, norm)
+        depth = DEFAULT_DEPTH if width is None else max(2, min(limit or DEFAULT_DEPTH, MAX_DEFAULT_DEPTH))
+        start, before = starting_point(act, depth, x2, skip, norm), start
+        if start != before:
+            deep, size, limit = _deep(act, start, searched, width, bound, layers)
     flow = jax.tree.map(lambda a: a[:depth], deep)
-    if deep.K[0] != start.K1 or skip:
-        flow = kernel_flow(act, start.cw, depth, cb=start.cb, K1=start.K1, readout=skip > 0, **layers)
+    if skip:
+        flow = kernel_flow(act, start.cw, depth, cb=start.cb, K1=start.K1, readout=True, **layers)
     if not np.asarray(flow.valid).all():
         layer = int(np.argmin(np.asarray(flow.valid))) + 1
         raise ArgumentError(f"depth must be < {layer} for {act.name}: from there on its kernel is not known")
@@ -234,6 +232,15 @@ def _samples(X: ArrayLike, n_in: int | None) -> np.ndarray:
     if not samples.any():
         raise ArgumentError("X must not be 0 in all samples")
     return samples
+
+
+def _deep(act: Activation, start: StartingPoint, depth: int, width: int | None, bound: float, layers: dict):
+    """The flow through more layers than the network has, |V|/K² in it, and the depth limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", QuadratureWarning)  # of layers that may lie beyond the network
+        flow = kernel_flow(act, start.cw, depth, cb=start.cb, K1=start.K1, **layers)
+    size = _relative_vertex(flow)
+    return flow, size, None if width is None else _first(size / width >= bound)
 
 
 def _relative_vertex(flow: KernelFlow) -> np.ndarray:

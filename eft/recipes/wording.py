@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from eft.recipes.advice import Recipe
 
 LINE = 79
-SHOWN_LAYERS = 7
+SHOWN_LAYERS = 6
 UNCERTAIN = 0.5
 """Relative spread of a learning rate from which it is called an order of magnitude."""
 
@@ -123,7 +123,7 @@ def _rates(recipe: "Recipe") -> list[str]:
         f"rate for all parameters is stable below {found.sgd:.4g} at infinite width."
     ]
     if np.isfinite(recipe.rate_spread):
-        words.append(f"Networks of this width differ by {100 * recipe.rate_spread:.2g} % in it.")
+        words.append(f"Networks of this width differ by {100 * recipe.rate_spread:.0f} % in it.")
         if recipe.rate_spread > UNCERTAIN:
             words.append("Take it as an order of magnitude only.")
     if np.isfinite(found.adam):
@@ -138,9 +138,9 @@ def _rates(recipe: "Recipe") -> list[str]:
     index = np.array(shown) - 1
     rows = [["layer", *map(str, shown)]]
     for name, values in (
-        ("share of the NTK at one rate", found.share),
-        ("largest rate, weights", found.weights),
-        ("largest rate, biases", found.biases),
+        ("NTK share, one rate", found.share),
+        ("max rate, weights", found.weights),
+        ("max rate, biases", found.biases),
     ):
         rows.append([name, *(f"{v:.2g}" for v in values[index])])
     return [_words(*words) + "\n" + _table(rows)]

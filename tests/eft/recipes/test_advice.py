@@ -197,8 +197,14 @@ def test_rates_of_networks(act):
 
 
 def test_the_page_fits_a_terminal_and_says_what_matters():
-    for kind in ({"width": 64}, {"width": 64, "skip": 0.9}, {"norm": "layer", "width": 9}, {"x2": 0.01}):
-        page = str(eft.recipe("gelu", depth=8, **kind))
+    kinds = (
+        {"width": 64, "depth": 25},
+        {"width": 64, "skip": 0.9, "depth": 8},
+        {"norm": "layer", "width": 9, "depth": 8},
+        {"x2": 0.01, "depth": 300},
+    )
+    for kind in kinds:
+        page = str(eft.recipe("gelu", **kind))
         assert max(map(len, page.splitlines())) <= 79 and "nan" not in page
         assert "C_W = " in page and "std of weights" in page
     page = str(eft.recipe("relu", width=128, depth=20))
