@@ -24,9 +24,10 @@ class CoordinateCheck(NamedTuple):
 
     `widths`: (w,) hidden widths n. `size`, `change`: Estimates (w, depth), the root mean square over
     networks, samples and neurons of z^l at the start, and of its change. `exponent`: Estimate (depth,), the
-    slope of log change against log n. `size_exponent`, `change_exponent`: (depth,) what theory expects as n → ∞.
-    `transfers`: whether theory expects no change to grow with the width, so that a rate that is stable at
-    one width is stable at all. `parametrization`, `optimizer`, `learning_rate`, `steps`: as given.
+    slope of log change against log n. `size_exponent`, `change_exponent`: (depth,) what theory
+    expects as n → ∞. `transfers`: whether it expects no change to grow with the width, so that a rate that
+    is stable at one width is stable at all. `parametrization`, `optimizer`, `learning_rate`, `steps`: as
+    given.
     """
 
     widths: np.ndarray

@@ -69,10 +69,10 @@ def parametrized(
 
         return jax.tree_util.tree_map_with_path(one, tree)
 
-    def update(gradients, state, params=None, **extra):
+    def update(updates, state, params=None, **extra):
         if "grad" in extra:
             extra["grad"] = scaled(extra["grad"], 0)
-        updates, state = inner.update(scaled(gradients, 0), state, params, **extra)
-        return scaled(updates, 1), state
+        changes, state = inner.update(scaled(updates, 0), state, params, **extra)
+        return scaled(changes, 1), state
 
     return optax.GradientTransformationExtraArgs(inner.init, update)
