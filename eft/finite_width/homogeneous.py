@@ -87,13 +87,7 @@ def log_flow(
     refuse("log_flow", PLAIN_SERIES, skip, norm, weights)
     act = _homogeneous(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
-    if (width is None) == (widths is None):
-        both = f"{arguments.shown(width)} and {arguments.shown(widths)}"
-        raise ArgumentError(f"one of width and widths must be given; got {both}")
-    if widths is None:
-        n = (arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH),) * (depth - 1)
-    else:
-        n = arguments.widths_of(widths, depth)
+    n = one_width_or_widths(width, widths, depth)
     given = {"cw": arguments.positive("cw", cw)}
     given |= {"x2": arguments.positive("x2", x2)} if K1 is None else {"K1": arguments.positive("K1", K1)}
     cw_, first = arguments.broadcast(given)
@@ -103,6 +97,14 @@ def log_flow(
     moments_of = {m: log_mean_of_squares(act, m) for m in set(n)}
     steps = jnp.asarray(np.array([moments_of[m] for m in n]).reshape(-1, 2), cw_.dtype)
     return _walk(act.degree or 1, start, jnp.log(cw_ * g1), steps)
+
+
+def one_width_or_widths(width: object, widths: object, depth: int) -> tuple[int, ...]:
+    """(n₁, …, n_{L−1}), from exactly one of `width` and `widths`."""
+    if (width is None) == (widths is None):
+        both = f"{arguments.shown(width)} and {arguments.shown(widths)}"
+        raise ArgumentError(f"one of width and widths must be given; got {both}")
+    return arguments.hidden_widths(width, widths, depth)
 
 
 @compiled(0)

@@ -15,7 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
-from eft.finite_width.homogeneous import LogFlow, log_flow
+from eft.finite_width.homogeneous import LogFlow, log_flow, one_width_or_widths
 from eft.flows.kernel import kernel_flow
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.sources import evaluated_by_numpy, source
@@ -35,6 +35,9 @@ STEP_NODES = 24
 
 ORDER = 2
 """Order of the series of cumulants that holds the first three."""
+
+MAX_LOG = 600.0
+"""|log K| of the largest and the smallest kernel that are followed."""
 
 MARGIN = 7.0
 """Standard deviations of the sum of all steps by which the nodes extend beyond the flow at infinite width."""
@@ -74,15 +77,19 @@ def typical_flow(
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
-    n = arguments.hidden_widths(width, widths, depth)
+    n = one_width_or_widths(width, widths, depth)
     cw, cb = (arguments.number(name, value) for name, value in (("cw", cw), ("cb", cb)))
     flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1)
     path = np.asarray(flow.log_K, float)
     if path.ndim != 1:
         raise ArgumentError(f"x2 and K1 must be one number each; got a flow of shape {path.shape}")
-    if not np.asarray(flow.valid).all():
-        layer = int(np.argmin(np.asarray(flow.valid))) + 1
-        raise ArgumentError(f"the kernel must be known in all layers; it is not at layer {layer}")
+    known = np.asarray(flow.valid) & (np.abs(path) < MAX_LOG)
+    if not known.all():
+        layer = int(np.argmin(known)) + 1
+        raise ArgumentError(
+            f"cw = {cw:g}, cb = {cb:g}, x2 and K1 must give kernels that are known and far from the "
+            f"ends of the float range; at layer {layer}, log K = {path[layer - 1]:.4g}"
+        )
     if act.degree and cb == 0:
         return log_flow(act, cw, depth, widths=n, K1=float(np.exp(path[0])))
     if depth == 1:
@@ -101,9 +108,10 @@ def _nodes(act: Activation, cw: float, cb: float, path: np.ndarray, n: tuple[int
     margin = MARGIN * np.sqrt(variance.max())
     low, high = path.min() - margin, path.max() + margin
     if not high - low < SPACING * (MAX_NODES - BLOCK):
+        units = SPACING * MAX_NODES
         raise ArgumentError(
-            f"the spread of log Ĝ must stay moderate; √(V/n)/K is {margin / MARGIN:.3g} at a layer: take "
-            "larger widths or fewer layers"
+            f"width, cw = {cw:g}, cb = {cb:g}, x2 and K1 must leave log Ĝ within {units:g} units; "
+            f"K and {MARGIN:g} times its spread √(V/n)/K extend over {high - low:.3g}"
         )
     count = BLOCK * int(1 + np.ceil((high - low) / SPACING / BLOCK))
     return (low + high) / 2 + SPACING * (np.arange(count) - (count - 1) / 2)

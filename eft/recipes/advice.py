@@ -17,7 +17,7 @@ from eft.finite_width.ntk import ntk_flow
 from eft.finite_width.typical import typical_flow
 from eft.flows.block import checked_block
 from eft.flows.kernel import KernelFlow, kernel_flow
-from eft.gaussian.expectation import QuadratureWarning
+from eft.gaussian.expectation import WINDOW, QuadratureWarning
 from eft.recipes import wording
 from eft.recipes.learning_rates import MAX_SAMPLES, Rates, rates
 from eft.recipes.start import StartingPoint, padded, starting_point
@@ -161,12 +161,13 @@ def recipe(
         if depth < 2:
             raise ArgumentError(f"depth must be ≥ 2, a hidden layer and the output; got {depth}")
     width = None if width is None else arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH)
-    n_out = arguments.positive_int("n_out", n_out)
+    n_out = arguments.positive_int("n_out", n_out, maximum=arguments.MAX_WIDTH)
     skip, bound = arguments.number("skip", skip), _positive("bound", bound)
     checked_block(skip, norm, weights, False)
+    if n_in is not None:
+        n_in = arguments.positive_int("n_in", n_in, maximum=arguments.MAX_WIDTH)
     samples = None if X is None else _samples(X, n_in)
-    n_in = samples.shape[1] if samples is not None else n_in
-    n_in = width if n_in is None else arguments.positive_int("n_in", n_in, maximum=arguments.MAX_WIDTH)
+    n_in = samples.shape[1] if samples is not None else n_in or width
     x2 = _positive("x2", x2) if samples is None else float((samples**2).mean())
 
     layers = {"skip": skip, "norm": norm, "weights": weights}
@@ -220,8 +221,11 @@ def recipe(
 
 def _positive(name: str, value: object) -> float:
     number = arguments.number(name, value)
-    if number == 0:
-        raise ArgumentError(f"{name} must be > 0; got 0")
+    smallest, largest = WINDOW
+    if not smallest <= number <= largest:
+        raise ArgumentError(
+            f"{name} must be > 0, from {smallest:g} to {largest:g}; got {arguments.shown(value)}"
+        )
     return number
 
 

@@ -27,6 +27,9 @@ TARGETS = {
 }
 """The names of the sets of conditions, their targets, and the defaults of these."""
 
+TARGET_RANGE = (1e-12, 1e12)
+"""The smallest and the largest target, and K: those at which the expectations are accurate."""
+
 FEW_PARAMETERS = (
     "; σ is homogeneous, so that α does no more than γ does: three parameters for four conditions"
 )
@@ -150,8 +153,12 @@ def shape(
 
 def _above(name: str, value: object, low: float) -> float:
     number = arguments.real_number(name, value)
-    if not number > low:
-        raise ArgumentError(f"{name} must be a finite number > {low:g}; got {arguments.shown(value)}")
+    smallest, largest = TARGET_RANGE
+    if not (number > low and smallest <= number <= largest):
+        raise ArgumentError(
+            f"{name} must be a finite number > {low:g}, from {smallest:g} to {largest:g}; got "
+            f"{arguments.shown(value)}"
+        )
     return number
 
 

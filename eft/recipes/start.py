@@ -52,7 +52,7 @@ def starting_point(act: Activation, depth: int, x2: float, skip: float, norm: st
     χ∥ < 1, and for a skip > 1, with which K grows exponentially.
     """
     if skip > 1:
-        raise ArgumentError(f"skip must be ≤ 1; got {skip:g}: the kernel grows by {skip**2:g} in every layer")
+        raise ArgumentError(f"skip must be ≤ 1; got {skip:g}: the kernel grows exponentially")
     if norm is not None:
         return _normalized(act, x2, skip)
     if skip == 1:

@@ -74,11 +74,11 @@ def test_networks_as_deep_as_wide(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"width": None}, "width must be"),
-        ({"width": 10, "widths": (3, 3)}, "width must be None"),
+        ({"width": None}, "one of width and widths must be given"),
+        ({"width": 10, "widths": (3, 3)}, "one of width and widths must be given"),
         ({"width": 10, "cw": -1.0}, "cw must be"),
         ({"width": 10, "K1": [1.0, 2.0]}, "one number each"),
-        ({"width": 10, "cw": 1e300, "act": "repu", "cb": 1.0}, "the kernel must be known"),
+        ({"width": 10, "cw": 1e300, "act": "repu", "cb": 1.0}, "must give kernels that are known"),
     ],
 )
 def test_bad_arguments(arguments, message):
