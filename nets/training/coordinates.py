@@ -61,17 +61,19 @@ class CoordinateCheck(NamedTuple):
         return "\n".join(rows)
 
 
-def expected_exponents(name: str, optimizer: str, depth: int) -> tuple[np.ndarray, np.ndarray]:
+def expected_exponents(
+    name: str, optimizer: str, depth: int, biased: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """The powers of n in the size of z^l at the start and in its change by the first steps, l = 1 … L.
 
     ∂z^L/∂z^l ~ n^{−1/2} in each neuron, or n^{−1} in μ. Gradient descent moves W^l σ by (rate of W^l) × n ×
     ∂z^L/∂z^l, where n is the sum over neurons, constant in the first layer, and the output by the sum over
     neurons of ∂z^L/∂z^l times their change. Adam moves every weight by its rate, and all that a neuron
-    receives adds up.
+    receives adds up. `biased`: C_b > 0, which keeps the output of order 1 in μ.
     """
     size, change = np.zeros(depth), np.zeros(depth)
     if name == "mup":
-        size[-1] = -0.5 if depth > 1 else 0.0
+        size[-1] = 0.0 if biased or depth == 1 else -0.5
         return size, change
     if depth == 1:
         return size, change
@@ -151,7 +153,9 @@ def coordinate_check(
             f"learning_rate must be small enough; at {rate:g} networks overflow at width {bad}"
         )
     size, change = (_root(squares[:, i]) for i in (0, 1))
-    size_exponent, change_exponent = expected_exponents(str(parametrization), optimizer, len(change.mean[0]))
+    size_exponent, change_exponent = expected_exponents(
+        str(parametrization), optimizer, len(change.mean[0]), cb > 0
+    )
     return CoordinateCheck(
         np.array(n), size, change, _slope(np.log(n), change), size_exponent, change_exponent,
         bool((change_exponent <= 0).all()), str(parametrization), optimizer, rate, steps,
