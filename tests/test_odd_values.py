@@ -95,7 +95,7 @@ CALLS = {
         },
     ),
     "recipe of samples": (eft.recipe, {"act": "relu", "depth": 3, "width": 4, "X": X}),
-    "shape": (eft.shape, {"act": "tanh", "conditions": "dks", "K": 1.0}),
+    "shape": (eft.shape, {"act": "tanh", "conditions": "dks", "K": 1.0, "slope": 1.5}),
     "threshold_cw": (eft.threshold_cw, {"act": "relu", "x2": 1.0}),
     "fixed_points": (eft.fixed_points, {"act": "relu", "cw": 1.0, "cb": 0.1}),
     "threshold": (eft.threshold, {"act": "relu", "cw": 1.0, "cb": 0.1}),

@@ -49,7 +49,7 @@ class Recipe(NamedTuple):
     `width_needed`: the smallest n with |V|/(nK²) < bound in all `depth` layers.
     `log_spread`: the standard deviation of log Ĝ^L over networks of this width, all orders of depth/width
         included; nan where width is None and for networks that are not plain.
-    `rates`: learning rates (`Rates`); None where width is None, and if σ jumps.
+    `rates`: learning rates (`Rates`); None where width is None.
     `rate_spread`: the relative standard deviation of λ_max over networks, to leading order in 1/n; nan where
         it is not known.
     `skip`, `norm`, `weights`, `x2`, `n_in`, `n_out`: as given.
@@ -187,7 +187,7 @@ def recipe(
         raise ArgumentError(f"depth must be < {layer} for {act.name}: from there on its kernel is not known")
     gradient = float(np.prod(np.asarray(flow.chi_perp, float)[:-2]))
     advised, rate_spread = None, np.nan
-    if width is not None and n_in is not None and np.isfinite(gradient):
+    if width is not None and n_in is not None:
         fan_in = np.array([n_in] + [width] * (depth - 1), float)
         advised = rates(act, flow, start, fan_in, x2, n_out, skip, norm, samples)
         if norm is None:

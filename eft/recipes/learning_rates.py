@@ -21,7 +21,6 @@ from eft.recipes.start import StartingPoint
 MAX_SAMPLES = 1024
 """Sample inputs of which the NTK is computed at all layers."""
 
-
 ABSOLUTE_NODES = 4096
 """Nodes of the trapezoidal rule for ⟨|σ|⟩; even, so that no node falls on 0."""
 
@@ -39,7 +38,7 @@ class Rates(NamedTuple):
     `sgd`: the largest stable rate of gradient descent with one rate for all plain weights and biases,
         2/λ_max of the Hessian at infinite width.
     `adam`: the rate at which Adam's first step, η times the sign of each gradient, changes the output at one
-        input by 1.
+        input by 1; nan with a skip or a normalization.
     `lambda_w`, `lambda_b`: (depth,) λ_W^l and λ_b^l with which each layer's weights, and each layer's biases,
         contribute 1/(2L) to Θ = 1.
     `weights`, `biases`: (depth,) the largest stable rate of gradient descent for each layer's plain weights
@@ -88,9 +87,10 @@ def rates(
         largest = _largest(layers, fan_in, np.ones(depth)) / len(X)
         largest_equal = _largest(layers, lambda_w, lambda_b) / len(X)
     eta = 2 * n_out / largest_equal
+    plain_network = skip == 0 and norm is None
     return Rates(
         sgd=float(2 * n_out / largest),
-        adam=1 / _gradient_size(act, flow, start.cw, fan_in, x2) if skip == 0 and norm is None else np.nan,
+        adam=1 / _gradient_size(act, flow.K, parts.biases, start.cw, fan_in, x2) if plain_network else np.nan,
         lambda_w=lambda_w,
         lambda_b=lambda_b,
         weights=eta * lambda_w / fan_in,
@@ -128,13 +128,12 @@ def _largest(layers: tuple[np.ndarray, np.ndarray], lambda_w: np.ndarray, lambda
     return float(np.linalg.eigvalsh(Theta)[-1])
 
 
-def _gradient_size(act: Activation, flow: KernelFlow, cw: float, fan_in: np.ndarray, x2: float) -> float:
+def _gradient_size(act: Activation, K, P: np.ndarray, cw: float, fan_in: np.ndarray, x2: float) -> float:
     """Σ|∂z^L/∂θ| of one output of a plain network, whose gradients are Gaussian given σ′.
 
     Σ_i |∂z^L/∂z_i^l| = √(2 n_l C_W P_{l+1}/π) ⟨|σ′|⟩_{K^l},   Σ_j |σ(z_j^l)| = n_l ⟨|σ|⟩_{K^l}
     """
-    P = np.append(np.cumprod(np.asarray(flow.chi_perp, float)[-2::-1])[::-1], 1.0)
-    absolute = np.array([_absolute(act, K) for K in np.asarray(flow.K, float)[:-1]]).reshape(-1, 2)
+    absolute = np.array([_absolute(act, float(one)) for one in K[:-1]])
     width = fan_in[1:]
     back = np.append(np.sqrt(2 * width * cw * P[1:] / np.pi) * absolute[:, 1], 1.0)
     forward = np.append(fan_in[0] * np.sqrt(x2), width * absolute[:, 0])

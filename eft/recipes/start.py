@@ -8,7 +8,7 @@ import numpy as np
 from eft.activations.definition import Activation
 from eft.arguments import ArgumentError
 from eft.criticality.contraction import one_contraction
-from eft.criticality.moment_grid import moments_on_grid, sampled
+from eft.criticality.moment_grid import sampled
 from eft.criticality.phases import critical_curve
 from eft.criticality.universality import Universality, classify
 from eft.flows.block import checked_block
@@ -62,9 +62,7 @@ def starting_point(act: Activation, depth: int, x2: float, skip: float, norm: st
             f"with a skip of 1 nothing is critical; C_W = {plain.cw:.6g} and C_b = {plain.cb:.6g} of the "
             f"plain network, divided by the {steps} residual layers, keep K within a factor e of K¹"
         )
-        return plain._replace(
-            kind=BRANCH, K=np.nan, cw=plain.cw / steps, cb=plain.cb / steps, rescaled=False, reason=reason
-        )
+        return plain._replace(kind=BRANCH, K=np.nan, cw=plain.cw / steps, cb=plain.cb / steps, reason=reason)
     found = classify(act, skip=skip)
     contracted = one_contraction(skip)
     if not found.candidates:
@@ -84,7 +82,9 @@ def _first_kernel(
 ) -> tuple[float, str]:
     """K¹, and why: the plain one where K and gradients stay within `DRIFT`, or return by themselves."""
     low, high = found.basin
-    if found.stability == "neutral" or (found.stability == "stable" and low <= K1 < high):
+    if found.stability == "neutral":
+        return K1, "every layer keeps K and gradients, from any start"
+    if found.stability == "stable" and low <= K1 < high:
         return K1, "K and gradients change as powers of the depth, from any such start"
     block, skip_ = checked_block(skip, None, "gaussian", False)
     with warnings.catch_warnings():
@@ -130,7 +130,7 @@ def _normalized(act: Activation, x2: float, skip: float) -> StartingPoint:
     """χ⊥ = γ² + C_W⟨σ′²⟩_1/K = 1 at K = 1, if C_b = C_W(⟨σ′²⟩_1 − ⟨σ²⟩_1) ≥ 0; else C_b = 0, χ⊥ < 1."""
     m = sampled(act, np.ones(1))
     g, slope2 = float(m.g[0]), float(m.slope2[0])
-    if not (np.isfinite(moments_on_grid(act).K_known) and 0 < slope2 < np.inf and g > 0):
+    if not (0 < slope2 < np.inf and 0 < g < np.inf):
         raise ArgumentError(f"act must have finite ⟨σ²⟩, ⟨σ′²⟩ > 0; {act.name} has {g:.4g}, {slope2:.4g}")
     contracted = 1.0 if skip == 1 else one_contraction(skip)
     unbiased = slope2 <= g * (1 + 1e-12)

@@ -131,6 +131,8 @@ def coordinate_check(
     """
     optimizer = str(arguments.one_of("optimizer", optimizer, tuple(OPTIMIZERS)))
     rate = arguments.number("learning_rate", learning_rate)
+    if rate == 0:
+        raise ArgumentError("learning_rate must be > 0; got 0")
     n = _checked_widths(widths)
     steps = arguments.positive_int("steps", steps)
     n_nets = arguments.positive_int("n_nets", n_nets)
@@ -146,19 +148,19 @@ def coordinate_check(
         )
         for width in n
     ]  # fmt: skip
-    squares = np.array([_squares(job) for job in jobs])  # (widths, 2, networks, layers)
-    if not np.isfinite(squares).all():
-        bad = n[int(np.argmin(np.isfinite(squares).all((1, 2, 3))))]
-        raise ArgumentError(
-            f"learning_rate must be small enough; at {rate:g} networks overflow at width {bad}"
-        )
-    size, change = (_root(squares[:, i]) for i in (0, 1))
-    size_exponent, change_exponent = expected_exponents(
-        str(parametrization), optimizer, len(change.mean[0]), cb > 0
-    )
+    squares = []
+    for width, job in zip(n, jobs, strict=True):
+        alive, *of_width = _squares(job)
+        if not (alive.all() and np.isfinite(of_width).all()):
+            raise ArgumentError(
+                f"learning_rate must be small enough; at {rate:g} networks overflow at width {width}"
+            )
+        squares.append(of_width)
+    size, change = (_root(np.array(each)) for each in zip(*squares, strict=True))
+    size_exponent, change_exponent = expected_exponents(parametrization, optimizer, depth, cb > 0)
     return CoordinateCheck(
         np.array(n), size, change, _slope(np.log(n), change), size_exponent, change_exponent,
-        bool((change_exponent <= 0).all()), str(parametrization), optimizer, rate, steps,
+        bool((change_exponent <= 0).all()), parametrization, optimizer, rate, steps,
     )  # fmt: skip
 
 
@@ -171,20 +173,16 @@ def _checked_widths(widths: object) -> tuple[int, ...]:
     return n
 
 
-def _squares(job: ensemble.Job) -> np.ndarray:
-    """(2, networks, layers): the mean squares of z^l before the steps, and of its change."""
+def _squares(job: ensemble.Job) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which networks are finite after the steps; mean squares of z^l before, and of its change: (nets, L)."""
     count = job.plan.n_nets
     state = program.start(job.learner, job.settings, job.seed, count, job.initial)
     before = program.on_host(state.parameters, count)
     state = program.advance(job.learner, job.rate, job.settings.skip, state, 0, job.steps, job.data)
-    after = program.on_host(state.parameters, count)
+    after, alive = program.on_host((state.parameters, state.alive), count)
     X = jnp.asarray(job.data["X"])
-    return np.stack(
-        [
-            np.asarray(a, float)
-            for a in programs.call(_layers, job.learner, before, after, job.settings.skip, X)
-        ]
-    )
+    size, change = programs.call(_layers, job.learner, before, after, job.settings.skip, X)
+    return alive, np.asarray(size, float), np.asarray(change, float)
 
 
 def _layers(learner, before, after, skip, X) -> tuple[jax.Array, jax.Array]:

@@ -157,7 +157,7 @@ class Job(NamedTuple):
 def prepare(
     act, cw, depth, width, n_nets, data, *, optimizer, learning_rate, steps, snapshots, batch_size, loss,
     n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget, skip,
-    norm, weights, readout, parametrization="standard",
+    norm, weights, readout, parametrization,
 ) -> Job:  # fmt: skip
     """Check the arguments of `train`; `keeps`: whether checkpoints are kept."""
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)

@@ -10,13 +10,17 @@ layer l and n₀ the number of inputs:
 | t            | 1        | 1/√n_{l−1}        | 1                      | 1/n        | 1/n             |
 | std of W     | as drawn | as drawn          | as drawn               | as drawn   | as drawn × 1/√n |
 
-The NTK's is W = θ/√n_{l−1}, exactly, whatever optimizer trains θ; its biases have s = t = 1, and so has the
-output's bias in μ. In μ every gradient reaches the optimizer with a size of order 1.
+The optimizer sees the parameters W/t. The NTK's is thus W = θ/√n_{l−1}, exactly, whatever optimizer trains θ,
+with weight decay or a line search too; its biases have s = t = 1, and so has the output's bias in μ. In μ
+every gradient reaches the optimizer with a size of order 1, and it is not that of the loss by W/t: a line
+search does not work.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from eft import arguments
@@ -54,25 +58,38 @@ def output_scale(name: str, sizes: tuple[int, ...]) -> float:
 def parametrized(
     optimizer: optax.GradientTransformation, name: str, sizes: tuple[int, ...]
 ) -> optax.GradientTransformation:
-    """The optimizer, given s times the gradients and its updates multiplied by t."""
+    """The optimizer, given s times the gradients and W/t, its updates multiplied by t."""
     if name == "standard":
         return optimizer
     layers = factors(name, sizes)
     inner = optax.with_extra_args_support(optimizer)
 
-    def scaled(tree: Any, which: int) -> Any:
+    def scaled(tree: Any, factor: Callable[[float, float], float]) -> Any:
         def one(path, a):
             keys = [getattr(key, "key", getattr(key, "name", None)) for key in path]
             layer = next(key for key in keys if isinstance(key, int))
             kind = next(key for key in keys if key in ("kernel", "bias"))
-            return a * jax.numpy.asarray(layers[layer][kind][which], a.dtype)
+            return a * jnp.asarray(factor(*layers[layer][kind]), a.dtype)
 
         return jax.tree_util.tree_map_with_path(one, tree)
 
+    def by_s(tree):
+        return scaled(tree, lambda s, t: s)
+
+    def by_t(tree):
+        return scaled(tree, lambda s, t: t)
+
+    def over_t(tree):
+        return scaled(tree, lambda s, t: 1 / t)
+
     def update(updates, state, params=None, **extra):
         if "grad" in extra:
-            extra["grad"] = scaled(extra["grad"], 0)
-        changes, state = inner.update(scaled(updates, 0), state, params, **extra)
-        return scaled(changes, 1), state
+            extra["grad"] = by_s(extra["grad"])
+        if "value_fn" in extra:
+            loss = extra["value_fn"]
+            extra["value_fn"] = lambda theta: loss(by_t(theta))
+        theta = None if params is None else over_t(params)
+        changes, state = inner.update(by_s(updates), state, theta, **extra)
+        return by_t(changes), state
 
-    return optax.GradientTransformationExtraArgs(inner.init, update)
+    return optax.GradientTransformationExtraArgs(lambda params: inner.init(over_t(params)), update)

@@ -91,6 +91,12 @@ def test_a_skip_of_one_keeps_the_kernel_within_a_factor_e():
         assert 2 < K[-1] / K[0] < np.e
 
 
+def test_a_skip_of_one_says_that_its_first_layer_is_rescaled():
+    found = eft.recipe("gelu", depth=40, skip=1.0, x2=1e-3)
+    assert found.start.rescaled and found.K1 == eft.critical_point("gelu").K
+    assert "first layer is rescaled" in " ".join(str(found).split())
+
+
 @pytest.mark.parametrize("act", ["tanh", "gelu", "softplus"])
 @pytest.mark.parametrize("skip", [0.0, 0.8])
 def test_normalized_networks_keep_gradients_where_they_can(act, skip):

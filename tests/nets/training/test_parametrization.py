@@ -34,7 +34,9 @@ def by_hand(optimizer, scales, multipliers, output_scale=1.0):
 
     state = optimizer.init(theta)
     for _ in range(3):
-        change, state = optimizer.update(jax.grad(loss)(theta), state, theta)
+        value, grad = jax.value_and_grad(loss)(theta)
+        more = {"value": value, "grad": grad, "value_fn": loss}
+        change, state = optax.with_extra_args_support(optimizer).update(grad, state, theta, **more)
         change = [
             {"kernel": m[0] * c["kernel"], "bias": m[1] * c["bias"]}
             for m, c in zip(multipliers, change, strict=True)
@@ -44,7 +46,11 @@ def by_hand(optimizer, scales, multipliers, output_scale=1.0):
 
 
 @pytest.mark.promotes
-@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.01)], ids=["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [optax.sgd(0.1), optax.adam(0.01), optax.adamw(0.01, weight_decay=0.5), optax.lbfgs()],
+    ids=["sgd", "adam", "weight decay", "line search"],
+)
 def test_that_of_the_ntk_trains_weights_of_unit_size(optimizer):
     expected = by_hand(optimizer, [6**-0.5, 0.25, 0.25], [(1.0, 1.0)] * 3)
     layers = trained("ntk", optimizer).parameters["layers"]
@@ -106,12 +112,18 @@ def test_every_layer_moves_as_expected(name, optimizer):
         ({"widths": (32, 32)}, "at least two different"),
         ({"widths": (32, 0)}, r"widths\[1\] must be"),
         ({"steps": 0}, "steps must be"),
+        ({"learning_rate": 0.0}, "learning_rate must be > 0"),
         ({"n_nets": 1}, "n_nets must be ≥ 2"),
     ],
 )
 def test_bad_arguments(given, message):
     with pytest.raises((ValueError, TypeError), match=message):
         nets.coordinate_check("tanh", 1.0, 3, (X, Y), **given)
+
+
+def test_networks_that_overflow_are_not_measured():
+    with pytest.raises(ValueError, match="networks overflow at width 16"):
+        nets.coordinate_check("relu", 2.0, 3, (X, Y), learning_rate=1e30, widths=(16, 32), n_nets=2)
 
 
 def test_a_parametrization_of_train_is_checked():
