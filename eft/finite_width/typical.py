@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from numpy.polynomial.hermite_e import hermegauss
 from scipy.special import comb
 
@@ -16,7 +17,8 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.arguments import ArgumentError
 from eft.finite_width.homogeneous import LogFlow, log_flow, one_width_or_widths
-from eft.flows.kernel import kernel_flow
+from eft.flows.block import PLAIN_SERIES, refuse
+from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.sources import evaluated_by_numpy, source
 from eft.programs import compiled
@@ -53,6 +55,9 @@ def typical_flow(
     x2: float = 1.0,
     K1: float | None = None,
     widths: Sequence[int] | None = None,
+    skip: ArrayLike = 0.0,
+    norm: str | None = None,
+    weights: str = "gaussian",
 ) -> LogFlow:
     """Mean and variance of log Ĝ over networks of any activation, for any ratio of depth to width.
 
@@ -75,11 +80,12 @@ def typical_flow(
     >>> print(f"{flow.mean[-1]:.3f}, {flow.variance[-1]:.3f}")
     -5.208, 0.817
     """
+    refuse("typical_flow", PLAIN_SERIES, skip, norm, weights)
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n = one_width_or_widths(width, widths, depth)
     cw, cb = (arguments.number(name, value) for name, value in (("cw", cw), ("cb", cb)))
-    flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1)
+    flow = kernel_flow(act, cw, depth, cb=cb, x2=x2, K1=K1, widths=n)
     path = np.asarray(flow.log_K, float)
     if path.ndim != 1:
         raise ArgumentError(f"x2 and K1 must be one number each; got a flow of shape {path.shape}")
@@ -94,15 +100,13 @@ def typical_flow(
         return log_flow(act, cw, depth, widths=n, K1=float(np.exp(path[0])))
     if depth == 1:
         return LogFlow(flow.log_K, jnp.zeros_like(flow.log_K))
-    y, steps = _nodes(act, cw, cb, path, n), {}
-    for count in set(n):
-        steps[count] = _step(act, cw, cb, y, count)
+    y = _nodes(flow, cw, cb, path, n)
+    steps = {count: _step(act, cw, cb, y, count) for count in set(n)}
     return _moments(y, path[0], [steps[count] for count in n], flow.log_K.dtype)
 
 
-def _nodes(act: Activation, cw: float, cb: float, path: np.ndarray, n: tuple[int, ...]) -> np.ndarray:
+def _nodes(flow: KernelFlow, cw: float, cb: float, path: np.ndarray, n: tuple[int, ...]) -> np.ndarray:
     """Nodes in y that hold all but a negligible part of the networks of every layer."""
-    flow = kernel_flow(act, cw, len(path), cb=cb, K1=float(np.exp(path[0])), widths=n)
     with np.errstate(all="ignore"):
         variance = np.asarray(flow.V / flow.K**2, float)[1:] / np.array(n)
     margin = MARGIN * np.sqrt(variance.max())

@@ -1,6 +1,7 @@
 """The record of a diagnosis, and how it reads."""
 
 import math
+import textwrap
 from typing import Any, NamedTuple
 
 from nets.models.theory import Prediction
@@ -170,11 +171,6 @@ def _table(rows: list[tuple[str, ...]], left: set[int]) -> str:
 
 
 def _wrapped(words: str) -> str:
-    lines, line = [], ""
-    for word in words.split():
-        if line and len(line) + 1 + len(word) > WIDTH - 2:
-            lines.append(line)
-            line = "  " + word
-        else:
-            line = f"{line} {word}" if line else word
-    return "\n".join([*lines, line])
+    return textwrap.fill(
+        words, WIDTH - 2, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )

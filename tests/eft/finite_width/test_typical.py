@@ -77,6 +77,8 @@ def test_networks_as_deep_as_wide(name):
         ({"width": None}, "one of width and widths must be given"),
         ({"width": 10, "widths": (3, 3)}, "one of width and widths must be given"),
         ({"width": 10, "cw": -1.0}, "cw must be"),
+        ({"width": 10, "skip": 0.5}, "skip must be left out in typical_flow"),
+        ({"width": 10, "weights": "orthogonal"}, "weights must be left out in typical_flow"),
         ({"width": 10, "K1": [1.0, 2.0]}, "one number each"),
         ({"width": 10, "cw": 1e300, "act": "repu", "cb": 1.0}, "must give kernels that are known"),
     ],
