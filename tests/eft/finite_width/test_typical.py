@@ -41,6 +41,29 @@ def test_the_error_is_of_second_order():
     assert abs(leading - float(exact.variance[-1])) > 20 * error[128][1]
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_second_order_is_that_of_the_series(name):
+    """With δ = Ĝ/K − 1 of moments M_k = Σ_q M_kq n^{−q}, to order 1/n²
+
+    E[log(1 + δ)] = M₁ − M₂/2 + M₃/3 − M₄/4,     E[log²(1 + δ)] = M₂ − M₃ + (11/12)M₄
+    """
+    act, cw, cb, K1 = CASES[name]
+    M = np.asarray(eft.expand(act, cw, 8, 2, cb=cb, K1=K1).M)[1:]
+    mean = M[:, 1] - M[:, 2] / 2 + M[:, 3] / 3 - M[:, 4] / 4
+    square = M[:, 2] - M[:, 3] + 11 / 12 * M[:, 4]
+    variance = square[:, 1], square[:, 2] - mean[:, 1] ** 2
+    log_K = np.asarray(eft.kernel_flow(act, cw, 8, cb=cb, K1=K1).log_K)[1:]
+
+    def second(n):
+        found = eft.typical_flow(act, cw, 8, n, cb=cb, K1=K1)
+        shift = n * (np.asarray(found.mean)[1:] - log_K) - mean[:, 1]
+        return n * shift, n * (n * np.asarray(found.variance)[1:] - variance[0])
+
+    coarse, fine = second(1000), second(2000)
+    for a, b, exact in zip(coarse, fine, (mean[:, 2], variance[1]), strict=True):
+        np.testing.assert_allclose(2 * b - a, exact, rtol=2e-3, atol=2e-3 * abs(exact).max())
+
+
 def test_homogeneous_activations_are_exact():
     found, exact = eft.typical_flow("relu", 2.0, 5, 3), eft.log_flow("relu", 2.0, 5, 3)
     assert found.mean.tolist() == exact.mean.tolist() and found.variance.tolist() == exact.variance.tolist()

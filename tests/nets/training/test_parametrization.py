@@ -121,9 +121,12 @@ def test_bad_arguments(given, message):
         nets.coordinate_check("tanh", 1.0, 3, (X, Y), **given)
 
 
-def test_networks_that_overflow_are_not_measured():
+@pytest.mark.parametrize("size", [1.0, 1e6], ids=["after a step", "at once, and are kept as they were"])
+def test_networks_that_overflow_are_not_measured(size):
     with pytest.raises(ValueError, match="networks overflow at width 16"):
-        nets.coordinate_check("relu", 2.0, 3, (X, Y), learning_rate=1e30, widths=(16, 32), n_nets=2)
+        nets.coordinate_check(
+            "relu", 2.0, 3, (X, size * Y), learning_rate=1e30 * size, widths=(16, 32), n_nets=2
+        )
 
 
 def test_a_parametrization_of_train_is_checked():
