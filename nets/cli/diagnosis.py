@@ -23,6 +23,9 @@ def diagnose(
     ],
     probes: Annotated[int, tyro.conf.arg(help="random directions for each χ⊥")] = 8,
     seed: int = 0,
+    recipe: Annotated[
+        bool, tyro.conf.arg(help="print how to initialize such a network, where that helps")
+    ] = False,
     x64: Annotated[bool, tyro.conf.arg(help="switch float64 on before the model is made")] = False,
     out: Out = None,
 ) -> int:
@@ -38,9 +41,15 @@ def diagnose(
         made = _made(make)
         with console.status("examining"):
             found = nets.diagnose(*made, n_probes=probes, seed=seed)
+        advised = found.recipe() if recipe else None
     console.print(str(found), soft_wrap=True)
+    if recipe:
+        page = (
+            "no recipe: what is wrong is not the initialization of all layers" if advised is None else advised
+        )
+        console.print(f"\n{page}", soft_wrap=True)
     rows = [_row(report) for report in found.layers]
-    verdicts = [verdict._asdict() for verdict in found.verdicts]
+    verdicts = [{"kind": v.kind, "layer": v.layer, "words": v.words} for v in found.verdicts]
     table = {"model": make, "layers": rows, "verdicts": verdicts, "notes": list(found.notes)}
     return write_files(
         console,

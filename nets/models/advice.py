@@ -1,8 +1,44 @@
-"""What to do about a fault: the words in which the theory's advice is given."""
+"""What to do about a fault: the theory's advice, in words and as a recipe."""
 
 import functools
+import math
+from typing import NamedTuple
 
 import eft
+from eft.recipes.start import starting_point
+
+
+class Setting(NamedTuple):
+    """The network that a recipe is for: `eft.recipe` explains its arguments."""
+
+    act: eft.Activation
+    depth: int
+    width: int
+    n_in: int
+    x2: float
+    skip: float
+    norm: str | None
+
+    def recipe(self) -> eft.Recipe:
+        """How to initialize this network."""
+        return eft.recipe(
+            self.act, depth=self.depth, width=self.width, n_in=self.n_in, x2=self.x2, skip=self.skip,
+            norm=self.norm,
+        )  # fmt: skip
+
+    @property
+    def has_start(self) -> bool:
+        """Whether its activation has a starting point, so that there is a recipe."""
+        try:
+            starting_point(self.act, self.depth, self.x2, self.skip, self.norm)
+        except eft.ArgumentError:
+            return False
+        return True
+
+    def __str__(self) -> str:
+        kind = f", skip γ = {self.skip:.3g}" if self.skip else ""
+        kind += f", norm {self.norm}" if self.norm else ""
+        return f"{self.act.name}, {self.depth} layers of width {self.width:,}{kind}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -17,7 +53,10 @@ def initialization(act: eft.Activation) -> str:
     if not found.candidates:
         instead = found.advice.removeprefix("none: ").removeprefix("no critical point; ")
         return f"{act.name} has no critical point: {instead}"
-    return f"{act.name} is critical at C_W = {found.cw:.5g}, C_b = {found.cb:.5g}"
+    std = f"weights of std {math.sqrt(found.cw):.4g}/√fan-in"
+    if found.cb > 0:
+        std += f", biases of std {math.sqrt(found.cb):.4g}"
+    return f"{act.name} is critical at C_W = {found.cw:.5g}, C_b = {found.cb:.5g} ({std})"
 
 
 def residual(blocks: int) -> str:

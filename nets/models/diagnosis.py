@@ -4,6 +4,8 @@ import math
 import textwrap
 from typing import Any, NamedTuple
 
+import eft
+from nets.models.advice import Setting
 from nets.models.theory import Prediction
 from nets.statistics.estimators import Estimate
 
@@ -62,12 +64,14 @@ class Verdict(NamedTuple):
 
     `kind`: "critical", "ordered", "chaotic", "vanishing", "exploding", "gain", "bias variance",
     "no critical point", "dead", "saturated", "overflow" or "nan". `layer`: the number of the layer at fault,
-    or the first of those that the finding is about. `words`: the finding, and how to mend it.
+    or the first of those that the finding is about. `words`: the finding, and how to mend it. `setting`: the
+    network whose recipe mends it; None where there is none.
     """
 
     kind: str
     layer: int
     words: str
+    setting: Setting | None = None
 
 
 class Diagnosis(NamedTuple):
@@ -88,13 +92,23 @@ class Diagnosis(NamedTuple):
         """Whether no fault was found."""
         return all(verdict.kind == "critical" for verdict in self.verdicts)
 
+    @property
+    def setting(self) -> Setting | None:
+        """That of the first verdict that has one."""
+        return next((verdict.setting for verdict in self.verdicts if verdict.setting is not None), None)
+
+    def recipe(self) -> eft.Recipe | None:
+        """How to initialize the network instead, by the first verdict that has a recipe; None without one."""
+        return None if self.setting is None else self.setting.recipe()
+
     def __str__(self) -> str:
         networks = f", {self.n_nets} networks" if self.n_nets > 1 else ""
         title = f"{len(self.layers)} layers, {self.n_inputs} input{'s' * (self.n_inputs != 1)}{networks}"
         blocks = [title, _weights(self.layers), _signals(self.layers, self.n_nets > 1)]
         verdicts = [_wrapped(f"{verdict.kind}: {verdict.words}") for verdict in self.verdicts]
         notes = [_wrapped(f"note: {note}") for note in self.notes]
-        return "\n\n".join([*blocks, "\n".join([*verdicts, *notes])])
+        mend = [] if self.setting is None else [_wrapped(f"recipe(): how to initialize {self.setting}")]
+        return "\n\n".join([*blocks, "\n".join([*verdicts, *notes, *mend])])
 
 
 WIDTH = 100

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nets.models import advice
+from nets.models.advice import Setting
 from nets.models.diagnosis import LayerReport, Verdict
 from nets.models.forms import Stage
 from nets.models.layers import Layer, Network
@@ -224,7 +225,22 @@ def _trend(steps, odd: set[int], network: Network, probes, reports) -> list[Verd
         return [Verdict(kind, first, f"{said}; deep down by {math.exp(flow.log_chi):.3g} a layer")]
     said += f"; deep down by {math.exp(flow.log_chi):.3g}, and K by {math.exp(flow.log_growth):.3g}, a layer"
     skips = sum(network.layers[i].skip is not None for i in steps)
-    return _faults(kind, first, said, kinds, gamma2, skips)
+    setting = _setting(steps, network, probes, kinds, gamma2)
+    return _faults(kind, first, said, kinds, skips, setting)
+
+
+def _setting(
+    steps, network: Network, probes: Sequence[Probe], kinds: Sequence[Kind], gamma2: float
+) -> Setting | None:
+    """The network of these layers, if they are layers of the kind that `eft.recipe` knows."""
+    act, norm = _activation(kinds[-1].forms), _norm(kinds[-1].forms)
+    layer, x2 = network.layers[steps[0]], float(np.mean(probes[steps[0]].second))
+    if act is None or len(kinds) > 1 or gamma2 or not (x2 > 0 and math.isfinite(x2)):
+        return None
+    skip = math.sqrt(kinds[0].gamma2)
+    if norm and not skip:
+        return None
+    return Setting(act, len(steps), probes[steps[1]].width, layer.fan_in, x2, skip, norm)
 
 
 def _kind(rate: float, growth: float, steady: float, depth: int, least: float) -> str:
@@ -238,31 +254,33 @@ def _kind(rate: float, growth: float, steady: float, depth: int, least: float) -
 
 
 def _faults(
-    kind: str, layer: int, said: str, kinds: Sequence[Kind], gamma2: float, skips: int
+    kind: str, layer: int, said: str, kinds: Sequence[Kind], skips: int, setting: Setting | None
 ) -> list[Verdict]:
     """The verdict on a chain that is not critical, with its reason where there is one, and how to mend it."""
     act = _activation(kinds[-1].forms)
-    if any(form.kind in ("rms", "layer") for each in kinds for form in each.forms):
-        return [Verdict(kind, layer, f"{said}; {advice.normalized(skips > 0)}")]
+    if any(_norm(each.forms) for each in kinds):
+        return [Verdict(kind, layer, f"{said}; {advice.normalized(skips > 0)}", setting)]
     if skips:
-        return [Verdict(kind, layer, f"{said}; {advice.residual(skips)}")]
+        return [Verdict(kind, layer, f"{said}; {advice.residual(skips)}", setting)]
     if act is None:
         return [Verdict(kind, layer, f"{said}; C_W should be 1")]
     u, cw, cb = advice.universality(act), kinds[-1].cw, kinds[-1].cb
     mend = advice.initialization(act)
     if not u.candidates:
-        return [Verdict("no critical point", layer, mend), Verdict(kind, layer, said)]
+        start = setting if setting is not None and setting.has_start else None
+        return [Verdict("no critical point", layer, mend, start), Verdict(kind, layer, said)]
     if cb <= NO_BIAS < u.cb and abs(math.log(cw / u.cw)) < math.log(ALIKE):
-        return [
-            Verdict(
-                "bias variance", layer, f"{said}; the biases have no variance, but {mend}: draw them with C_b"
-            ),
-        ]
-    return [Verdict(kind, layer, f"{said}; C_W = {cw:.4g}, C_b = {cb:.3g}, but {mend}")]
+        words = f"{said}; the biases have no variance, but {mend}: draw them with C_b"
+        return [Verdict("bias variance", layer, words, setting)]
+    return [Verdict(kind, layer, f"{said}; C_W = {cw:.4g}, C_b = {cb:.3g}, but {mend}", setting)]
 
 
 def _activation(forms: Sequence[Stage]):
     return next((form.act for form in forms if form.act is not None), None)
+
+
+def _norm(forms: Sequence[Stage]) -> str | None:
+    return next((form.kind for form in forms if form.kind in ("rms", "layer")), None)
 
 
 _DIGITS = str.maketrans("0123456789-.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻·")

@@ -1,7 +1,7 @@
 """A diagnosis names the fault of a model and the layer; of the same model without it, it names none."""
 
 import pytest
-from faulty_models import CASES
+from faulty_models import CASES, DEPTH, N0, WIDTH, residual, weights
 
 import nets
 
@@ -32,3 +32,37 @@ LIKE_ANOTHER = ("sigmoid", "softplus")
 def test_without_the_fault(case):
     found = nets.diagnose(*case.make(False), n_probes=2)
     assert found.healthy and found.verdicts
+
+
+SETTINGS = {
+    "bias_variance": ("gelu", 0.0, None),
+    "sigmoid": ("sigmoid", 0.0, None),
+    "softplus": None,
+    "residual": ("relu", 1.0, None),
+    "normalized": None,
+    "gain": None,
+    "dead": None,
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_network_whose_recipe_mends_it(name):
+    """None where no recipe does: softplus has none, and one odd layer is mended by itself."""
+    case = next(case for case in CASES if case.make.__name__ == name)
+    setting = nets.diagnose(*case.make(True), n_probes=2).setting
+    if SETTINGS[name] is None:
+        assert setting is None
+    else:
+        assert (setting.act.name, setting.skip, setting.norm) == SETTINGS[name]
+        assert (setting.depth, setting.width, setting.n_in) == (DEPTH, WIDTH, N0)
+        assert setting.x2 == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_recipe_mends_it():
+    """The faulty residual network, drawn by its recipe, is healthy."""
+    f, faulty, x = residual(True)
+    found = nets.diagnose(f, faulty, x, n_probes=2)
+    recipe = found.recipe()
+    assert "recipe(): how to initialize relu, 9 layers of width 256, skip γ = 1" in str(found)
+    params = weights([recipe.first_gain**2] + [recipe.cw] * (DEPTH - 1), recipe.cb)
+    assert not found.healthy and nets.diagnose(f, params, x, n_probes=2).healthy
