@@ -1,5 +1,6 @@
 """Figures that compare theory with experiment."""
 
+from nets.plots.coordinates import coordinate_figure
 from nets.plots.diagnoses import diagnosis_figure
 from nets.plots.figures import comparison_figure, flow_figure, png, training_figure, width_figure
 from nets.plots.panels import COLORS, Panel, Series, figure
@@ -9,6 +10,7 @@ __all__ = [
     "Panel",
     "Series",
     "comparison_figure",
+    "coordinate_figure",
     "diagnosis_figure",
     "figure",
     "flow_figure",

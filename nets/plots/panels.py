@@ -55,7 +55,8 @@ class Panel(NamedTuple):
     """Axes and what they show.
 
     `xlabel`, `ylabel`, `title`, `xscale`, `yscale`, `ylim`: as in matplotlib. `series`: the curves. `at`:
-    heights of thin horizontal lines, and their labels.
+    heights of thin horizontal lines, and their labels. `xticks`: the numbers on the horizontal axis, if not
+    those of matplotlib.
     """
 
     xlabel: str
@@ -66,6 +67,7 @@ class Panel(NamedTuple):
     yscale: str = "linear"
     ylim: tuple[float, float] | None = None
     at: Sequence[tuple[float, str]] = ()
+    xticks: Sequence[float] = ()
 
 
 def figure(
@@ -128,6 +130,9 @@ def _show(panel: Panel, axis) -> None:
         axis.ticklabel_format(axis="y", scilimits=(-3, 4))
     if panel.xscale == "linear":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(panel.xticks):
+        axis.set_xticks(panel.xticks, [f"{tick:g}" for tick in panel.xticks])
+        axis.set_xticks((), minor=True)
     if panel.ylim is not None:
         axis.set_ylim(panel.ylim)
     axis.spines[["top", "right"]].set_visible(False)
