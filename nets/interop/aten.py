@@ -195,7 +195,7 @@ def _scaled(x, scale, shift):
     return x if shift is None else x + shift
 
 
-def _by_channel(weight, ndim: int):
+def _by_channel(weight: Any, ndim: int) -> Any:
     """An array of one number for each channel, the second axis of what it is combined with."""
     return None if weight is None else weight.reshape(-1, *(1,) * (ndim - 2))
 
@@ -326,11 +326,9 @@ def _named(module: Any, names: str) -> dict[str, Callable]:
 
 OPERATIONS: dict[str, Callable] = {
     **_named(jnp, "abs cos exp expm1 log log1p maximum minimum reciprocal sin sqrt square tanh mul=multiply"),
-    **_named(
-        jnp, "neg=negative pow=power matmul bmm=matmul mm=matmul tril triu where arange full ones zeros"
-    ),
+    **_named(jnp, "matmul bmm=matmul mm=matmul neg=negative pow=power tril triu where arange full ones"),
     **_named(jnp, "eq=equal ge=greater_equal gt=greater le=less_equal lt=less ne=not_equal bitwise_and"),
-    **_named(jnp, "bitwise_not bitwise_or logical_and logical_not logical_or __and__=bitwise_and"),
+    **_named(jnp, "bitwise_not bitwise_or logical_and logical_not logical_or zeros __and__=bitwise_and"),
     **_named(jnp, "__or__=bitwise_or permute=transpose t=transpose transpose=swapaxes unsqueeze=expand_dims"),
     **_named(jax.nn, "celu glu hardsigmoid=hard_sigmoid hardswish=hard_swish log_sigmoid mish relu relu6"),
     **_named(jax.nn, "selu sigmoid silu"),

@@ -28,13 +28,13 @@ def steps_of(nodes: Iterable[Any], operations: object = None) -> list[Step]:
     Raises ArgumentError for an operation that is in neither, by its name and that of the module, and
     ArgumentTypeError if `operations` is not a dict of functions.
     """
-    own = {} if operations is None else operations
+    own: Any = {} if operations is None else operations
     named = isinstance(own, Mapping) and all(isinstance(k, str) and callable(f) for k, f in own.items())
     if not named:
         raise ArgumentTypeError(
             f'operations must be a dict of functions, {{"aten.name": function}}; got {shown(own)}'
         )
-    return [_step(node, dict(own)) for node in nodes if node.op == "call_function"]
+    return [_step(node, own) for node in nodes if node.op == "call_function"]
 
 
 def _step(node: Any, own: Mapping[str, Callable]) -> Step:
