@@ -106,6 +106,11 @@ def _flatten(x, start=0, end=-1):
     return x.reshape(*x.shape[:start], -1, *x.shape[end + 1 :])
 
 
+def _unflatten(x, dim, shape):
+    dim %= x.ndim
+    return x.reshape(*x.shape[:dim], *shape, *x.shape[dim + 1 :])
+
+
 def _expand(x, shape, *, implicit=False):
     old = (1,) * (len(shape) - x.ndim) + x.shape
     return jnp.broadcast_to(x, tuple(m if n == -1 else n for n, m in zip(shape, old, strict=True)))
@@ -330,10 +335,12 @@ OPERATIONS: dict[str, Callable] = {
     **_named(jnp, "eq=equal ge=greater_equal gt=greater le=less_equal lt=less ne=not_equal bitwise_and"),
     **_named(jnp, "bitwise_not bitwise_or logical_and logical_not logical_or zeros __and__=bitwise_and"),
     **_named(jnp, "__or__=bitwise_or permute=transpose t=transpose transpose=swapaxes unsqueeze=expand_dims"),
+    **_named(jnp, "mT=matrix_transpose numpy_T=transpose"),
     **_named(jax.nn, "celu glu hardsigmoid=hard_sigmoid hardswish=hard_swish log_sigmoid mish relu relu6"),
     **_named(jax.nn, "selu sigmoid silu"),
     **_named(lax, "erf rsqrt"),
-    **dict.fromkeys(["alias", "clone", "contiguous", "detach", "lift_fresh_copy", "_to_copy", "to"], _same),
+    **dict.fromkeys(["alias", "clone", "contiguous", "detach", "lift_fresh_copy"], _same),
+    **dict.fromkeys(["_to_copy", "to", "type_as"], _same),
     **dict.fromkeys(["view", "reshape", "_unsafe_view"], jnp.reshape),
     **_spatial("conv", _conv),
     **_spatial("max_pool", _max_pool),
@@ -357,6 +364,7 @@ OPERATIONS: dict[str, Callable] = {
     "elu": _elu,
     "embedding": _embedding,
     "expand": _expand,
+    "expand_as": lambda x, y: jnp.broadcast_to(x, y.shape),
     "feature_dropout": _dropout,
     "flatten": _flatten,
     "gelu": lambda x, *, approximate="none": jax.nn.gelu(x, approximate=approximate == "tanh"),
@@ -391,6 +399,8 @@ OPERATIONS: dict[str, Callable] = {
     "sum": _reduced(jnp.sum),
     "threshold": _threshold,
     "unbind": _unbind,
+    "unflatten": _unflatten,
     "var": _var,
+    "view_as": lambda x, y: x.reshape(y.shape),
 }
 """By the names of ATen, whatever the overload."""

@@ -34,7 +34,14 @@ def steps_of(nodes: Iterable[Any], operations: object = None) -> list[Step]:
         raise ArgumentTypeError(
             f'operations must be a dict of functions, {{"aten.name": function}}; got {shown(own)}'
         )
-    return [_step(node, own) for node in nodes if node.op == "call_function"]
+    calls = (node for node in nodes if node.op == "call_function")
+    return [_step(node, own) for node in calls if not _asserts(node)]
+
+
+def _asserts(node: Any) -> bool:
+    """Whether it only checks something: it has no result."""
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and not schema.returns
 
 
 def _step(node: Any, own: Mapping[str, Callable]) -> Step:

@@ -273,11 +273,18 @@ def _exported(module: "nn.Module", x: "torch.Tensor") -> "torch.export.ExportedP
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those of the packages that PyTorch uses are not the user's
-            return torch.export.export(module, (x,), strict=False)
+            program = torch.export.export(module, (x,), strict=False)
+            in_place = any(_changes_its_input(node.target) for node in program.graph.nodes)
+            return program.run_decompositions({}) if in_place else program  # new versions leave these
     except Exception as error:
         raise ArgumentError(
             f"module must be one that torch.export can trace at x of shape {tuple(x.shape)}; {_said(error)}"
         ) from error
+
+
+def _changes_its_input(operation: object) -> bool:
+    schema = getattr(operation, "_schema", None)
+    return schema is not None and schema.is_mutable
 
 
 def _said(error: Exception) -> str:

@@ -192,7 +192,7 @@ def test_overflow_is_found_in_the_precision_of_the_module():
 
 def test_float64_is_kept_where_jax_has_it_switched_off():
     net = network((2.0, 2.0)).double()
-    K = float((net(X.double()) ** 2).mean())
+    K = (net(X.double()) ** 2).mean().item()
     with jax.enable_x64(False):
         double, single = diagnose(net, X.double()), diagnose(net.float(), X)
         assert not jax.config.jax_enable_x64
