@@ -211,7 +211,7 @@ DIRECTLY = {
     "unflatten": (IMAGES, -2, [3, -1]),
     "view_as": (VECTORS, VECTORS.reshape(2, 16)),
 }
-"""Arguments of the operations that are in the graphs of one version of PyTorch, and not in those of another."""
+"""Arguments of the operations that are in the graphs of some versions of PyTorch only."""
 
 
 @pytest.mark.parametrize("name", DIRECTLY)
