@@ -1,6 +1,7 @@
 """One network written in several frameworks has one diagnosis. What is not installed is left out.
 
-Equinox and Haiku are no dependencies: `pip install equinox dm-haiku` in an environment of your own.
+Equinox, Haiku and PyTorch are no dependencies: `pip install equinox dm-haiku torch` in an environment of your
+own.
 """
 
 import framework_models as frameworks
@@ -11,12 +12,14 @@ import nets
 
 pytestmark = pytest.mark.promotes
 
-PACKAGES = {"flax_linen": "flax", "flax_nnx": "flax", "equinox": "equinox", "haiku": "haiku"}
+PACKAGES = {"flax_linen": "flax", "flax_nnx": "flax", "equinox": "equinox", "haiku": "haiku",
+            "torch": "torch"}  # fmt: skip
 PATHS = {
     "flax_linen": "['params']['Dense_2']['kernel']",
     "flax_nnx": "['layers'][2]['kernel'].value",
     "equinox": ".layers[2].weight",
     "haiku": "['mlp/~/linear_2']['w']",
+    "torch": "4.weight",
 }
 
 

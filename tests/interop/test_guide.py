@@ -23,6 +23,9 @@ def test_example(section):
         ("haiku", "initializer", "import haiku as hk"),
         ("equinox", "initialized", "import equinox as eqx"),
         ("torch", "initialize_", "from torch import nn"),
+        ("torch", "to_jax", "import torch; from torch import nn"),
+        ("torch", "diagnose", "import torch; from torch import nn"),
+        ("torch", "tune_", "import torch; from torch import nn; _ = torch.manual_seed(0)"),
     ],
 )
 def test_docstring(module, name, imports):

@@ -96,6 +96,28 @@ def haiku() -> Made:
     return net.apply, params
 
 
+def torch_module() -> Any:
+    import torch
+    from torch import nn
+
+    layers = []
+    for w, b in numbers():
+        layer = nn.Linear(*w.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.tensor(w.T))
+            layer.bias.copy_(torch.tensor(b))
+        layers += [layer, nn.Tanh()]
+    return nn.Sequential(*layers[:-1])
+
+
+def torch() -> Made:
+    import torch
+
+    from nets.interop.torch import to_jax
+
+    return to_jax(torch_module(), torch.tensor(np.asarray(inputs())))
+
+
 def same_report(one: Any, other: Any) -> bool:
     """Whether two diagnoses say the same, paths of parameters and round-off aside."""
     for a, b in zip(one.layers, other.layers, strict=True):
