@@ -204,7 +204,8 @@ def chi_perp(step: Callable, z: Any, rng: np.random.Generator, n_probes: int) ->
         for _ in range(n_probes):
             v = _direction(rng, after)
             (u,) = backward(v)
-            samples.append((host(u) ** 2).sum() / (host(v) ** 2).sum())
+            with np.errstate(all="ignore"):
+                samples.append((host(u) ** 2).sum() / (host(v) ** 2).sum())
     except NO_DERIVATIVE:
         return UNKNOWN
     return _mean(np.array(samples))

@@ -82,13 +82,19 @@ def _parts(forms: Sequence[Stage]) -> tuple[eft.Activation, Stage | None, bool]:
     return act, norm, norm is not None and forms[0] is norm
 
 
+def largest_kernel() -> float:
+    """Up to here moments of σ⁴ are representable, if σ does not grow faster than z."""
+    return 1e-4 * math.sqrt(float(jnp.finfo(jnp.result_type(float)).max))
+
+
 def step(forms: Sequence[Stage], K: float) -> Step:
     """M, S, dM/dK and what fluctuates, for what stands before a layer at a kernel K > 0."""
     act, norm, before = _parts(forms)
     at = norm.scale2 if norm is not None and before else K
     m = eft.moments(act, at)
     M, S, dM = float(m.g), float(m.slope2), float(m.dg)
-    rest = max(float(m.var) - 2 * (at * dM) ** 2, 0.0)
+    along = at * dM
+    rest = max(float(m.var) - 2 * along * along, 0.0)
     if norm is None:
         return Step(M, S, dM, rest)
     if before:
@@ -137,7 +143,7 @@ def predicted(network: Network, probes: Sequence[Probe], m: int) -> list[Predict
     found = []
     for layer, probe in zip(network.layers, probes, strict=True):
         before, past = states.get(layer.source or -1), states.get(layer.skip or -1)
-        known = before is not None and understood(probe.forms) and 0 < before.K < math.inf
+        known = before is not None and understood(probe.forms) and 0 < before.K < largest_kernel()
         if not known or (layer.skip is not None and (past is None or layer.gamma is None)):
             K = float(probe.K.mean)
             states[layer.z] = _State(K, probe.rho, 0.0 if m else 2 * K**2 / probe.width)
@@ -173,15 +179,15 @@ def _advanced(
         crossed = cb + cw * correlated(probe.forms, before.K, before.rho)
         rho = (crossed + (gamma2 * K_h * past.rho if past is not None else 0.0)) / K
 
-    carried = chi_parallel**2 * before.variance
+    carried = chi_parallel * chi_parallel * before.variance
     if layer.inner and past is not None:
         carried += gamma2**2 * past.variance
     of_metric = carried + cw**2 * one.rest / n * _share(before.rho, m)
-    fresh = 2 * (K_y**2 + 2 * gamma2 * K_h * K_y) / probe.width
+    fresh = 2 * K_y * (K_y + 2 * gamma2 * K_h) / probe.width
     variance = of_metric + fresh * _share(rho, m)
     slope_of_S = (near.S - one.S) / (0.01 * before.K)
-    own_slopes = one.S**2 * slope_variance(probe.forms, before.K) / n * _share(before.rho, m)
-    chi_spread = cw * math.sqrt(slope_of_S**2 * before.variance + own_slopes)
+    own_slopes = one.S * one.S * slope_variance(probe.forms, before.K) / n * _share(before.rho, m)
+    chi_spread = cw * math.sqrt(slope_of_S * slope_of_S * before.variance + own_slopes)
     prediction = Prediction(
         K, chi_perp, chi_parallel, rho, math.sqrt(variance), chi_spread, n * of_metric, False
     )
@@ -225,7 +231,7 @@ def deep(kinds: Sequence[Kind], K: float, gamma2: float = 0.0) -> Deep:
             break
         log_growth, log_chi = math.log(K / before), math.log(chi)
         steady = abs(log_growth) < SETTLED and abs(log_chi - last) < SETTLED
-        if steady or not 1 / LARGE < K / start < LARGE:
+        if steady or not 1 / LARGE < K / start < LARGE or K > largest_kernel():
             break
         last = log_chi
     return Deep(K, log_growth, log_chi)

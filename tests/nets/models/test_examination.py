@@ -270,3 +270,20 @@ def test_bad_settings():
         nets.diagnose(lambda seed: 3, x=x, n_nets=2)
     with pytest.raises(ValueError, match="one architecture"):
         nets.diagnose(lambda seed: (mlp(jnp.tanh), weights([1.0] * (2 + seed))), x=x, n_nets=2)
+
+
+def test_squares_that_overflow():
+    """K grows by 1e30 a layer: the theory starts anew where ⟨σ⁴⟩ would overflow, and the trend is named."""
+    rng = np.random.default_rng(5)
+    params = [jnp.asarray(rng.normal(size=(32, 32)) * np.sqrt(1e30 / 32)) for _ in range(7)]
+
+    def f(params, x):
+        z = x @ params[0]
+        for w in params[1:]:
+            z = jax.nn.relu(z) @ w
+        return z
+
+    found = nets.diagnose(f, params, jnp.asarray(rng.normal(size=(4, 32))), n_probes=2)
+    assert [report.theory.started for report in found.layers] == [True, *[False] * 5, True]
+    assert float(found.layers[-1].K.mean) > 1e180
+    assert [verdict.kind for verdict in found.verdicts] == ["exploding"]
