@@ -231,7 +231,7 @@ def deep(kinds: Sequence[Kind], K: float, gamma2: float = 0.0) -> Deep:
             break
         log_growth, log_chi = math.log(K / before), math.log(chi)
         steady = abs(log_growth) < SETTLED and abs(log_chi - last) < SETTLED
-        if steady or not 1 / LARGE < K / start < LARGE or K > largest_kernel():
+        if steady or not 1 / LARGE < K / start < LARGE or largest_kernel() < K:
             break
         last = log_chi
     return Deep(K, log_growth, log_chi)

@@ -125,7 +125,9 @@ def coordinate_check(
     Raises ArgumentError or ArgumentTypeError for a bad argument before any work, and if networks overflow.
 
     >>> X = jnp.linspace(-1, 1, 4)[:, None]
-    >>> check = nets.coordinate_check("tanh", 1.0, 3, (X, X**2), parametrization="mup", learning_rate=0.01)
+    >>> check = nets.coordinate_check(
+    ...     "tanh", 1.0, 3, (X, X**2), parametrization="mup", learning_rate=0.01, widths=(16, 32)
+    ... )
     >>> print(check.change_exponent, check.transfers)
     [0. 0. 0.] True
     """

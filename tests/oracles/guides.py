@@ -67,6 +67,10 @@ def printed(guide: str, *, without: tuple[str, ...] = (), x64: bool) -> list[tup
     return pairs
 
 
+ERRORS = 0.5
+"""Relative difference of standard errors, which are shown with one digit, that is let pass."""
+
+
 def differences(shown: str, found: str, rtol: float) -> list[str]:
     """Words that differ, and numbers that differ by more than rtol and more than 2 in their last digit."""
     one, other = shown.split(), found.split()
@@ -82,6 +86,6 @@ def _alike(shown: str, found: str, rtol: float) -> bool:
         x, y = (float(each.strip("±≈").replace(",", "").rstrip(".")) for each in (a, b))
         mantissa, _, exponent = a.partition("e")
         unit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-        if not math.isclose(x, y, rel_tol=rtol, abs_tol=2 * unit):
+        if not math.isclose(x, y, rel_tol=ERRORS if a[0] == "±" else rtol, abs_tol=2 * unit):
             return False
     return True

@@ -114,7 +114,8 @@ def several(name, weights="gaussian", skip=SKIP, readout=False, depth=4):
     )
 
 
-@pytest.mark.parametrize("weights", ["gaussian", pytest.param("orthogonal", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_no_skip_is_plain_for_two_inputs(weights):
     """As for one input, to what integrals over four variables are accurate to."""
     for tiny, plain in zip(

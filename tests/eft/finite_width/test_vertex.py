@@ -64,7 +64,7 @@ INPUTS = {
     [
         *(("linear", linear_flow, inputs) for inputs in INPUTS),
         ("sin", sine_flow, "two coincide"),
-        ("sin", sine_flow, "opposite"),
+        pytest.param("sin", sine_flow, "opposite", marks=pytest.mark.long),
         pytest.param("sin", sine_flow, "dependent", marks=pytest.mark.long),
         pytest.param("sin", sine_flow, "nearly one", marks=pytest.mark.long),
     ],

@@ -144,7 +144,12 @@ def total(name, X, cw, cb):
 @pytest.mark.promotes
 @pytest.mark.parametrize(
     ("name", "cb"),
-    [("tanh", 0.0), pytest.param("gelu", 0.1, marks=pytest.mark.long), ("erf", 0.0), ("erf", 0.1)],
+    [
+        pytest.param("tanh", 0.0, marks=pytest.mark.long),
+        pytest.param("gelu", 0.1, marks=pytest.mark.long),
+        ("erf", 0.0),
+        ("erf", 0.1),
+    ],
 )
 def test_of_many_inputs(name, cb):
     run = jax.jit(total, static_argnums=0)

@@ -63,6 +63,7 @@ def test_gelu_is_rescaled_only_where_it_drifts():
     assert far.first_gain**2 * 1e-3 + far.cb == pytest.approx(far.K1, rel=1e-12)
 
 
+@pytest.mark.long
 def test_an_unstable_point_gets_a_first_layer_small_enough():
     found = eft.recipe(lambda z: jnp.sinh(z), depth=40)
     assert found.start.rescaled
@@ -91,6 +92,7 @@ def test_a_skip_of_one_keeps_the_kernel_within_a_factor_e():
         assert 2 < K[-1] / K[0] < np.e
 
 
+@pytest.mark.long
 def test_a_skip_of_one_says_that_its_first_layer_is_rescaled():
     found = eft.recipe("gelu", depth=40, skip=1.0, x2=1e-3)
     assert found.start.rescaled and found.K1 == eft.critical_point("gelu").K
@@ -177,7 +179,7 @@ def output(params, x, sigma):
     return x @ W + b[None]
 
 
-@pytest.mark.parametrize("act", ["tanh", "gelu"])
+@pytest.mark.parametrize("act", ["tanh", pytest.param("gelu", marks=pytest.mark.long)])
 def test_rates_of_networks(act):
     """The curvature of the loss, and the size of the gradient, of networks 1000 wide."""
     n, depth, samples = 1000, 4, jnp.asarray(X)
@@ -202,17 +204,23 @@ def test_rates_of_networks(act):
     assert float(size) == pytest.approx(1 / one.rates.adam, rel=0.1)
 
 
-def test_the_page_fits_a_terminal_and_says_what_matters():
-    kinds = (
+@pytest.mark.parametrize(
+    "kind",
+    [
         {"width": 64, "depth": 25},
-        {"width": 64, "skip": 0.9, "depth": 8},
-        {"norm": "layer", "width": 9, "depth": 8},
-        {"x2": 0.01, "depth": 300},
-    )
-    for kind in kinds:
-        page = str(eft.recipe("gelu", **kind))
-        assert max(map(len, page.splitlines())) <= 79 and "nan" not in page
-        assert "C_W = " in page and "std of weights" in page
+        pytest.param({"width": 64, "skip": 0.9, "depth": 8}, marks=pytest.mark.long),
+        pytest.param({"norm": "layer", "width": 9, "depth": 8}, marks=pytest.mark.long),
+        pytest.param({"x2": 0.01, "depth": 300}, marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_the_page_fits_a_terminal(kind):
+    page = str(eft.recipe("gelu", **kind))
+    assert max(map(len, page.splitlines())) <= 79 and "nan" not in page
+    assert "C_W = " in page and "std of weights" in page
+
+
+def test_the_page_says_what_matters():
     page = str(eft.recipe("relu", width=128, depth=20))
     assert "the limit is 27 layers" in " ".join(page.split()) and "0.125" in page
 

@@ -307,6 +307,7 @@ def test_kinks_move_with_the_input():
     assert float(eft.moments(shape.act, K).g4) == pytest.approx(float(fourth), rel=1e-11)
 
 
+@pytest.mark.long
 def test_networks_agree_with_the_flow():
     act = shaped(MREPU, "tat", depth=6).act
     flow, width = eft.kernel_flow(act, 1.0, 6), 256

@@ -78,9 +78,14 @@ def test_adam_on_one_network():
         ).mean() / 2
 
     assert run.loss[0, 3] == pytest.approx(float(loss(parameters)), rel=1e-5)
-    for _ in range(20):
+
+    @jax.jit
+    def step(parameters, state):
         change, state = optimizer.update(jax.grad(loss)(parameters), state)
-        parameters = optax.apply_updates(parameters, change)
+        return optax.apply_updates(parameters, change), state
+
+    for _ in range(20):
+        parameters, state = step(parameters, state)
     assert run.loss[1, 3] == pytest.approx(float(loss(parameters)), rel=1e-4)
     assert run.loss[1, 3] != pytest.approx(run.loss[0, 3], rel=1e-2)
 
@@ -103,9 +108,14 @@ def test_networks_that_are_not_plain():
         return ((nnx.merge(graph, parameters, gamma)(X)[:, 0] - Y) ** 2).mean() / 2
 
     assert run.loss[0, 3] == pytest.approx(float(loss(parameters)), rel=1e-10)
-    for _ in range(20):
+
+    @jax.jit
+    def step(parameters, state):
         change, state = optimizer.update(jax.grad(loss)(parameters), state, parameters)
-        parameters = optax.apply_updates(parameters, change)
+        return optax.apply_updates(parameters, change), state
+
+    for _ in range(20):
+        parameters, state = step(parameters, state)
     assert run.loss[1, 3] == pytest.approx(float(loss(parameters)), rel=1e-8)
     assert abs(control.loss[1] / run.loss[1] - 1).min() > 1e-3
     assert set(run.parameters) == {"layers"}
