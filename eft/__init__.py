@@ -30,6 +30,9 @@ from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
 from eft.recipes.advice import Recipe, gain, recipe
 from eft.recipes.shaping import Shape, shape
+from eft.training.ensemble import Outputs, TrainFlow, train_flow, train_flow_from_kernels
+from eft.training.kernels import max_learning_rate
+from eft.training.linearized import LinearizedFlow, initial_outputs, linearized_flow
 
 __all__ = [
     "Action",
@@ -44,10 +47,12 @@ __all__ = [
     "FixedPoint",
     "GramFlow",
     "KernelFlow",
+    "LinearizedFlow",
     "LogFlow",
     "Moments",
     "NTKFlow",
     "NTKGramFlow",
+    "Outputs",
     "PairFlow",
     "PairMoments",
     "PhaseDiagram",
@@ -58,6 +63,7 @@ __all__ = [
     "Shape",
     "SlopeMoments",
     "Sum",
+    "TrainFlow",
     "Universality",
     "VertexFlow",
     "activation",
@@ -74,9 +80,12 @@ __all__ = [
     "gain",
     "gaussian_expectation",
     "gram_flow",
+    "initial_outputs",
     "kernel_flow",
     "kernel_flows",
+    "linearized_flow",
     "log_flow",
+    "max_learning_rate",
     "moments",
     "ntk_flow",
     "ntk_gram_flow",
@@ -90,6 +99,8 @@ __all__ = [
     "slopes",
     "threshold",
     "threshold_cw",
+    "train_flow",
+    "train_flow_from_kernels",
     "typical_flow",
     "vertex_flow",
 ]

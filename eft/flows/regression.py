@@ -106,7 +106,7 @@ def regress(
     rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
     if rows.shape[1] != test.shape[1]:
         raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
-    targets, s2 = _targets(Y, len(rows)), checked_number("noise", noise)
+    targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     checked_number("skip", skip)
     block, gamma = checked_block(skip, norm, weights, readout)
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
@@ -185,7 +185,7 @@ def posterior(
         )
     if not isinstance(K_test, Tracer) and (K_test < 0).any():
         raise ArgumentError(f"K_test must be ≥ 0; got {float(K_test.min())}")
-    targets, s2 = _targets(Y, n), checked_number("noise", noise).astype(train.K.dtype)
+    targets, s2 = checked_targets(Y, n), checked_number("noise", noise).astype(train.K.dtype)
     Y2 = targets.reshape(n, -1).astype(train.K.dtype)
     kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)
     if lead:
@@ -197,7 +197,7 @@ def posterior(
     return Regression(*(p._replace(mean=p.mean.reshape(shape), valid=p.valid & right) for p in both))
 
 
-def _targets(Y: object, n: int) -> jax.Array:
+def checked_targets(Y: object, n: int) -> jax.Array:
     targets = arguments.real_array("Y", Y)
     if targets.ndim not in (1, 2) or len(targets) != n or not targets.size:
         raise ArgumentError(
@@ -216,15 +216,15 @@ def _targets(Y: object, n: int) -> jax.Array:
 @precise
 def _posteriors(K, Theta, K_cross, Theta_cross, K_test, Y, s2) -> tuple[Posterior, Posterior]:
     noisy = K + s2 * jnp.eye(len(K), dtype=K.dtype)
-    L, jitter = _cholesky(noisy)
+    L, jitter = cholesky_with_jitter(noisy)
     v = solve_triangular(L, K_cross.T, lower=True)
     mean = v.T @ solve_triangular(L, Y, lower=True)
-    nngp = _posterior(mean, K_test, K_test - jnp.sum(v * v, 0), jitter, _condition(noisy, L))
+    nngp = _posterior(mean, K_test, K_test - jnp.sum(v * v, 0), jitter, condition_number(noisy, L))
 
-    L, jitter = _cholesky(Theta)
+    L, jitter = cholesky_with_jitter(Theta)
     A = cho_solve((L, True), Theta_cross.T).T
     variance = K_test - 2 * jnp.sum(A * K_cross, 1) + jnp.sum((A @ K) * A, 1)
-    return nngp, _posterior(A @ Y, K_test, variance, jitter, _condition(Theta, L))
+    return nngp, _posterior(A @ Y, K_test, variance, jitter, condition_number(Theta, L))
 
 
 def _posterior(mean, K_test, variance, jitter, condition) -> Posterior:
@@ -234,7 +234,7 @@ def _posterior(mean, K_test, variance, jitter, condition) -> Posterior:
     return Posterior(mean, jnp.maximum(variance, 0.0), clipped, jitter, condition, finite & sound)
 
 
-def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
+def cholesky_with_jitter(K: jax.Array) -> tuple[jax.Array, jax.Array]:
     """L with L Lᵀ = K + jitter, for the least sufficient jitter, 0 or ε 10ᵏ times the mean diagonal.
 
     A kernel that is all round-off can pass Cholesky by chance; hence pivots of that size count as failure.
@@ -261,7 +261,7 @@ def _cholesky(K: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.linalg.cholesky(plain + jitter * jnp.eye(len(plain), dtype=plain.dtype)), jitter
 
 
-def _condition(K: jax.Array, L: jax.Array) -> jax.Array:
+def condition_number(K: jax.Array, L: jax.Array) -> jax.Array:
     """λ_max of K over λ_min of L Lᵀ, by the power method on K and on the inverse."""
     K, L = lax.stop_gradient((K, L))
     start = jax.random.normal(jax.random.key(0), (len(K),), K.dtype)
