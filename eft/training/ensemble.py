@@ -244,14 +244,14 @@ def _flow(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlo
 
     def at(time):
         p, phi = decays(training, m, targets, *time)
-        left = V * p
+        left = V * p[None]
         learned = V @ ((m.eigenvalues * phi)[:, None] * Y_modes)
         C = product(left, K_modes, left)
         diagonal = jnp.diagonal(C) if covariance else C
         found = outputs(learned, C if covariance else None, diagonal, Y)
         if n == len(K):
             return found[0], None, found[1]
-        A = Theta_cross * phi
+        A = Theta_cross * phi[None]
         crossed = A @ K_cross.T if covariance else jnp.sum(A * K_cross, -1)
         own = K_test if covariance else jnp.diagonal(K_test)
         C = own - crossed - crossed.T + product(A, K_modes, A)

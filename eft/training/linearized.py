@@ -144,7 +144,7 @@ def initial_outputs(K: ArrayLike, samples: int, *, outputs: int = 1, seed: int =
         if lowest < -(float(jnp.finfo(kernel.dtype).eps) ** 0.5) * max(largest, 0.0) or largest < 0:
             raise ArgumentError(f"K must have no negative eigenvalue; got {lowest}")
     normal = jax.random.normal(jax.random.key(int(seed)), (count, len(kernel), n_out), kernel.dtype)
-    half = vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0.0))
+    half = vectors * jnp.sqrt(jnp.maximum(eigenvalues, 0.0))[None]
     return jnp.einsum("ab,sbo->sao", half, normal, precision=lax.Precision.HIGHEST)
 
 
@@ -182,8 +182,8 @@ def _squares(Theta, Y, z0, training: Training) -> LinearizedFlow:
 
     def at(time):
         p, phi = decays(training, m, targets, *time)
-        left = jnp.einsum("ai,sio->sao", V, p[:, None] * away)
-        test = z0[:, n:] - jnp.einsum("mi,sio->smo", Theta_cross, phi[:, None] * away)
+        left = jnp.einsum("ai,sio->sao", V, p[None, :, None] * away)
+        test = z0[:, n:] - jnp.einsum("mi,sio->smo", Theta_cross, phi[None, :, None] * away)
         return left + Y[None], test, jnp.mean(left**2, (1, 2)) / 2
 
     train, test, loss = lax.map(at, (training.t.ravel(), training.odd.ravel()))
