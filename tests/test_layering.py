@@ -148,7 +148,9 @@ def test_the_check_detects_an_import(tmp_path):
 def test_what_is_imported_is_declared():
     """The distributions of one name with what they hold; what comes with Python, and what is ours, aside."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [line for extra in ("netcdf", "interop", "ode") for line in project["optional-dependencies"][extra]]
+    extras = [
+        line for extra in ("netcdf", "interop", "ode") for line in project["optional-dependencies"][extra]
+    ]
     declared = {re.split(r"[<>=\[ ]", line)[0] for line in [*project["dependencies"], *extras]}
     declared = {DISTRIBUTED.get(name, name) for name in declared}
     used = {name.split(".")[0] for folder in ("eft", "nets") for path in (ROOT / folder).rglob("*.py")

@@ -40,8 +40,8 @@ class TrainFlow(NamedTuple):
     `t`: the times, or numbers of steps; of any shape.
     `train`, `test`: the outputs at the training and test inputs; `test` is None if there are none.
     `max_rate`: () the learning rate below which training converges; ∞ in gradient flow.
-    `stable`: bool, (): the learning rate is below `max_rate`. If not, they do not converge, and as a rule grow
-        without limit.
+    `stable`: bool, (): the learning rate is below `max_rate`. If not, the outputs do not converge, and as a
+        rule grow without limit.
     `rank`: () eigenvalues of Θ_DD that are positive beyond round-off. Along the other eigenvectors, of which
         there are some if inputs repeat, nothing is ever learned.
     `clipped`: (*t) the largest amount by which round-off made a variance negative.
@@ -133,7 +133,7 @@ def train_flow_from_kernels(
         gradient flow:     dz/dt = −Θ_·D (z_D − Y)/(n n_L)
         gradient descent:  z_{k+1} = z_k − η Θ_·D u_{k+1}/(n n_L),    u_{k+1} = βu_k + z_D,k − Y,    u_0 = 0
 
-    and remain Gaussian over initializations. With Θ_DD = Σ λ v vᵀ, P = Σ p v vᵀ and A = Θ_*D Σ (1 − p)/λ v vᵀ,
+    and remain Gaussian over initializations. With Θ_DD = Σ λvvᵀ, P = Σ p vvᵀ and A = Θ_*D Σ (1 − p)/λ vvᵀ,
 
         mean:        z_D: (1 − P)Y              z_*: A Y
         covariance:  z_D: P K_DD P              z_*: K_** − A K_D* − K_*D Aᵀ + A K_DD Aᵀ
@@ -142,8 +142,8 @@ def train_flow_from_kernels(
     the solution of the recursion.
 
     `K`, `Theta`: kernels (N, N), N = n + m, of the n training inputs followed by m ≥ 0 test inputs, as
-    gram_flow gives them for both together. `Y`: (n,) or (n, n_L). `t` ≥ 0, of any shape, ∞ included: times, or
-    with `learning_rate` = η whole numbers of steps. `momentum` = β, 0 ≤ β < 1: heavy-ball momentum, as in
+    gram_flow gives them for both together. `Y`: (n,) or (n, n_L). `t` ≥ 0, of any shape, ∞ included: times,
+    or with `learning_rate` = η whole numbers of steps. `momentum` = β, 0 ≤ β < 1: heavy-ball momentum, as in
     `optax.sgd`. `Y_test`: targets of the test inputs, for the loss there. `covariance`: whether to return
     the whole covariance and not only its diagonal.
 

@@ -67,15 +67,15 @@ def finite_width_posterior(
     V_ABCD/n = (V_(AB)(CD) + V_(AC)(BD) + V_(AD)(BC))/n, n = n_{L−1}. With C = K_DD + s², u_D = C⁻¹Y, u_* = 0,
     q_* = 1, q_D = −C⁻¹K_D*, and C⁻¹ taken as 0 at the test input,
 
-        E[z_*|Y]   = K_*D u_D                    + (1/n) q_A [G1_AB u_B + ⅙ V_ABCD (u_B u_C u_D − 3u_B C⁻¹_CD)]
-        Var[z_*|Y] = K_** − K_*D C⁻¹ K_D*        + (1/n) q_A q_B [G1_AB + ½ V_ABCD (u_C u_D − C⁻¹_CD)]
-        log p(Y)   = −½ Yᵀu − ½ log det 2πC      + (1/n) {½ G1_AB (u_A u_B − C⁻¹_AB)
+        E[z_*|Y]   = K_*D u_D  +  (1/n) q_A [G1_AB u_B + ⅙ V_ABCD (u_B u_C u_D − 3u_B C⁻¹_CD)]
+        Var[z_*|Y] = K_** − K_*D C⁻¹ K_D*  +  (1/n) q_A q_B [G1_AB + ½ V_ABCD (u_C u_D − C⁻¹_CD)]
+        log p(Y)   = −½ Yᵀu − ½ log det 2πC  +  (1/n) {½ G1_AB (u_A u_B − C⁻¹_AB)
                      + V_ABCD (u_A u_B u_C u_D − 6u_A u_B C⁻¹_CD + 3C⁻¹_AB C⁻¹_CD)/24}
 
-    At infinite width the posterior does not see the size of Y, except through these terms: larger targets
-    than the prior expects tell that this network's kernel is larger than its mean.
+    with sums over repeated inputs. At infinite width the variance does not depend on Y. At finite width it
+    does: targets larger than the prior expects say that the kernel of this network is larger than its mean.
 
-    `X`: (n_D, n₀); with `X_test`, (m, n₀), at most 8 different inputs. `Y`: (n_D,) or (n_D, 1). `width` = n of
+    `X`: (n_D, n₀); with `X_test`, (m, n₀), at most 8 different inputs. `Y`: (n_D,) or (n_D, 1). `width`: n of
     all hidden layers, or `widths` = (n₁, …, n_{L−1}). `order`: 0 for infinite width, or 1. `noise` = s² ≥ 0.
     `cb`, `skip`, `weights`: as for `vertex_flow`; the last layer has no skip unless `readout` is false.
 

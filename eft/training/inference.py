@@ -73,9 +73,9 @@ def gp_inference(
         NNGP:  mean K_*D (K_DD + s²)⁻¹ Y,   covariance K_** − K_*D (K_DD + s²)⁻¹ K_D*
         NTK:   mean A Y,  A = Θ_*D Θ_DD⁻¹,   covariance K_** − A K_D* − K_*D Aᵀ + A K_DD Aᵀ
 
-    as in `posterior` and `regress`, which give the diagonal alone. `K`, `Theta`: kernels (N, N), N = n + m, of
-    the training inputs followed by m ≥ 1 test inputs, as gram_flow gives them for both together. `Y`: (n,) or
-    (n, outputs). `noise` = s² ≥ 0, the variance of the noise in the targets, enters only the NNGP.
+    as in `posterior` and `regress`, which give the diagonal alone. `K`, `Theta`: kernels (N, N), N = n + m,
+    of the training inputs followed by m ≥ 1 test inputs, as gram_flow gives them for both together. `Y`: (n,)
+    or (n, outputs). `noise` = s² ≥ 0, the variance of the noise in the targets, enters only the NNGP.
 
     If a kernel is singular up to round-off, the smallest sufficient power of ten times the machine epsilon is
     added to its diagonal, relative to its mean, and reported as `jitter`. Accurate to round-off times
@@ -95,7 +95,9 @@ def gp_inference(
     n = len(given)
     kernel = checked_kernel("K", K, n)
     if len(kernel) == n:
-        raise ArgumentError(f"K must hold test inputs after the {n} training inputs; got shape {kernel.shape}")
+        raise ArgumentError(
+            f"K must hold test inputs after the {n} training inputs; got shape {kernel.shape}"
+        )
     tangent = None if Theta is None else checked_kernel("Theta", Theta, n, len(kernel))
     s2 = checked_number("noise", noise).astype(kernel.dtype)
     if tangent is not None:

@@ -108,7 +108,9 @@ def checked_training(t: object, learning_rate: object, momentum: object, dtype: 
 
 def largest_rate(largest: jax.Array, targets: int, momentum: Any) -> jax.Array:
     """2(1 + β)/λ_max, with λ_max of Θ_DD over the number of targets; ∞ where nothing is trained."""
-    return jnp.where(largest > 0, 2 * (1 + momentum) * targets / jnp.where(largest > 0, largest, 1.0), jnp.inf)
+    return jnp.where(
+        largest > 0, 2 * (1 + momentum) * targets / jnp.where(largest > 0, largest, 1.0), jnp.inf
+    )
 
 
 def max_learning_rate(Theta: ArrayLike, *, outputs: int = 1, momentum: float = 0.0) -> jax.Array:

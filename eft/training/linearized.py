@@ -105,7 +105,9 @@ def linearized_flow(
         flow = _squares(kernel, Y2, start.reshape(-1, len(kernel), Y2.shape[1]), training)
     else:
         if training.rate is not None:
-            raise ArgumentError("learning_rate must be None where there is a loss, which is for gradient flow")
+            raise ArgumentError(
+                "learning_rate must be None where there is a loss, which is for gradient flow"
+            )
         if not isinstance(training.t, Tracer) and np.isinf(training.t).any():
             raise ArgumentError("t must be finite where there is a loss; got inf")
         given = jnp.asarray(Y) if labels else targets.astype(dtype)
@@ -160,14 +162,17 @@ def _check_start(start: jax.Array, targets: jax.Array, labels: bool, N: int) -> 
 
 
 def _check_loss(loss: Loss, outputs: Any, targets: Any) -> None:
-    shapes = jax.ShapeDtypeStruct(outputs.shape, outputs.dtype), jax.ShapeDtypeStruct(
-        targets.shape, targets.dtype
+    shapes = (
+        jax.ShapeDtypeStruct(outputs.shape, outputs.dtype),
+        jax.ShapeDtypeStruct(targets.shape, targets.dtype),
     )
     given = f"outputs of shape {outputs.shape} and targets {targets.dtype} of shape {targets.shape}"
     try:
         losses = jax.eval_shape(loss, *shapes)
     except Exception as error:
-        raise ArgumentTypeError(f"loss must take {given}; it raised {type(error).__name__}: {error}") from error
+        raise ArgumentTypeError(
+            f"loss must take {given}; it raised {type(error).__name__}: {error}"
+        ) from error
     if not isinstance(losses, jax.ShapeDtypeStruct) or not jnp.issubdtype(losses.dtype, jnp.floating):
         raise ArgumentTypeError(f"loss must return an array of real numbers; got {losses}")
 

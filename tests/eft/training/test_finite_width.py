@@ -49,9 +49,7 @@ def exact(n: int, depth: int) -> tuple[np.ndarray, np.ndarray, float]:
 
 @functools.cache
 def posterior(n: int, depth: int, order: int = 1) -> eft.WidthPosterior:
-    found = eft.finite_width_posterior(
-        "linear", CW, depth, X, Y, X_TEST, width=n, order=order, noise=NOISE
-    )
+    found = eft.finite_width_posterior("linear", CW, depth, X, Y, X_TEST, width=n, order=order, noise=NOISE)
     assert found.valid
     return found
 
@@ -132,9 +130,7 @@ def test_networks_of_finite_width():
     total = each.mean(0)
     mean = total[1:] / total[0]
     error = np.std(each[:, 1:] / each[:, :1], axis=0, ddof=1) / np.sqrt(len(each))
-    found = eft.finite_width_posterior(
-        "erf", 1.5, 3, X, Y, X_TEST, width=n, cb=0.1, noise=NOISE
-    )
+    found = eft.finite_width_posterior("erf", 1.5, 3, X, Y, X_TEST, width=n, cb=0.1, noise=NOISE)
     left = abs(mean - found.mean)
     assert (left < 4 * error + 0.2 * abs(found.mean_shift)).all()
     # the control: infinite width
