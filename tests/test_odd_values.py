@@ -114,6 +114,41 @@ CALLS = {
         eft.posterior,
         {"train": gram(), "cross": gram(), "K_test": [1.0, 1.0], "Y": [1.0, 2.0], "noise": 0.1},
     ),
+    "train_flow": (
+        eft.train_flow,
+        FLOW
+        | {"X": X, "Y": [1.0, 2.0], "X_test": X, "t": 3, "learning_rate": 0.1, "momentum": 0.5}
+        | {"Y_test": [1.0, 2.0], "covariance": False, "cb": 0.1, "memory_budget": 2**31}
+        | BOTH,
+    ),
+    "train_flow_from_kernels": (
+        eft.train_flow_from_kernels,
+        {"K": np.eye(3), "Theta": np.eye(3), "Y": [1.0, 2.0], "t": 3, "learning_rate": 0.1, "momentum": 0.5}
+        | {"Y_test": [1.0], "covariance": False},
+    ),
+    "linearized_flow": (
+        eft.linearized_flow,
+        {"Theta": np.eye(3), "Y": [1.0, 2.0], "z0": np.zeros(3), "t": 3, "learning_rate": 0.1}
+        | {"momentum": 0.5},
+    ),
+    "linearized_flow of a loss": (
+        eft.linearized_flow,
+        {"Theta": np.eye(3), "Y": [1.0, 2.0], "z0": np.zeros(3), "t": 3, "loss": lambda z, y: (z - y) ** 2},
+    ),
+    "initial_outputs": (eft.initial_outputs, {"K": np.eye(2), "samples": 2, "outputs": 1, "seed": 0}),
+    "max_learning_rate": (eft.max_learning_rate, {"Theta": np.eye(2), "outputs": 1, "momentum": 0.5}),
+    "gp_inference": (
+        eft.gp_inference,
+        {"K": np.eye(3), "Y": [1.0, 2.0], "Theta": np.eye(3), "noise": 0.1},
+    ),
+    "log_marginal_likelihood": (
+        eft.log_marginal_likelihood,
+        FLOW | {"X": X, "Y": [1.0, 2.0], "noise": 0.1, "cb": 0.1, "memory_budget": 2**31},
+    ),
+    "finite_width_posterior": (
+        eft.finite_width_posterior,
+        FLOW | {"X": X[:1], "Y": [1.0], "X_test": X[:1], "width": 4, "order": 1, "noise": 0.1, "cb": 0.1},
+    ),
 }
 SAID = {"fn": "activation", "f": "f", "act": "act", "acts": "act"}
 """The argument's name in error messages, where it differs from that of the parameter."""

@@ -96,7 +96,8 @@ def gp_inference(
     kernel = checked_kernel("K", K, n)
     if len(kernel) == n:
         raise ArgumentError(
-            f"K must hold test inputs after the {n} training inputs; got shape {kernel.shape}"
+            f"Y must have a row for each training input, fewer than the {n} inputs of K; got {n}, and so K "
+            "holds no test input"
         )
     tangent = None if Theta is None else checked_kernel("Theta", Theta, n, len(kernel))
     s2 = checked_number("noise", noise).astype(kernel.dtype)

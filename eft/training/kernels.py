@@ -14,13 +14,16 @@ from eft.arguments import ArgumentError
 MIN_ROUNDING = 10
 """Eigenvalues up to this times ε λ_max, or √n times where that is more, are taken for zero."""
 
+MAX_OUTPUTS = 10**9
+"""Outputs of a network, and samples of it."""
+
 
 def checked_kernel(name: str, value: object, n: int, size: int | None = None) -> jax.Array:
     """The kernel of at least n inputs with themselves, or of exactly `size`; finite."""
     kernel = arguments.real_array(name, value)
     square = kernel.ndim == 2 and kernel.shape[0] == kernel.shape[1]
     if not square or len(kernel) < n or size not in (None, len(kernel)):
-        allowed = f"({size}, {size})" if size is not None else f"(N, N), N ≥ {n}, the training inputs first"
+        allowed = f"({size}, {size})" if size is not None else f"(N, N), N ≥ {n}, the rows of Y"
         raise ArgumentError(f"{name} must have shape {allowed}; got {kernel.shape}")
     if isinstance(kernel, Tracer):
         return kernel
@@ -78,6 +81,8 @@ def checked_training(t: object, learning_rate: object, momentum: object, dtype: 
             f"momentum must be 0 in gradient flow, without a learning_rate; got {arguments.shown(momentum)}"
         )
     times = arguments.real_array("t", t)
+    if not times.size:
+        raise ArgumentError(f"t must hold at least one time; got shape {times.shape}")
     rate = None if learning_rate is None else arguments.positive("learning_rate", learning_rate)
     if rate is not None and rate.ndim:
         raise ArgumentError(f"learning_rate must be one number; got shape {rate.shape}")
@@ -132,7 +137,8 @@ def max_learning_rate(Theta: ArrayLike, *, outputs: int = 1, momentum: float = 0
     0.5928 1.1263
     """
     kernel = checked_kernel("Theta", Theta, 1)
-    n_out, beta = arguments.positive_int("outputs", outputs), arguments.number("momentum", momentum)
+    n_out = arguments.positive_int("outputs", outputs, maximum=MAX_OUTPUTS)
+    beta = arguments.number("momentum", momentum)
     if beta >= 1:
         raise ArgumentError(f"momentum must be < 1; got {beta}")
     largest = jnp.linalg.eigvalsh((kernel + kernel.T) / 2)[-1]

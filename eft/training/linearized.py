@@ -15,7 +15,7 @@ from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.programs import compiled
 from eft.training.ensemble import decays, limits, targets_alone
-from eft.training.kernels import Training, checked_kernel, checked_training, modes
+from eft.training.kernels import MAX_OUTPUTS, Training, checked_kernel, checked_training, modes
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(outputs, targets) → array of losses, whose mean is taken."""
@@ -91,11 +91,11 @@ def linearized_flow(
             f"loss must be a function of outputs and targets, or None; got {arguments.shown(loss)}"
         )
     start = arguments.real_array("z0", z0)
-    integers = jnp.issubdtype(jnp.asarray(Y).dtype, jnp.integer) if loss is not None else False
     targets = targets_alone(Y)
     n = len(targets)
     kernel = checked_kernel("Theta", Theta, n)
-    labels = bool(integers) and targets.ndim == 1 and start.ndim > 1
+    integers = loss is not None and jnp.issubdtype(jnp.asarray(Y).dtype, jnp.integer)
+    labels = integers and targets.ndim == 1 and start.ndim > 1
     _check_start(start, targets, labels, len(kernel))
     dtype = jnp.result_type(kernel.dtype, start.dtype)
     training = checked_training(t, learning_rate, momentum, dtype)
@@ -137,7 +137,8 @@ def initial_outputs(K: ArrayLike, samples: int, *, outputs: int = 1, seed: int =
     (10000, 2, 1) 0.5 0.5
     """
     kernel = checked_kernel("K", K, 1)
-    count, n_out = arguments.positive_int("samples", samples), arguments.positive_int("outputs", outputs)
+    count = arguments.positive_int("samples", samples, maximum=MAX_OUTPUTS)
+    n_out = arguments.positive_int("outputs", outputs, maximum=MAX_OUTPUTS)
     if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or not 0 <= seed < 2**32:
         raise ArgumentError(f"seed must be an integer from 0 to 2**32 - 1; got {arguments.shown(seed)}")
     eigenvalues, vectors = jnp.linalg.eigh((kernel + kernel.T) / 2)

@@ -270,7 +270,7 @@ def test_bad_arguments(change, message):
     [
         ({"Y": Y[:5]}, r"Y must have shape \(6,\) or \(6, outputs\)"),
         ({"X_test": X_TEST[:, :2]}, "X and X_test must have the same n0"),
-        ({"X_test": None, "Y_test": Y_TEST}, r"Y_test must have shape \(0, 2\)"),
+        ({"X_test": None, "Y_test": Y_TEST}, "X_test must be given where Y_test is"),
         ({"depth": 0}, "depth must be an integer ≥ 1"),
         ({"t": -1.0}, "t must be ≥ 0"),
         ({"memory_budget": 10}, "memory_budget must be at least"),

@@ -123,7 +123,7 @@ def test_float32():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"Y": np.ones(12)}, "K must hold test inputs after the 12 training inputs"),
+        ({"Y": np.ones(12)}, "Y must have a row for each training input, fewer than the 12 inputs of K"),
         ({"Y": np.ones(13)}, r"K must have shape \(N, N\), N ≥ 13"),
         ({"Theta": np.eye(3)}, r"Theta must have shape \(12, 12\); got \(3, 3\)"),
         ({"noise": -1.0}, "noise must be finite and ≥ 0"),
