@@ -234,11 +234,9 @@ def _flow(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlo
     K_modes, Y_modes = V.T @ K[:n, :n] @ V, V.T @ Y
     K_cross, Theta_cross, K_test = K[n:, :n] @ V, Theta[n:, :n] @ V, K[n:, n:]
 
-    def outputs(mean, covariances, diagonal, Y_there) -> tuple[Outputs, jax.Array]:
+    def outputs(mean, covariances, diagonal, residual) -> tuple[Outputs, jax.Array]:
         variance = jnp.maximum(diagonal, 0.0)
-        loss = None
-        if Y_there is not None:
-            loss = (jnp.mean((mean - Y_there) ** 2) + jnp.mean(variance)) / 2
+        loss = None if residual is None else (jnp.mean(residual**2) + jnp.mean(variance)) / 2
         return Outputs(mean, variance, covariances, loss), jnp.maximum(0.0, -jnp.min(diagonal))
 
     def product(left, middle, right):
@@ -252,7 +250,7 @@ def _flow(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlo
         learned = V @ ((m.eigenvalues * phi)[:, None] * Y_modes)
         C = product(left, K_modes, left)
         diagonal = jnp.diagonal(C) if covariance else C
-        found = outputs(learned, C if covariance else None, diagonal, Y)
+        found = outputs(learned, C if covariance else None, diagonal, left @ Y_modes)
         if n == len(K):
             return found[0], None, found[1]
         A = Theta_cross * phi[None]
@@ -260,7 +258,9 @@ def _flow(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlo
         own = K_test if covariance else jnp.diagonal(K_test)
         C = own - crossed - crossed.T + product(A, K_modes, A)
         diagonal = jnp.diagonal(C) if covariance else C
-        test = outputs(A @ Y_modes, C if covariance else None, diagonal, Y_test)
+        mean = A @ Y_modes
+        residual = None if Y_test is None else mean - Y_test
+        test = outputs(mean, C if covariance else None, diagonal, residual)
         return found[0], test[0], jnp.maximum(found[1], test[1])
 
     shape = training.t.shape
