@@ -39,7 +39,7 @@ def test_ensembles(momentum):
     assert flow.stable
     away, control = (abs(run.outputs.mean - a.test.mean) / run.outputs.stderr for a in (flow, slow))
     assert (away < SIGMAS).all()
-    assert (control.max((1, 2)) > 2 * SIGMAS).all()
+    assert (control.max((1, 2)) > 1.5 * SIGMAS).all()
     spread = run.outputs_variance.mean / np.asarray(flow.test.variance)[..., None]
     assert (abs(spread - 1) < SIGMAS * np.sqrt(2 / NETS)).all()
     error = run.loss.std(1) / np.sqrt(NETS)
