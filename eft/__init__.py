@@ -40,6 +40,7 @@ from eft.training.inference import (
     log_marginal_likelihood,
 )
 from eft.training.kernels import max_learning_rate
+from eft.training.large import CGRegression, cg_regress
 from eft.training.linearized import LinearizedFlow, initial_outputs, linearized_flow
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Activation",
     "ArgumentError",
     "ArgumentTypeError",
+    "CGRegression",
     "CriticalCurve",
     "CriticalPoint",
     "ExpandedPairFlow",
@@ -81,6 +83,7 @@ __all__ = [
     "activation",
     "activation_names",
     "at_width",
+    "cg_regress",
     "classify",
     "correlator",
     "couplings",

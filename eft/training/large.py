@@ -1,0 +1,210 @@
+"""Regression with infinitely wide networks from tens of thousands of inputs, without the matrix of kernels."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jax.core import Tracer
+from jax.typing import ArrayLike
+from jaxtyping import Bool, Float, Int
+from scipy.sparse.linalg import LinearOperator, cg
+
+from eft import arguments
+from eft.activations.definition import ActivationLike
+from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
+from eft.flows.regression import checked_targets
+
+BLOCK = 2048
+"""Inputs per side of a block of the kernel: large beside what a call costs, 100 MB with all that is computed."""
+
+LANDMARK_JITTER = 10
+"""Added to the kernel of the landmarks, in units of ε times its trace. It only makes the preconditioner worse."""
+
+KEPT = 0.5
+"""The share of the memory that blocks which are kept may take."""
+
+
+class CGRegression(NamedTuple):
+    """Posterior means found by conjugate gradients.
+
+    `mean`: (m,), or (m, outputs).
+    `residual`: () ‖(K + s²)u − Y‖/‖Y‖ of the solution u, computed anew from the kernel.
+    `steps`: () iterations, each of which takes one product with the kernel.
+    `valid`: bool, (): `residual` is at most twice the tolerance, and the kernels are valid.
+    """
+
+    mean: jax.Array
+    residual: Float[jax.Array, ""]
+    steps: Int[jax.Array, ""]
+    valid: Bool[jax.Array, ""]
+
+
+def cg_regress(
+    act: ActivationLike,
+    cw: ArrayLike,
+    depth: int,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike,
+    *,
+    kernel: str = "nngp",
+    noise: ArrayLike = 0.0,
+    tolerance: float = 1e-6,
+    max_steps: int = 1000,
+    landmarks: int = 500,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
+    skip: ArrayLike = 0.0,
+    readout: bool = True,
+    norm: str | None = None,
+    weights: str = "gaussian",
+    memory_budget: int = MEMORY,
+) -> CGRegression:
+    """Posterior mean of an infinitely wide network from so many inputs that their kernel is not to be stored.
+
+        NNGP:  mean K_*D (K_DD + s²)⁻¹ Y        NTK:  mean Θ_*D (Θ_DD + s²)⁻¹ Y
+
+    by conjugate gradients, all outputs at once, preconditioned with the kernel as seen from some of the
+    inputs: P = K_DM K_MM⁻¹ K_MD + δ, δ = s² + the mean of diag(K − K_DM K_MM⁻¹ K_MD). Blocks of the upper
+    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget` bytes
+    are kept, so that the whole triangle is computed once if it fits, and else in every iteration.
+
+    `kernel`: "nngp" for Bayesian inference, or "ntk" for networks trained to convergence; for these s² is a
+    penalty s²/2 ‖θ − θ_0‖² on the change of parameters, each divided by its rate, added to half the sum of
+    squares.
+    `tolerance`: of the residual relative to Y, 0 < tolerance < 1; below 1e-6 in float32 it is out of reach.
+    `max_steps`: iterations. `landmarks`: the number of inputs M, drawn at random with a fixed seed; they take
+    as many numbers per input. Other arguments as for `regress`.
+
+    The error of the mean is at most `residual` ‖Y‖ √(K_**/4s²), as a rule far less. Needs X that is not
+    traced by JAX, and is not differentiable. 20,000 inputs take minutes on two cores
+    (`benchmarks/cg_regression.py`).
+
+    Raises TypeError or ValueError for a bad argument.
+
+    >>> X = jnp.linspace(-1, 1, 50)[:, None]
+    >>> found = eft.cg_regress("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], noise=0.01, cb=0.1)
+    >>> print(found.mean.round(4), found.valid)
+    [0.2962] True
+    """
+    rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
+    for name, given in (("X", rows), ("X_test", test), ("Y", Y)):
+        if isinstance(given, Tracer):
+            raise ArgumentTypeError(f"{name} must be known before tracing; got {arguments.shown(given)}")
+    if rows.shape[1] != test.shape[1]:
+        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    targets = checked_targets(Y, len(rows))
+    s2 = arguments.number("noise", checked_number("noise", noise))
+    kind = arguments.one_of("kernel", kernel, ("nngp", "ntk"))
+    limit = arguments.number("tolerance", tolerance)
+    if not 0 < limit < 1:
+        raise ArgumentError(f"tolerance must be > 0 and < 1; got {limit}")
+    most = arguments.positive_int("max_steps", max_steps, maximum=10**6)
+    few = min(arguments.positive_int("landmarks", landmarks), len(rows))
+    budget = arguments.positive_int("memory_budget", memory_budget)
+    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "skip": skip, "readout": readout}
+    settings |= {"norm": norm, "weights": weights}
+    tiles = _Tiles((act, cw, depth), settings, kind == "ntk", np.asarray(rows), budget)
+
+    Y2 = np.asarray(targets, np.float64).reshape(len(rows), -1)
+    shape, size = Y2.shape, Y2.size
+    steps = [0]
+
+    def times(u: np.ndarray) -> np.ndarray:
+        u = u.reshape(shape)
+        return (tiles.times(u) + s2 * u).ravel()
+
+    def count(_: np.ndarray) -> None:
+        steps[0] += 1
+
+    operator = LinearOperator((size, size), matvec=times, dtype=np.float64)  # type: ignore[call-arg]
+    nearly = _preconditioner(tiles, few, s2)
+    inverse = LinearOperator((size, size), lambda u: nearly(u.reshape(shape)).ravel(), dtype=np.float64)  # type: ignore[call-arg]
+    u, _ = cg(operator, Y2.ravel(), rtol=limit, atol=0.0, maxiter=most, M=inverse, callback=count)
+    length = np.linalg.norm(Y2)
+    residual = np.linalg.norm(times(u) - Y2.ravel()) / (length if length else 1.0)
+    mean = np.concatenate([tiles.row(block) @ u.reshape(shape) for block in _blocks(np.asarray(test))])
+    valid = tiles.valid and bool(residual <= 2 * limit) and bool(np.isfinite(mean).all())
+    dtype = tiles.X.dtype
+    return CGRegression(
+        jnp.asarray(mean.astype(dtype).reshape(len(test), *targets.shape[1:])),
+        jnp.asarray(residual.astype(dtype)),
+        jnp.asarray(steps[0]),
+        jnp.asarray(valid),
+    )
+
+
+def _blocks(X: np.ndarray) -> list[np.ndarray]:
+    return [X[i : i + BLOCK] for i in range(0, len(X), BLOCK)]
+
+
+class _Tiles:
+    """The kernel of the inputs X, in blocks of its upper triangle, some of which are kept.
+
+    `valid`: whether all entries computed so far are.
+    """
+
+    def __init__(self, network: tuple, settings: dict[str, Any], ntk: bool, X: np.ndarray, budget: int):
+        self.network, self.settings, self.ntk, self.X, self.budget = network, settings, ntk, X, budget
+        self.valid = True
+        self.kept: dict[tuple[int, int], np.ndarray] = {}
+        self.room = int(KEPT * budget)
+
+    def kernel(self, X: np.ndarray, X2: np.ndarray | None = None) -> np.ndarray:
+        flow: GramFlow = gram_flow(*self.network, X, X2, memory_budget=self.budget, **self.settings)
+        self.valid = self.valid and bool(flow.valid.all())
+        return np.asarray(flow.Theta if self.ntk else flow.K)
+
+    def row(self, X: np.ndarray) -> np.ndarray:
+        """The kernel of these inputs with all."""
+        return np.concatenate([self.kernel(X, block) for block in _blocks(self.X)], 1)
+
+    def upper(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
+        blocks = _blocks(self.X)
+        for i, left in enumerate(blocks):
+            for j, right in enumerate(blocks[i:], start=i):
+                tile = self.kept.get((i, j))
+                if tile is None:
+                    tile = self.kernel(left, None if i == j else right)
+                    if tile.nbytes <= self.room:
+                        self.kept[i, j] = tile
+                        self.room -= tile.nbytes
+                at = (slice(k * BLOCK, k * BLOCK + len(b)) for k, b in ((i, left), (j, right)))
+                yield (*at, tile)  # type: ignore[misc]
+
+    def times(self, u: np.ndarray) -> np.ndarray:
+        """The kernel times u, (n, outputs)."""
+        u = u.astype(self.X.dtype)
+        product = np.zeros(u.shape)
+        for rows, columns, tile in self.upper():
+            product[rows] += tile @ u[columns]
+            if rows != columns:
+                product[columns] += tile.T @ u[rows]
+        return product
+
+
+def _preconditioner(tiles: _Tiles, count: int, s2: float):
+    """u ↦ P⁻¹u with P = BBᵀ + δ, BBᵀ = K_DM K_MM⁻¹ K_MD:  P⁻¹ = (1 − B(δ + BᵀB)⁻¹Bᵀ)/δ."""
+    X = tiles.X
+    chosen = X[np.sort(np.random.default_rng(0).choice(len(X), count, replace=False))]
+    own = tiles.kernel(chosen).astype(np.float64)
+    eps = float(np.finfo(X.dtype).eps)
+    own += LANDMARK_JITTER * eps * np.trace(own) * np.eye(count)
+    try:
+        L = np.linalg.cholesky(own)
+    except np.linalg.LinAlgError:  # no kernel: solve without, and let the residual tell
+        return lambda u: u
+    cross = np.concatenate([tiles.kernel(block, chosen) for block in _blocks(X)])
+    B = scipy.linalg.solve_triangular(L, cross.T.astype(np.float64), lower=True).T
+    step = max(1, len(X) // count)
+    some = X[::step]
+    left = np.array([np.trace(tiles.kernel(block)) for block in _blocks(some)]).sum() / len(some)
+    left -= np.mean(np.sum(B[::step] ** 2, 1))
+    delta = s2 + max(float(left), eps * float(np.trace(own)) / count)
+    inner = scipy.linalg.cho_factor(delta * np.eye(count) + B.T @ B, lower=True)
+    return lambda u: (u - B @ scipy.linalg.cho_solve(inner, B.T @ u)) / delta
