@@ -66,8 +66,9 @@ def main() -> None:
         )  # fmt: skip
         seconds, large = time.perf_counter() - begin, error(found.mean, exact)
         print(
-            f"{COUNT} inputs, {np.dtype(dtype).name}: {seconds:.0f} s, {int(found.steps)} steps, residual "
-            f"{float(found.residual):.0e}, peak {peak():.1f} GB, relative error {large:.3f}; from 2000: {small:.3f}"
+            f"{COUNT} inputs, {np.dtype(dtype).name}: {seconds:.0f} s, {int(found.steps)} steps, "
+            f"residual {float(found.residual):.0e}, peak {peak():.1f} GB, relative error {large:.3f}; "
+            f"from 2000: {small:.3f}"
         )
         assert found.valid
         assert large < small

@@ -137,6 +137,12 @@ CALLS = {
     ),
     "initial_outputs": (eft.initial_outputs, {"K": np.eye(2), "samples": 2, "outputs": 1, "seed": 0}),
     "max_learning_rate": (eft.max_learning_rate, {"Theta": np.eye(2), "outputs": 1, "momentum": 0.5}),
+    "cg_regress": (
+        eft.cg_regress,
+        FLOW
+        | {"X": X, "Y": [1.0, 2.0], "X_test": X, "kernel": "ntk", "noise": 0.1, "tolerance": 0.1}
+        | {"max_steps": 2, "landmarks": 1, "cb": 0.1, "memory_budget": 2**31},
+    ),
     "gp_inference": (
         eft.gp_inference,
         {"K": np.eye(3), "Y": [1.0, 2.0], "Theta": np.eye(3), "noise": 0.1},

@@ -1,4 +1,4 @@
-"""Regression with infinitely wide networks from tens of thousands of inputs, without the matrix of kernels."""
+"""Regression with infinitely wide networks from tens of thousands of inputs, without the whole kernel."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gra
 from eft.flows.regression import checked_targets
 
 BLOCK = 2048
-"""Inputs per side of a block of the kernel: large beside what a call costs, 100 MB with all that is computed."""
+"""Inputs per side of a block of the kernel, which takes 100 MB with all that is computed beside it."""
 
 LANDMARK_JITTER = 10
-"""Added to the kernel of the landmarks, in units of ε times its trace. It only makes the preconditioner worse."""
+"""Added to the diagonal of the kernel of the landmarks, in units of ε times its trace."""
 
 KEPT = 0.5
 """The share of the memory that blocks which are kept may take."""
@@ -34,7 +34,8 @@ class CGRegression(NamedTuple):
     `mean`: (m,), or (m, outputs).
     `residual`: () ‖(K + s²)u − Y‖/‖Y‖ of the solution u, computed anew from the kernel.
     `steps`: () iterations, each of which takes one product with the kernel.
-    `valid`: bool, (): `residual` is at most twice the tolerance, and the kernels are valid.
+    `valid`: bool, (): `residual` is at most twice the tolerance, and the kernels are valid. Where they have
+        overflowed, `mean` is NaN.
     """
 
     mean: jax.Array
@@ -113,7 +114,11 @@ def cg_regress(
 
     Y2 = np.asarray(targets, np.float64).reshape(len(rows), -1)
     shape, size = Y2.shape, Y2.size
-    steps = [0]
+    dtype, steps = tiles.X.dtype, [0]
+
+    def result(mean: np.ndarray, residual: float, valid: bool) -> CGRegression:
+        shaped = mean.astype(dtype).reshape(len(test), *targets.shape[1:])
+        return CGRegression(*map(jnp.asarray, (shaped, np.asarray(residual, dtype), steps[0], valid)))
 
     def times(u: np.ndarray) -> np.ndarray:
         u = u.reshape(shape)
@@ -122,21 +127,22 @@ def cg_regress(
     def count(_: np.ndarray) -> None:
         steps[0] += 1
 
-    operator = LinearOperator((size, size), matvec=times, dtype=np.float64)  # type: ignore[call-arg]
-    nearly = _preconditioner(tiles, few, s2)
-    inverse = LinearOperator((size, size), lambda u: nearly(u.reshape(shape)).ravel(), dtype=np.float64)  # type: ignore[call-arg]
-    u, _ = cg(operator, Y2.ravel(), rtol=limit, atol=0.0, maxiter=most, M=inverse, callback=count)
-    length = np.linalg.norm(Y2)
-    residual = np.linalg.norm(times(u) - Y2.ravel()) / (length if length else 1.0)
-    mean = np.concatenate([tiles.row(block) @ u.reshape(shape) for block in _blocks(np.asarray(test))])
-    valid = tiles.valid and bool(residual <= 2 * limit) and bool(np.isfinite(mean).all())
-    dtype = tiles.X.dtype
-    return CGRegression(
-        jnp.asarray(mean.astype(dtype).reshape(len(test), *targets.shape[1:])),
-        jnp.asarray(residual.astype(dtype)),
-        jnp.asarray(steps[0]),
-        jnp.asarray(valid),
-    )
+    def solved(nearly) -> np.ndarray:
+        operator, inverse = (
+            LinearOperator((size, size), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
+            for product in (times, lambda u: nearly(u.reshape(shape)).ravel())
+        )
+        u, _ = cg(operator, Y2.ravel(), rtol=limit, atol=0.0, maxiter=most, M=inverse, callback=count)
+        return u
+
+    try:
+        u = solved(_preconditioner(tiles, few, s2))
+        residual = np.linalg.norm(times(u) - Y2.ravel()) / (np.linalg.norm(Y2) or 1.0)
+        mean = np.concatenate([tiles.row(block) @ u.reshape(shape) for block in _blocks(np.asarray(test))])
+    except FloatingPointError:
+        return result(np.full((len(test), shape[1]), np.nan), np.inf, False)
+    good = tiles.valid and residual <= 2 * limit and np.isfinite(mean).all()
+    return result(mean, float(residual), bool(good))
 
 
 def _blocks(X: np.ndarray) -> list[np.ndarray]:
@@ -158,7 +164,10 @@ class _Tiles:
     def kernel(self, X: np.ndarray, X2: np.ndarray | None = None) -> np.ndarray:
         flow: GramFlow = gram_flow(*self.network, X, X2, memory_budget=self.budget, **self.settings)
         self.valid = self.valid and bool(flow.valid.all())
-        return np.asarray(flow.Theta if self.ntk else flow.K)
+        kernel = np.asarray(flow.Theta if self.ntk else flow.K)
+        if not np.isfinite(kernel).all():
+            raise FloatingPointError
+        return kernel
 
     def row(self, X: np.ndarray) -> np.ndarray:
         """The kernel of these inputs with all."""
