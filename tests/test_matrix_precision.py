@@ -58,6 +58,14 @@ THEORY = {
     "gram_flow": lambda: eft.gram_flow("tanh", np.float32(1.5), 3, X),
     "expand": lambda: eft.expand("gelu", np.float32(1.5), 3, 2),
     "kernel_flow": lambda: eft.kernel_flow("gelu", np.float32(1.5), 3),
+    "train_flow": lambda: eft.train_flow("relu", 1.5, 2, X, X[:, 0], X, t=3, learning_rate=0.1, momentum=0.5),
+    "linearized_flow": lambda: eft.linearized_flow(X @ X.T, X[:3], X, t=3),
+    "linearized_flow of a loss": lambda: eft.linearized_flow(X @ X.T, X[:3], X, t=3, loss=optax.l2_loss),
+    "gp_inference": lambda: eft.gp_inference(X @ X.T, X[:2, 0], Theta=X @ X.T),
+    "log_marginal_likelihood": lambda: eft.log_marginal_likelihood("relu", 1.5, 2, X, X[:, 0], noise=0.1),
+    "finite_width_posterior": lambda: eft.finite_width_posterior(
+        "erf", 1.5, 2, X[:1], X[:1, 0], X[:1], width=4, noise=0.1
+    ),
 }
 
 

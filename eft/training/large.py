@@ -78,12 +78,13 @@ def cg_regress(
     `kernel`: "nngp" for Bayesian inference, or "ntk" for networks trained to convergence; for these s² is a
     penalty s²/2 ‖θ − θ_0‖² on the change of parameters, each divided by its rate, added to half the sum of
     squares.
-    `tolerance`: of the residual relative to Y, 0 < tolerance < 1; below 1e-6 in float32 it is out of reach.
+    `tolerance`: of the residual relative to Y, 0 < tolerance < 1.
     `max_steps`: iterations. `landmarks`: the number of inputs M, drawn at random with a fixed seed; they take
     as many numbers per input. Other arguments as for `regress`.
 
-    The error of the mean is at most `residual` ‖Y‖ √(K_**/4s²), as a rule far less. Needs X that is not
-    traced by JAX, and is not differentiable. 20,000 inputs take minutes on two cores
+    The error of the mean is at most `residual` ‖Y‖ √(K_**/4s²), as a rule far less, and in float32 that of
+    kernels rounded to ε beside it, ε λ_max/s² at worst. Needs X that is not traced by JAX, and is not
+    differentiable. 20,000 inputs take minutes on two cores
     (`benchmarks/cg_regression.py`).
 
     Raises TypeError or ValueError for a bad argument.
@@ -155,11 +156,11 @@ class _Tiles:
     `valid`: whether all entries computed so far are.
     """
 
-    def __init__(self, network: tuple, settings: dict[str, Any], ntk: bool, X: np.ndarray, budget: int):
+    def __init__(self, network: tuple[Any, Any, Any], settings: dict[str, Any], ntk: bool, X: np.ndarray, budget: int):
         self.network, self.settings, self.ntk, self.X, self.budget = network, settings, ntk, X, budget
         self.valid = True
         self.kept: dict[tuple[int, int], np.ndarray] = {}
-        self.room = int(KEPT * budget)
+        self.room = KEPT * min(budget, 2**62)
 
     def kernel(self, X: np.ndarray, X2: np.ndarray | None = None) -> np.ndarray:
         flow: GramFlow = gram_flow(*self.network, X, X2, memory_budget=self.budget, **self.settings)
@@ -183,14 +184,14 @@ class _Tiles:
                     if tile.nbytes <= self.room:
                         self.kept[i, j] = tile
                         self.room -= tile.nbytes
-                at = (slice(k * BLOCK, k * BLOCK + len(b)) for k, b in ((i, left), (j, right)))
-                yield (*at, tile)  # type: ignore[misc]
+                first, second = i * BLOCK, j * BLOCK
+                yield slice(first, first + len(left)), slice(second, second + len(right)), tile
 
     def times(self, u: np.ndarray) -> np.ndarray:
-        """The kernel times u, (n, outputs)."""
-        u = u.astype(self.X.dtype)
+        """The kernel times u, (n, outputs), summed in float64: in float32 the residual would not fall."""
         product = np.zeros(u.shape)
         for rows, columns, tile in self.upper():
+            tile = tile.astype(np.float64, copy=False)
             product[rows] += tile @ u[columns]
             if rows != columns:
                 product[columns] += tile.T @ u[rows]

@@ -37,6 +37,22 @@ def main() -> None:
                 jax.grad(lambda c, act=act: eft.kernel_flow(act, c, 3).V[-1])(one),
             ]
             assert {str(a.dtype) for a in jax.tree.leaves(found)} <= {dtype, "bool"}
+        kernel = X @ X.T
+        y, steps = X[:, 0], {"t": [0, 2, np.inf], "learning_rate": 0.1, "momentum": 0.5}
+        trained = [
+            eft.train_flow("relu", one, 2, X, y, X, **steps, Y_test=y, covariance=True),
+            eft.train_flow("relu", one, 2, X, y, t=one),
+            eft.linearized_flow(kernel, y, y, **steps),
+            eft.linearized_flow(kernel, X, eft.initial_outputs(kernel, 3, outputs=2), t=one),
+            eft.linearized_flow(kernel, X, X, t=one, loss=lambda z, y: (z - y) ** 4),
+            eft.gp_inference(kernel, y[:1], Theta=kernel, noise=one),
+            eft.log_marginal_likelihood("relu", one, 2, X, y, noise=one),
+            eft.finite_width_posterior("relu", one, 2, X[:1], y[:1], X[1:], width=4, noise=one),
+            eft.cg_regress("relu", one, 2, X, y, X, noise=one),
+            eft.max_learning_rate(kernel, momentum=0.5),
+        ]
+        floats = [a for a in jax.tree.leaves(trained) if jnp.issubdtype(a.dtype, jnp.floating)]
+        assert {str(a.dtype) for a in floats} == {dtype}
         traced = jax.jit(
             lambda a: eft.ntk_flow(lambda z: jnp.tanh(a.astype(z.dtype) * z), jnp.ones((), a.dtype), 2)
         )
