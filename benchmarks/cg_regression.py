@@ -1,8 +1,8 @@
 """Regression from 20,000 inputs with `eft.cg_regress`, within 4 GB, on two cores.
 
-Of a function of 20 variables with noise, by a ReLU network of three layers: in float32, where the upper triangle
-of the kernel is kept, and from half of the inputs in float64, where a third of it is, and the rest is computed
-in every step.
+Of a function of 20 variables with noise, by a ReLU network of three layers: in float32, where the upper
+triangle of the kernel is kept, and from half of the inputs in float64, where a third of it is kept and the
+rest is computed in every step.
 
 Claims: the residual is below the tolerance; the process never holds 4 GB; the means at 2000 other inputs are
 closer to the function than those from 2000 of the inputs by `eft.regress`; and from 4000 inputs the means are

@@ -156,7 +156,9 @@ class _Tiles:
     `valid`: whether all entries computed so far are.
     """
 
-    def __init__(self, network: tuple[Any, Any, Any], settings: dict[str, Any], ntk: bool, X: np.ndarray, budget: int):
+    def __init__(
+        self, network: tuple[Any, Any, Any], settings: dict[str, Any], ntk: bool, X: np.ndarray, budget: int
+    ):
         self.network, self.settings, self.ntk, self.X, self.budget = network, settings, ntk, X, budget
         self.valid = True
         self.kept: dict[tuple[int, int], np.ndarray] = {}

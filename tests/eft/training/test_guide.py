@@ -1,27 +1,13 @@
-"""docs/training.md shows what its examples print."""
+"""docs/training.md: its examples print what it shows."""
 
-import contextlib
-import io
-import re
-
-import jax
 import pytest
-from guides import DOCS
-
-BLOCKS = re.findall(
-    r"^```python\n(.*?)^```\n+(?:^```text\n(.*?)^```\n)?",
-    (DOCS / "training.md").read_text(),
-    flags=re.MULTILINE | re.DOTALL,
-)
+from guides import differences, printed
 
 
 @pytest.mark.long
 @pytest.mark.promotes
-def test_the_output_is_that_of_the_code():
-    names: dict[str, object] = {"jax": jax}
-    assert len(BLOCKS) == 5
-    for code, output in BLOCKS:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(code, names)
-        assert printed.getvalue() == output
+def test_what_is_printed():
+    pairs = printed("training.md", x64=True)
+    assert len(pairs) == 5
+    for shown, found in pairs:
+        assert not differences(shown, found, rtol=0.01)
