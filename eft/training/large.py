@@ -15,11 +15,14 @@ from scipy.sparse.linalg import LinearOperator, cg
 from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
+from eft.flows.gram import MEMORY, TILE, GramFlow, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets
 
 BLOCK = 2048
-"""Inputs per side of a block of the kernel, which takes 100 MB with all that is computed beside it."""
+"""Inputs per side of a block of the kernel, halved while it does not fit into the memory."""
+
+NUMBERS = 10
+"""Numbers per pair that `gram_flow` takes for a block, roughly."""
 
 LANDMARK_JITTER = 10
 """Added to the diagonal of the kernel of the landmarks, in units of ε times its trace."""
@@ -139,15 +142,20 @@ def cg_regress(
     try:
         u = solved(_preconditioner(tiles, few, s2))
         residual = np.linalg.norm(times(u) - Y2.ravel()) / (np.linalg.norm(Y2) or 1.0)
-        mean = np.concatenate([tiles.row(block) @ u.reshape(shape) for block in _blocks(np.asarray(test))])
+        mean = np.concatenate(
+            [tiles.row(block) @ u.reshape(shape) for block in tiles.blocks(np.asarray(test))]
+        )
     except FloatingPointError:
         return result(np.full((len(test), shape[1]), np.nan), np.inf, False)
     good = tiles.valid and residual <= 2 * limit and np.isfinite(mean).all()
     return result(mean, float(residual), bool(good))
 
 
-def _blocks(X: np.ndarray) -> list[np.ndarray]:
-    return [X[i : i + BLOCK] for i in range(0, len(X), BLOCK)]
+def _block_size(budget: int, itemsize: int) -> int:
+    size = BLOCK
+    while size > TILE and NUMBERS * size * size * itemsize > budget:
+        size //= 2
+    return size
 
 
 class _Tiles:
@@ -163,6 +171,10 @@ class _Tiles:
         self.valid = True
         self.kept: dict[tuple[int, int], np.ndarray] = {}
         self.room = KEPT * min(budget, 2**62)
+        self.size = _block_size(budget, X.dtype.itemsize)
+
+    def blocks(self, X: np.ndarray) -> list[np.ndarray]:
+        return [X[i : i + self.size] for i in range(0, len(X), self.size)]
 
     def kernel(self, X: np.ndarray, X2: np.ndarray | None = None) -> np.ndarray:
         flow: GramFlow = gram_flow(*self.network, X, X2, memory_budget=self.budget, **self.settings)
@@ -174,10 +186,10 @@ class _Tiles:
 
     def row(self, X: np.ndarray) -> np.ndarray:
         """The kernel of these inputs with all."""
-        return np.concatenate([self.kernel(X, block) for block in _blocks(self.X)], 1)
+        return np.concatenate([self.kernel(X, block) for block in self.blocks(self.X)], 1)
 
     def upper(self) -> Iterator[tuple[slice, slice, np.ndarray]]:
-        blocks = _blocks(self.X)
+        blocks = self.blocks(self.X)
         for i, left in enumerate(blocks):
             for j, right in enumerate(blocks[i:], start=i):
                 tile = self.kept.get((i, j))
@@ -186,7 +198,7 @@ class _Tiles:
                     if tile.nbytes <= self.room:
                         self.kept[i, j] = tile
                         self.room -= tile.nbytes
-                first, second = i * BLOCK, j * BLOCK
+                first, second = i * self.size, j * self.size
                 yield slice(first, first + len(left)), slice(second, second + len(right)), tile
 
     def times(self, u: np.ndarray) -> np.ndarray:
@@ -211,11 +223,11 @@ def _preconditioner(tiles: _Tiles, count: int, s2: float):
         L = np.linalg.cholesky(own)
     except np.linalg.LinAlgError:  # no kernel: solve without, and let the residual tell
         return lambda u: u
-    cross = np.concatenate([tiles.kernel(block, chosen) for block in _blocks(X)])
+    cross = np.concatenate([tiles.kernel(block, chosen) for block in tiles.blocks(X)])
     B = scipy.linalg.solve_triangular(L, cross.T.astype(np.float64), lower=True).T
     step = max(1, len(X) // count)
     some = X[::step]
-    left = np.array([np.trace(tiles.kernel(block)) for block in _blocks(some)]).sum() / len(some)
+    left = np.array([np.trace(tiles.kernel(block)) for block in tiles.blocks(some)]).sum() / len(some)
     left -= np.mean(np.sum(B[::step] ** 2, 1))
     delta = s2 + max(float(left), eps * float(np.trace(own)) / count)
     inner = scipy.linalg.cho_factor(delta * np.eye(count) + B.T @ B, lower=True)
