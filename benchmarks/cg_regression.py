@@ -8,9 +8,11 @@ Claims: the residual is below the tolerance; the process never holds 4 GB; the m
 closer to the function than those from 2000 of the inputs by `eft.regress`; and from 4000 inputs the means are
 those of the dense solution, to 1e-4 of their size.
 
-What came out:
+What came out (two cores that others used too, jax 0.10.2, Python 3.11):
 
-OUTPUT
+    4000 inputs: dense and iterated means 3e-07 apart
+    20000 inputs, float32: 82 s, 24 steps, residual 9e-06, peak 2.7 GB, relative error 0.275; from 2000: 0.411
+    10000 inputs, float64: 159 s, 19 steps, residual 9e-06, peak 2.7 GB, relative error 0.298; from 2000: 0.411
 
 Run: python benchmarks/cg_regression.py [inputs]
 """

@@ -241,7 +241,8 @@ def _solution(loss: Loss, Theta, Y, z0, t) -> LinearizedFlow:
             max_steps=MAX_STEPS,
             throw=False,
         )
-        c = jnp.zeros_like(solution.ys).at[order].set(solution.ys)
+        sorted_c = jnp.asarray(solution.ys)
+        c = jnp.zeros_like(sorted_c).at[order].set(sorted_c)
         outputs = z - jnp.einsum("ab,tb...->ta...", Theta[:, :n], c)
         return outputs, jax.vmap(mean_loss)(outputs[:, :n]), jnp.isfinite(outputs.reshape(len(c), -1)).all(1)
 
