@@ -11,8 +11,8 @@ those of the dense solution, to 1e-4 of their size.
 What came out (two cores that others used too, jax 0.10.2, Python 3.11):
 
     4000 inputs: dense and iterated means 3e-07 apart
-    20000 inputs, float32: 82 s, 24 steps, residual 9e-06, peak 2.7 GB, relative error 0.275; from 2000: 0.411
-    10000 inputs, float64: 159 s, 19 steps, residual 9e-06, peak 2.7 GB, relative error 0.298; from 2000: 0.411
+    20000 inputs, float32: 82 s, 24 steps, residual 9e-06, peak 2.7 GB, error 0.275; from 2000: 0.411
+    10000 inputs, float64: 159 s, 19 steps, residual 9e-06, peak 2.7 GB, error 0.298; from 2000: 0.411
 
 Run: python benchmarks/cg_regression.py [inputs]
 """
@@ -70,7 +70,7 @@ def main() -> None:
         seconds, large = time.perf_counter() - begin, error(found.mean, exact)
         print(
             f"{count} inputs, {np.dtype(dtype).name}: {seconds:.0f} s, {int(found.steps)} steps, "
-            f"residual {float(found.residual):.0e}, peak {peak():.1f} GB, relative error {large:.3f}; "
+            f"residual {float(found.residual):.0e}, peak {peak():.1f} GB, error {large:.3f}; "
             f"from 2000: {small:.3f}"
         )
         assert found.valid
