@@ -95,8 +95,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 MANY = 20_000
 """Pieces of memory that a process may map before compiled programs are dropped. Linux allows 65,530."""
 LARGE, ROOM = 2**30, 2**28
-"""Bytes of memory in use above which freed memory is returned, and compiled programs are dropped; and how much
-more than the rest may be in use before that is done again: it takes a second, and programs are made anew."""
+"""Bytes of memory in use above which freed memory is returned, and compiled programs are dropped; how much
+more than what remains before that is done again: it takes a second, and programs are then made anew."""
 LIMIT = [LARGE]
 
 
