@@ -19,6 +19,7 @@ from eft.arguments import ArgumentError
 from eft.finite_width.residual import fluctuations
 from eft.flows.block import WITH_NORM, Block, checked_block, fixed_shares, refuse
 from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, saturated, warn
+from eft.flows.layer_rates import checked_rates
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
 from eft.gaussian.records import Moments
@@ -64,6 +65,7 @@ def ntk_flow(
     cb: ArrayLike = 0.0,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
+    layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
     x2: ArrayLike = 1.0,
     K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
@@ -97,8 +99,9 @@ def ntk_flow(
     C_W²(⟨σ′⁴⟩ − κ⟨σ′²⟩²)Θ² and F′ has C_W²(⟨σ²σ′²⟩ − κ⟨σ²⟩⟨σ′²⟩)Θ. In either, A, B, D and F are defined by
     two neurons, i ≠ j: n Cov(Θ̂_ii, Θ̂_jj), n E[Θ̂_ij²], n Cov(z_i², Θ̂_jj) and n E[z_i z_j Θ̂_ij].
 
-    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together. σ must
-    be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
+    `lambda_w` = λ_W, `lambda_b` = λ_b ≥ 0; the rest as for `kernel_flow`, and all broadcast together.
+    `layer_rates`: (weights, biases), (depth,) each, by which λ_W and λ_b of layer l are multiplied, without a
+    skip. σ must be continuous: if it jumps, ⟨σ′²⟩ and Θ are infinite. Kinks are allowed.
 
     The expectations are accurate to 1e-12 in float64 (float32: 2e-6) for K in [1e-12, 1e12]. A value beyond
     the floating-point range saturates, and `valid` becomes false.
@@ -125,16 +128,24 @@ def ntk_flow(
     if K1 is not None:
         given["K1"] = arguments.nonnegative("K1", K1)
     cw_, cb_, lw, lb, x2_, skip_, *own = arguments.broadcast(given)
+    ones = jnp.ones(depth, cw_.dtype)
+    rates = (ones, ones) if layer_rates is None else checked_rates(layer_rates, depth)
+    if layer_rates is not None and block.residual:
+        raise ArgumentError(
+            "layer_rates must be left out of ntk_flow with a skip; without, and in gram_flow, it may be given"
+        )
+    first_w, first_b = (1.0, 1.0) if layer_rates is None else (a[0] for a in rates)
     start = {"cb": cb_, "x2": x2_, "K1": own[0] if own else None, "widths": widths}
     with np.errstate(all="ignore"):
-        first = lw * x2_ + (0.0 if own else lb)
+        first = lw * x2_ * first_w + (0.0 if own else lb * first_b)
     if block.residual:
         ntk = _with_skip(act, depth, block, skip_, cw_, lw, lb, first, start)
     else:
         flow, m = flow_and_moments(act, cw_, depth, **start, weights=weights)
         ratios = arguments.width_ratios(widths, depth).astype(cw_.dtype)
         fixed = np.asarray(fixed_shares(block, widths, depth), cw_.dtype)
-        ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, (ratios, fixed))
+        by_layer = ratios, fixed, *(jnp.roll(arguments.converted(a, cw_.dtype), -1) for a in rates)
+        ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, by_layer)
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk
 
@@ -167,7 +178,7 @@ def _with_skip(act, depth, block: Block, skip, cw, lw, lb, first, start) -> NTKF
 
 @compiled(0)
 def _flow(
-    weights: str, slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lw, lb, first, by_layer
+    weights: str, slopes: SlopeSource, flow: KernelFlow, m: Moments, cw, lambda_w, lambda_b, first, by_layer
 ) -> NTKFlow:
     p = slopes(flow.K)
     error = jnp.maximum(m.error, p.error)
@@ -176,7 +187,8 @@ def _flow(
 
     def layer(now, at):
         Theta, Theta1, A, B, D, F, P, Q = now
-        (V, G1, chi_parallel, chi_perp, m, p), (r, fixed) = at
+        (V, G1, chi_parallel, chi_perp, m, p), (r, fixed, of_weights, of_biases) = at
+        lw, lb = lambda_w * of_weights, lambda_b * of_biases
         s4, cross_FS = p.s4, p.cross
         if weights == "orthogonal":
             s4, cross_FS = p.var + (1 - fixed) * p.s**2, p.cov + (1 - fixed) * m.g * p.s

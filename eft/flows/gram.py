@@ -19,6 +19,7 @@ from eft.arguments import ArgumentError
 from eft.flows.block import checked_block
 from eft.flows.hermite_series import MAX_COEFFICIENTS, HermiteSeries, hermite_series_of
 from eft.flows.kernel import diagonal, flow_and_moments
+from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
@@ -87,6 +88,7 @@ def gram_flow(
     cb: ArrayLike = 0.0,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
+    layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = False,
     norm: str | None = None,
@@ -101,7 +103,8 @@ def gram_flow(
 
     (PDLT chapters 4 and 9.) `X`: inputs of shape (n, n₀). `X2`: other inputs, (m, n₀), for the block of
     kernels between the two; default: X itself, with each pair computed once. `cw`, `cb`, `lambda_w`,
-    `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output.
+    `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output. `layer_rates`:
+    (weights, biases), (depth,) each; λ_W and λ_b of layer l are `lambda_w` and `lambda_b` times theirs.
 
     Piecewise linear activations, sine, erf and GELU have closed forms. Any other activation is expanded in
     Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
@@ -145,6 +148,9 @@ def gram_flow(
     _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
 
     settings = [arguments.converted(number, dtype) for number in numbers]
+    if layer_rates is not None:
+        rates = (arguments.converted(each, dtype) for each in checked_rates(layer_rates, depth))
+        settings[2:] = [one * each for one, each in zip(settings[2:], rates, strict=True)]
     x = inputs_of(rows, None if X2 is None else columns, dtype)
     x2 = mean_of_squares(x)
     skip2 = skipped = None
@@ -245,11 +251,13 @@ def _single(g, chi_perp, skipped, x2, cw, cb, lambda_w, lambda_b) -> tuple[jax.A
     The shares are computed once so that a pair and its transpose agree bit for bit.
     """
 
-    def layer(Theta, now):
-        g, chi_perp = now
-        return lambda_b + lambda_w * g + chi_perp * Theta, Theta
+    (lw, lw_next), (lb, lb_next) = (first_and_next(a, g.shape[1]) for a in (lambda_w, lambda_b))
 
-    _, Theta = lax.scan(layer, lambda_b + lambda_w * x2, (g.T, chi_perp.T))
+    def layer(Theta, now):
+        g, chi_perp, lw, lb = now
+        return lb + lw * g + chi_perp * Theta, Theta
+
+    _, Theta = lax.scan(layer, lb + lw * x2, (g.T, chi_perp.T, lw_next, lb_next))
     g, cw, cb, skipped = constant((g, cw, cb, skipped))
     K = cb + cw * g
     if skipped is not None:
@@ -344,8 +352,8 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
         return K, jnp.where(same, jnp.where(small, alike, own), now.Theta)
 
     @jax.checkpoint
-    def layer(now: _State, both: tuple[_Layers, _Layers]):
-        a, b = both
+    def layer(now: _State, at: tuple[_Layers, _Layers, jax.Array, jax.Array]):
+        a, b, lw, lb = at
         K, Theta = here(now, a, b)
         kernel, over = (a.K, b.K, K), None
         if modes.normalized:
@@ -361,23 +369,25 @@ def _tile(modes: _Modes, rows: _Side, columns: _Side, cw, cb, lambda_w, lambda_b
             missing = missing * jnp.abs(correlation(kernel)) ** count
             error, angle = jnp.maximum(now.error, jnp.where(same, 0.0, missing)), ()
         slopes = slopes if over is None else slopes * over
-        after = cb + cw * product, lambda_b + lambda_w * product + cw * slopes * Theta
+        after = cb + cw * product, lb + lw * product + cw * slopes * Theta
         if a.skip2 is not None:
             skip2 = a.skip2[:, None]
             after = after[0] + skip2 * K, after[1] + skip2 * Theta
         return _State(*after, error, angle), (K, Theta)
 
-    layers = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
+    sides = jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), (rows.layers, columns.layers))
+    (lw, lw_next), (lb, lb_next) = (first_and_next(a, len(sides[0].K)) for a in (lambda_w, lambda_b))
+    layers = *sides, lw_next, lb_next
     first = jax.tree.map(lambda a: a[0], layers)
     overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
     angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, cw, cb) if form else ()
-    begin = _State(cb + cw * overlap, lambda_b + lambda_w * overlap, jnp.zeros_like(overlap), angle)
+    begin = _State(cb + cw * overlap, lb + lw * overlap, jnp.zeros_like(overlap), angle)
     if modes.all_layers:
         end, (K, Theta) = lax.scan(layer, begin, layers)
     else:
         before, last = jax.tree.map(lambda a: a[:-1], layers), jax.tree.map(lambda a: a[-1], layers)
-        end, _ = lax.scan(lambda now, both: (layer(now, both)[0], None), begin, before)
-        K, Theta = here(end, *last)
+        end, _ = lax.scan(lambda now, at: (layer(now, at)[0], None), begin, before)
+        K, Theta = here(end, *last[:2])
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
     good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])
     return GramFlow(K, Theta, end.error, good)
