@@ -70,6 +70,7 @@ def train(
     weights: str = "gaussian",
     readout: bool = True,
     parametrization: str = "standard",
+    layer_rates: tuple[Any, Any] | None = None,
 ) -> TrainingRun:
     """Train `n_nets` networks, each drawn independently, and measure all layers at the snapshots.
 
@@ -94,7 +95,9 @@ def train(
     W = θ/√n_{l−1}, so that gradient descent at rate η is that of the NTK with λ_W = λ_b = 1 at any width;
     "mup", rates and output weights with which a step changes every layer by as much at any width, for
     gradient descent as for Adam (the table in `nets.training.parametrization`). Ĝ^L remains that of C_W. See
-    `coordinate_check`.
+    `coordinate_check`. `layer_rates`: (weights, biases), (depth,) each and > 0, by which the optimizer's
+    steps of layer l are multiplied, not for a line search; with "ntk" and gradient descent they are λ_W and
+    λ_b of each layer.
 
     The programs are compiled once for all C_W, C_b, K¹, x2, seeds and learning rates, and for all functions
     and optimizers that compute the same.
@@ -127,7 +130,7 @@ def train(
         snapshots=snapshots, batch_size=batch_size, loss=loss, n_out=n_out, x_probe=x_probe, x_test=x_test,
         seed=seed, cb=cb, K1=K1, x2=x2, widths=widths, dtype=dtype, initial=initial,
         keeps=checkpoint is not None, memory_budget=memory_budget, skip=skip, norm=norm, weights=weights,
-        readout=readout, parametrization=parametrization,
+        readout=readout, parametrization=parametrization, layer_rates=layer_rates,
     )  # fmt: skip
     return _run(job, Folder(checkpoints.checked_folder(checkpoint), job.identity), every, shown)
 
@@ -157,7 +160,7 @@ class Job(NamedTuple):
 def prepare(
     act, cw, depth, width, n_nets, data, *, optimizer, learning_rate, steps, snapshots, batch_size, loss,
     n_out, x_probe, x_test, seed, cb, K1, x2, widths, dtype, initial, keeps: bool, memory_budget, skip,
-    norm, weights, readout, parametrization,
+    norm, weights, readout, parametrization, layer_rates=None,
 ) -> Job:  # fmt: skip
     """Check the arguments of `train`; `keeps`: whether checkpoints are kept."""
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
@@ -185,8 +188,9 @@ def prepare(
         norm=norm, weights=weights, readout=bool(readout),
     )  # fmt: skip
     kind, sizes = rates.checked(parametrization), architecture.sizes
+    of_layers = None if layer_rates is None else rates.checked_layer_rates(layer_rates, depth)
     learner = Learner(
-        architecture, rates.parametrized(optimizer, kind, sizes), loss, samples.labels, batch_size,
+        architecture, rates.parametrized(optimizer, kind, sizes, of_layers), loss, samples.labels, batch_size,
         distribution.mesh(), output_scale=rates.output_scale(kind, sizes),
     )  # fmt: skip
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
@@ -206,6 +210,7 @@ def prepare(
         **{name: _digest(a) for name, a in (("data", (X, samples.Y)), ("x_probe", probe), ("x_test", test))},
         "initial": _digest(initial),
         **({} if kind == "standard" else {"parametrization": kind}),
+        **({} if of_layers is None else {"layer_rates": str(of_layers)}),
         **({} if architecture.plain else {"layers": f"norm {norm}, weights {weights}, readout {readout}"}),
         "act, optimizer or loss": digest,
     }  # fmt: skip

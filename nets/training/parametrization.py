@@ -21,9 +21,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from eft import arguments
+from eft.arguments import ArgumentError
+from eft.flows.layer_rates import checked_rates
+
+Factors = dict[str, tuple[float, float]]
+"""(s, t) of the "kernel" and the "bias" of a layer."""
 
 NAMES = ("standard", "ntk", "mup")
 
@@ -33,7 +39,16 @@ def checked(name: object) -> str:
     return str(arguments.one_of("parametrization", name, NAMES))
 
 
-def factors(name: str, sizes: tuple[int, ...]) -> list[dict[str, tuple[float, float]]]:
+def checked_layer_rates(value: object, depth: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(weights, biases), a rate > 0 for each layer."""
+    checked = tuple(tuple(np.asarray(each).tolist()) for each in checked_rates(value, depth))
+    for i, each in enumerate(checked):
+        if min(each) == 0:
+            raise ArgumentError(f"layer_rates[{i}] must be > 0; got {arguments.shown(list(each))}")
+    return checked[0], checked[1]
+
+
+def factors(name: str, sizes: tuple[int, ...]) -> list[Factors]:
     """(s, t) of the "kernel" and the "bias" of every layer; `sizes`: (n₀, …, n_L)."""
     last = len(sizes) - 2
     layers = []
@@ -56,22 +71,31 @@ def output_scale(name: str, sizes: tuple[int, ...]) -> float:
 
 
 def parametrized(
-    optimizer: optax.GradientTransformation, name: str, sizes: tuple[int, ...]
+    optimizer: optax.GradientTransformation, name: str, sizes: tuple[int, ...], rates: Any = None
 ) -> optax.GradientTransformation:
-    """The optimizer, given s times the gradients and W/t, its updates multiplied by t."""
-    if name == "standard":
+    """The optimizer, given s times the gradients and W/t, its updates multiplied by t.
+
+    `rates`: of the weights and of the biases of every layer, by which the updates are then multiplied.
+    """
+    if name == "standard" and rates is None:
         return optimizer
     layers = factors(name, sizes)
     inner = optax.with_extra_args_support(optimizer)
 
-    def scaled(tree: Any, factor: Callable[[float, float], float]) -> Any:
+    def mapped(tree: Any, factor: Callable[[int, str], float]) -> Any:
         def one(path, a):
             keys = [getattr(key, "key", getattr(key, "name", None)) for key in path]
             layer = next(key for key in keys if isinstance(key, int))
             kind = next(key for key in keys if key in ("kernel", "bias"))
-            return a * jnp.asarray(factor(*layers[layer][kind]), a.dtype)
+            return a * jnp.asarray(factor(layer, kind), a.dtype)
 
         return jax.tree_util.tree_map_with_path(one, tree)
+
+    def scaled(tree: Any, factor: Callable[[float, float], float]) -> Any:
+        return mapped(tree, lambda layer, kind: factor(*layers[layer][kind]))
+
+    def rated(tree: Any) -> Any:
+        return tree if rates is None else mapped(tree, lambda layer, kind: rates[kind == "bias"][layer])
 
     def by_s(tree):
         return scaled(tree, lambda s, t: s)
@@ -90,6 +114,6 @@ def parametrized(
             extra["value_fn"] = lambda theta: loss(by_t(theta))
         theta = None if params is None else over_t(params)
         changes, state = inner.update(by_s(updates), state, theta, **extra)
-        return by_t(changes), state
+        return rated(by_t(changes)), state
 
     return optax.GradientTransformationExtraArgs(lambda params: inner.init(over_t(params)), update)

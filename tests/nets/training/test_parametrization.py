@@ -61,6 +61,26 @@ def test_that_of_the_ntk_trains_weights_of_unit_size(optimizer):
 
 
 @pytest.mark.promotes
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.01)], ids=["sgd", "adam"])
+def test_rates_of_each_layer(optimizer):
+    """The updates are multiplied; the control: other rates."""
+    rates = [(0.5, 2.0), (3.0, 0.25), (1.5, 1.0)]
+    given = {"optimizer": optimizer, "parametrization": "ntk", "cb": 0.1, **RUN}
+    expected = by_hand(optimizer, [6**-0.5, 0.25, 0.25], rates)
+
+    def kernels(layer_rates):
+        run = nets.train("tanh", 1.3, 3, 16, 2, (X, Y), layer_rates=layer_rates, **given)
+        return [run.parameters["layers"][i]["kernel"][0] for i in range(3)]
+
+    found, other = kernels(tuple(zip(*rates, strict=True))), kernels((np.ones(3), np.ones(3)))
+    for kernel, control, want in zip(found, other, expected, strict=True):
+        np.testing.assert_allclose(kernel, want, rtol=1e-9, atol=1e-12)
+        assert np.abs(control - want).max() > 1e-5
+    with pytest.raises(ValueError, match=r"layer_rates\[1\] must be > 0"):
+        kernels((np.ones(3), np.zeros(3)))
+
+
+@pytest.mark.promotes
 def test_mup_has_the_rates_of_gradient_descent_and_of_adam():
     cases = {
         optax.sgd(0.1): [(16.0, 16.0), (1.0, 16.0), (1 / 16, 1.0)],
