@@ -1,5 +1,6 @@
 """Finite networks, drawn and measured, for comparison with the theory in `eft`."""
 
+from nets.comparison.in_training import TrainingComparison, compare_training
 from nets.initialization.ensemble import Measurement, measure
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement, measure_inputs
@@ -21,8 +22,10 @@ __all__ = [
     "GramMeasurement",
     "InputMeasurement",
     "Measurement",
+    "TrainingComparison",
     "TrainingRun",
     "Tuning",
+    "compare_training",
     "coordinate_check",
     "diagnose",
     "initializers",

@@ -75,6 +75,7 @@ def train_flow(
     cb: ArrayLike = 0.0,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
+    layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
@@ -109,8 +110,8 @@ def train_flow(
     whole = arguments.true_or_false("covariance", covariance)
     x = rows if test is None else jnp.concatenate([rows, test.astype(rows.dtype)])
     flow = gram_flow(
-        act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, skip=skip, readout=readout, norm=norm,
-        weights=weights, memory_budget=memory_budget,
+        act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates, skip=skip,
+        readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
     )  # fmt: skip
     trained = _ensemble(whole, flow.K, flow.Theta, targets, after, training)
     return trained._replace(valid=trained.valid & jnp.all(flow.valid))

@@ -3,6 +3,7 @@
 from nets.plots.coordinates import coordinate_figure
 from nets.plots.diagnoses import diagnosis_figure
 from nets.plots.figures import comparison_figure, flow_figure, png, training_figure, width_figure
+from nets.plots.in_training import training_comparison_figure
 from nets.plots.panels import COLORS, Panel, Series, figure
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "figure",
     "flow_figure",
     "png",
+    "training_comparison_figure",
     "training_figure",
     "width_figure",
 ]

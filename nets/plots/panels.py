@@ -124,7 +124,7 @@ def _show(panel: Panel, axis) -> None:
             axis.errorbar(x, y, error, color=s.color, label=label, **STYLES[s.style])
     axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     axis.set_title(typeset(panel.title), fontsize=10)
-    axis.set_xscale(panel.xscale)
+    axis.set_xscale(panel.xscale, **({"linthresh": 1} if panel.xscale == "symlog" else {}))
     axis.set_yscale(panel.yscale, **({"linthresh": 1} if panel.yscale == "symlog" else {}))
     if panel.yscale == "linear":
         axis.ticklabel_format(axis="y", scilimits=(-3, 4))
