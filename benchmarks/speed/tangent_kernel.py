@@ -1,7 +1,7 @@
 """The empirical NTK of a network with five hidden layers of width 512 and ten outputs, float32.
 
-Claims, asserted: by the structure of its dense layers, which `method="auto"` chooses, the kernel is at least 5
-times as fast as the plain way, the product of two Jacobians by `jax.jacrev`, at 20 × 20 inputs and at
+Claims, asserted: by the structure of its dense layers, which `method="auto"` chooses, the kernel is at least
+5 times as fast as the plain way, the product of two Jacobians by `jax.jacrev`, at 20 × 20 inputs and at
 100 × 100, where it has the shape (100, 100, 10, 10); and equal to it within 1e-4 of the largest entry. The
 Jacobian of 100 inputs would take 4.3 GB: there the plain way is not timed but scaled from 20 × 20, the
 contraction by pairs and the Jacobians by inputs.
@@ -26,6 +26,7 @@ Typical output (two cores of an AMD EPYC server that others used too, 2026-11-27
 Run: python benchmarks/speed/tangent_kernel.py
 """
 
+import itertools
 import time
 
 import jax
@@ -45,7 +46,7 @@ def network() -> list:
     sizes = [N0, *[WIDTH] * HIDDEN, OUTPUTS]
     return [
         (jnp.asarray(rng.normal(size=(n, m)) * (2 / n) ** 0.5, "float32"), jnp.zeros(m, "float32"))
-        for n, m in zip(sizes[:-1], sizes[1:], strict=True)
+        for n, m in itertools.pairwise(sizes)
     ]
 
 

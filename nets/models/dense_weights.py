@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from nets.models.layers import CARRIERS
 from nets.models.program import Operation, Program, evaluate
@@ -121,7 +122,7 @@ class _Finder:
         if len(other) != 1 or other[0] not in self.constants:
             return None
         value = self.constants[other[0]]
-        if isinstance(value, jax.core.Tracer):
+        if isinstance(value, Tracer):
             return None
         numbers = np.asarray(value, np.float64)
         if not numbers.size or (numbers != numbers.flat[0]).any():

@@ -154,7 +154,11 @@ def model_of(f: Callable, params: Any, x: Any, outputs: str, structured: bool) -
                 dense += weights
                 done.add(place)
     rest = tuple(i for i, place in enumerate(parts.places) if place not in done)
-    return Model(f, parts, program, tuple(dense), rest, o, jnp.promote_types(out.dtype, jnp.float32))
+    return Model(f, parts, program, tuple(dense), rest, o, at_least_float32(out.dtype))
+
+
+def at_least_float32(dtype: Any) -> Any:
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def _layers_with_own_derivative(f: Callable, params: Any, x: Any) -> bool:

@@ -58,10 +58,11 @@ def taylor_expand(f: Callable, params: Any, order: int) -> Callable[[Any, Any], 
             moved = [a + t.astype(a.dtype) * d for a, d in zip(parts.values, change, strict=True)]
             return (f(parts.joined(moved), x),)
 
+        terms: Callable[[jax.Array], tuple] = along
         for _ in range(order):
-            along = _with_derivative(along)
+            terms = _with_derivative(terms)
         total, factorial = None, 1
-        for m, term in enumerate(along(jnp.zeros((), jnp.result_type(float)))):
+        for m, term in enumerate(terms(jnp.zeros((), jnp.result_type(float)))):
             factorial *= max(m, 1)
             scaled = jax.tree.map(lambda a, k=factorial: a / k, term) if m else term
             total = scaled if total is None else jax.tree.map(jnp.add, total, scaled)

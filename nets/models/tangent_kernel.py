@@ -17,11 +17,12 @@ from nets.models.jacobians import (
     OUTPUTS,
     Costs,
     Model,
+    at_least_float32,
     contraction_costs,
     model_of,
     product_costs,
     split,
-)  # fmt: skip
+)
 
 METHODS = ("auto", "structured", "jacobian", "products")
 MEMORY = 2**31
@@ -394,7 +395,7 @@ def _of_values(f, parts, x, values) -> jax.Array:
 def _nngp(f, params, x1, x2) -> jax.Array:
     def rows(x):
         z = f(params, x)
-        return z.reshape(len(z), -1).astype(jnp.promote_types(z.dtype, jnp.float32))
+        return z.reshape(len(z), -1).astype(at_least_float32(z.dtype))
 
     first = rows(x1)
     second = first if x2 is None else rows(x2)

@@ -1,0 +1,345 @@
+"""The tangent kernel is the product of Jacobians, however computed; Taylor series err as their order says."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import eft
+import nets
+from nets.models.jacobians import model_of
+from nets.models.tangent_kernel import planned
+
+ROUND_OFF = 1e-10
+METHODS = ("structured", "jacobian", "products")
+rng = np.random.default_rng(0)
+
+
+def normal(*shape: int) -> jax.Array:
+    return jnp.asarray(rng.normal(size=shape))
+
+
+def affine(p, s):
+    return s @ p["w"] + jnp.expand_dims(p["b"], tuple(range(s.ndim - 1)))
+
+
+def layer(n: int, m: int) -> dict:
+    return {"w": normal(n, m) / n**0.5, "b": normal(m)}
+
+
+X, X2 = normal(5, 3), normal(4, 3)
+PAIR = {"first": layer(3, 7), "inner": layer(7, 7), "last": layer(7, 2)}
+
+
+def skip(p, x):
+    """With a skip connection, and weights divided by √n, as numbers that JAX makes and not."""
+    z = affine(p["first"], x)
+    z = z + jax.nn.relu(z) @ (p["inner"]["w"] / jnp.sqrt(7.0)) + p["inner"]["b"][None]
+    return jnp.tanh(z) @ (2.0 * p["last"]["w"]) / 7**0.5 + p["last"]["b"][None]
+
+
+def shared(p, x):
+    """The inner weights twice."""
+    z = affine(p["first"], x)
+    for _ in range(2):
+        z = affine(p["inner"], jax.nn.relu(z))
+    return affine(p["last"], z)
+
+
+def tied(p, x):
+    """The first weights once more as their transpose, which are no dense weights then."""
+    z = jax.nn.relu(affine(p["first"], x))
+    return affine(p["last"], z) + (z @ p["first"]["w"].T)[:, :2]
+
+
+def places(p, x):
+    """The weights of the inner layer at three places of a sequence; the outputs are a matrix."""
+    z = jax.nn.relu(x[:, :, None] * p["first"]["w"][None])
+    return affine(p["last"], jax.nn.relu(jnp.einsum("atm,mn->atn", z, p["inner"]["w"])).sum(1))
+
+
+def scanned(p, x):
+    def step(z, q):
+        return affine(q, jax.nn.relu(z)), None
+
+    return affine(p["last"], jax.lax.scan(step, affine(p["first"], x), p["stack"])[0])
+
+
+def convolved(p, x):
+    z = jax.lax.conv_general_dilated(x[:, None], p["kernel"], (1,), "SAME")
+    return affine(p["last"], jnp.tanh(z).reshape(len(x), -1))
+
+
+@jax.custom_vjp
+def straight(w, s):
+    return s @ jnp.sign(w)
+
+
+straight.defvjp(
+    lambda w, s: (s @ jnp.sign(w), (w, s)), lambda kept, d: (kept[1].T @ d, d @ jnp.sign(kept[0]).T)
+)
+
+
+def binary(p, x):
+    """A product with a derivative of its own, which a list of its operations does not have."""
+    return affine(p["last"], jnp.tanh(straight(p["first"]["w"], x)))
+
+
+STACKED = PAIR | {"stack": jax.tree.map(lambda *a: jnp.stack(a), layer(7, 7), layer(7, 7), layer(7, 7))}
+WIDE = {"first": layer(3, 16), "inner": layer(16, 16), "last": layer(16, 2)}
+CASES = {  # f, params, and how many weights of which array its dense weights are
+    "skip": (skip, PAIR, {1: 1, 3: 1, 5: 1}),
+    "shared": (shared, PAIR, {1: 1, 3: 1, 5: 1}),
+    "tied": (tied, PAIR, {5: 1}),
+    "places": (places, WIDE, {3: 1, 5: 1}),
+    "scanned": (scanned, STACKED, {1: 1, 5: 1, 7: 3}),
+    "convolved": (convolved, {"kernel": normal(4, 1, 3), "last": layer(12, 2)}, {2: 1}),
+    "binary": (binary, PAIR, {}),
+}
+"""Arrays are numbered in the order of the tree: first.b, first.w, inner.b, …"""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def jacobian(f, params, x):
+    return jax.jacrev(f)(params, x)
+
+
+def by_hand(f, params, x1, x2, rate=lambda path: 1.0):
+    """Σ_μ λ_μ ∂f_i(x1_a)/∂θ_μ ∂f_j(x2_b)/∂θ_μ."""
+    left, right = jacobian(f, params, x1), jacobian(f, params, x2)
+    total = 0.0
+    for (path, a), b in zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True):
+        a, b = (np.asarray(each).reshape(*each.shape[:2], -1) for each in (a, b))
+        total = total + rate(jax.tree_util.keystr(path)) * np.einsum("aim,bjm->abij", a, b)
+    return total
+
+
+def close(found, expected) -> None:
+    scale = np.abs(expected).max()
+    assert np.shape(found) == np.shape(expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ROUND_OFF * scale)
+
+
+def weights_of(f, params, x=X) -> dict[int, int]:
+    """How many dense weights each array in params consists of, of those that are used as such."""
+    found: dict[int, int] = {}
+    for weight in model_of(f, params, x, "full", True).dense:
+        found[weight.parameter] = found.get(weight.parameter, 0) + 1
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_methods(name):
+    f, params, dense = CASES[name]
+    exact = by_hand(f, params, X, X2)
+    assert weights_of(f, params) == dense
+    for method in METHODS:
+        if name == "binary" and method == "products":
+            continue  # JAX has no forward derivative of a function with a vector–Jacobian product of its own
+        close(nets.empirical_ntk(f, params, X, X2, method=method), exact)
+    assert np.abs(exact[::-1] - exact).max() > 1e-3 * np.abs(exact).max()  # the control
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_parts_and_blocks(method):
+    """Diagonal and trace are parts of the whole, which is the same in blocks of two and three inputs."""
+    full = by_hand(skip, PAIR, X, X2)
+    least = {"structured": 2**13, "jacobian": 2**14, "products": 2**13}[method]
+    model = model_of(skip, PAIR, X, "full", method == "structured")
+    blocks, products = planned(model, "full", method, least, len(X), len(X2))
+    assert products == (method == "products") and 1 < blocks.n1 < len(X) and blocks.n2 < len(X2)
+    settings = {"method": method, "memory_budget": least}
+    close(nets.empirical_ntk(skip, PAIR, X, X2, **settings), full)
+    close(nets.empirical_ntk(skip, PAIR, X, X2, outputs="diagonal", **settings), np.einsum("abii->abi", full))
+    close(nets.empirical_ntk(skip, PAIR, X, X2, outputs="trace", **settings), np.einsum("abii->ab", full) / 2)
+
+
+def test_the_plan():
+    """`auto` takes the structure where there is one, vectors where only they fit or take fewer operations."""
+    model = functools.partial(model_of, outputs="full", structured=True)
+    small = model(skip, PAIR, X)
+    assert planned(small, "full", "auto", 2**31, 5, 4) == ((5, 4), False)
+    many = {"first": layer(3, 300), "last": layer(300, 40)}
+
+    def separate(p, x):  # a weight that is squared is no dense weight, so that its Jacobian is needed
+        return jnp.tanh(x @ p["first"]["w"]) @ p["last"]["w"] ** 2
+
+    wide = model(separate, many, X)
+    assert planned(wide, "full", "auto", 2**31, 5, 4)[1]
+    assert not planned(wide, "trace", "auto", 2**31, 500, 400)[1]
+    assert planned(wide, "trace", "auto", 2**20, 5, 4)[1]
+    with pytest.raises(eft.ArgumentError, match=r"memory_budget must be at least [\d,]+ bytes .* got 1,000"):
+        planned(small, "full", "auto", 1000, 5, 4)
+
+
+def test_symmetric_and_positive():
+    Theta = np.asarray(nets.empirical_ntk(skip, PAIR, X))
+    matrix = Theta.transpose(0, 2, 1, 3).reshape(10, 10)
+    close(Theta, by_hand(skip, PAIR, X, X))
+    close(matrix, matrix.T)
+    assert np.linalg.eigvalsh(matrix).min() > -ROUND_OFF
+
+
+def test_learning_rates():
+    """λ for some subtrees, and for all; those of products; and its gradient."""
+    rates = {"first": 0.5, "inner": {"w": 2.0, "b": 0.0}, "last": 3.0}
+    of = {"['first']['w']": 0.5, "['first']['b']": 0.5, "['inner']['w']": 2.0, "['inner']['b']": 0.0}
+    exact = by_hand(skip, PAIR, X, X2, lambda path: of.get(path, 3.0))
+    for method in METHODS:
+        close(nets.empirical_ntk(skip, PAIR, X, X2, method=method, learning_rates=rates), exact)
+    plain = by_hand(skip, PAIR, X, X)
+    assert np.abs(exact - plain[:, :4]).max() > 1e-3  # the control
+    v = normal(5, 2)
+    close(nets.ntk_vector_product(skip, PAIR, X, v), np.einsum("abij,bj->ai", plain, v))
+    close(
+        nets.ntk_vector_product(skip, PAIR, X, v, learning_rates=0.7),
+        0.7 * np.einsum("abij,bj->ai", plain, v),
+    )
+    trace = functools.partial(nets.empirical_ntk, skip, PAIR, X, outputs="trace")
+    slope = jax.grad(lambda rate: trace(learning_rates=rate).sum())(2.0)
+    assert slope == pytest.approx(np.einsum("abii->", plain) / 2)
+
+
+def test_scalar_outputs_and_one_program():
+    """Outputs of shape (n,); within jit; in float32."""
+
+    def one(p, x):
+        return skip(p, x)[:, 0]
+
+    exact = by_hand(skip, PAIR, X, X2)[:, :, 0, 0]
+    for outputs in ("full", "diagonal", "trace"):
+        close(jax.jit(functools.partial(nets.empirical_ntk, one, outputs=outputs))(PAIR, X, X2), exact)
+    single = jax.tree.map(lambda a: a.astype(jnp.float32), (PAIR, X, X2))
+    found = nets.empirical_ntk(one, *single)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+    close(nets.empirical_nngp(one, PAIR, X, X2), np.outer(one(PAIR, X), one(PAIR, X2)))
+    z, z2 = skip(PAIR, X), skip(PAIR, X2)
+    close(nets.empirical_nngp(skip, PAIR, X, X2), np.asarray(z) @ np.asarray(z2).T / 2)
+    assert nets.empirical_nngp(skip, *single).dtype == jnp.float32
+
+
+def test_compiled_once(compilations):
+    f = lambda p, x: x @ p  # noqa: E731
+    p = normal(3, 2)
+    assert compilations(lambda: nets.empirical_ntk(f, p, X)) > 0
+    assert compilations(lambda: nets.empirical_ntk(f, 2 * p, X)) <= 1  # the product by two
+
+
+@pytest.mark.long
+def test_wide_networks_have_the_kernels_of_infinite_width():
+    """The mean over networks is that of `gram_flow` within 4 standard errors; another C_W is not."""
+    n, depth, cw, cb = 256, 3, 1.6, 0.2
+
+    def draw(key):
+        return nnx.split(
+            nets.FCN(3, (n,) * (depth - 1), act="erf", cw=cw, cb=cb, rngs=key, dtype=jnp.float64)
+        )
+
+    graph, _ = draw(jax.random.key(0))
+
+    def f(p, x):
+        return nnx.merge(graph, p)(x)
+
+    weights, _ = jax.tree.flatten(draw(jax.random.key(0))[1])
+    by_layer = [1.0 / len(w) if w.ndim == 2 else 1.0 for w in weights]  # λ_W/n_{l−1}, λ_b
+    rates = jax.tree.unflatten(jax.tree.structure(draw(jax.random.key(0))[1]), by_layer)
+    runs = [draw(jax.random.key(i))[1] for i in range(60)]
+    Theta = np.stack([nets.empirical_ntk(f, p, X, learning_rates=rates, outputs="trace") for p in runs])
+    K = np.stack([nets.empirical_nngp(f, p, X) for p in runs])
+    for found, name in ((Theta, "Theta"), (K, "K")):
+        z = {
+            c: _deviations(found, getattr(eft.gram_flow("erf", c, depth, X, cb=cb), name)) for c in (cw, 2.4)
+        }
+        assert np.abs(z[cw]).max() < 4.5
+        assert np.abs(z[2.4]).max() > 4.5 or name == "K"
+    assert np.abs(_deviations(Theta, 1.3 * eft.gram_flow("erf", cw, depth, X, cb=cb).Theta)).max() > 10
+
+
+def _deviations(found, expected) -> np.ndarray:
+    return (found.mean(0) - np.asarray(expected)) / (found.std(0, ddof=1) / len(found) ** 0.5)
+
+
+def test_taylor_series():
+    """The error of order k falls like ε^{k+1}; that of one order less does not."""
+    f = lambda p, x: jnp.sin(x @ p["a"]) * jnp.exp(p["b"][None])  # noqa: E731
+    start = {"a": normal(3, 2), "b": normal(2), "count": jnp.arange(3)}
+    step = {"a": normal(3, 2), "b": normal(2)}
+    exact = jax.jit(f)
+
+    def error(expanded, e):
+        moved = start | {k: start[k] + e * step[k] for k in step}
+        return float(jnp.max(jnp.abs(expanded(moved, X) - exact(moved, X))))
+
+    for k in (1, 2, 3):
+        expanded = jax.jit(nets.taylor_expand(f, start, k))
+        rate = math.log2(error(expanded, 0.02) / error(expanded, 0.01))
+        assert rate == pytest.approx(k + 1, abs=0.2)
+        assert error(expanded, 0.0) < 1e-14
+        if k == 1:
+            linear = jax.jit(nets.linearize(f, start))
+            assert error(linear, 0.01) == error(expanded, 0.01)
+    assert abs(rate - 3) > 0.5  # the control
+
+
+def test_the_kernel_of_a_linearized_network_stays():
+    linear = nets.linearize(skip, PAIR)
+    moved = jax.tree.map(lambda a: a + 0.3, PAIR)
+    exact = by_hand(skip, PAIR, X, X2)
+    close(nets.empirical_ntk(linear, moved, X, X2), exact)
+    assert np.abs(by_hand(skip, moved, X, X2) - exact).max() > 1e-2  # the control: that of f does not
+
+
+ntk, product = nets.empirical_ntk, nets.ntk_vector_product
+ERRORS = [
+    (ntk, (skip, {"w": jnp.arange(3)}, X), {}, ValueError, ["params", "floating", "int"]),
+    (ntk, (skip, {}, X), {}, ValueError, ["params", "none"]),
+    (ntk, (skip, {"w": jnp.ones(3, complex)}, X), {}, TypeError, ["params", "real", "complex128"]),
+    (ntk, (skip, {"w": "a"}, X), {}, TypeError, ["params", "'a'"]),
+    (ntk, (3, PAIR, X), {}, TypeError, ["f", "3"]),
+    (ntk, (skip, PAIR, normal(5, 4)), {}, TypeError, ["x1", "(5, 4)"]),
+    (ntk, (skip, PAIR, X, normal(5, 4)), {}, ValueError, ["x2", "(4,)", "(3,)"]),
+    (ntk, (skip, PAIR, X[:0]), {}, ValueError, ["x1", "(0, 3)"]),
+    (ntk, (skip, PAIR, jnp.ones(())), {}, ValueError, ["x1", "()"]),
+    (ntk, (skip, PAIR, "x"), {}, TypeError, ["x1", "'x'"]),
+    (ntk, (skip, PAIR, X.at[0].set(jnp.nan)), {}, ValueError, ["x1", "finite"]),
+    (ntk, (lambda p, x: skip(p, x).sum(), PAIR, X), {}, ValueError, ["f", "row", "()"]),
+    (ntk, (lambda p, x: (skip(p, x),), PAIR, X), {}, TypeError, ["f", "one array"]),
+    (ntk, (lambda p, x: skip(p, x).astype(complex), PAIR, X), {}, TypeError, ["f", "floating"]),
+    (ntk, (skip, PAIR, X), {"method": "fast"}, ValueError, ["method", "'fast'", "jacobian"]),
+    (ntk, (skip, PAIR, X), {"outputs": "all"}, ValueError, ["outputs", "'all'", "trace"]),
+    (ntk, (skip, PAIR, X), {"memory_budget": 100}, ValueError, ["memory_budget", "100", "at least"]),
+    (ntk, (skip, PAIR, X), {"memory_budget": 1.5}, ValueError, ["memory_budget", "1.5"]),
+    (ntk, (skip, PAIR, X), {"learning_rates": {"a": 1.0}}, ValueError, ["learning_rates", "prefix"]),
+    (ntk, (skip, PAIR, X), {"learning_rates": -1.0}, ValueError, ["learning_rates", "-1.0", "≥ 0"]),
+    (ntk, (skip, PAIR, X), {"learning_rates": jnp.ones(3)}, ValueError, ["learning_rates", "(3,)"]),
+    (product, (skip, PAIR, X, jnp.ones(3)), {}, ValueError, ["v", "(5, 2)", "(3,)"]),
+    (product, (skip, PAIR, X, jnp.ones((5, 2), complex)), {}, TypeError, ["v", "real"]),
+    (nets.empirical_nngp, (skip, PAIR, normal(5, 4)), {}, TypeError, ["x1", "(5, 4)"]),
+    (nets.linearize, (3, PAIR), {}, TypeError, ["f", "3"]),
+    (nets.linearize, (skip, {"w": jnp.arange(3)}), {}, ValueError, ["params", "floating"]),
+    (nets.taylor_expand, (skip, PAIR, 0), {}, ValueError, ["order", "0"]),
+    (nets.taylor_expand, (skip, PAIR, 9), {}, ValueError, ["order", "9", "8"]),
+    (nets.linearize(skip, PAIR), ({"w": jnp.ones(3)}, X), {}, ValueError, ["new_params", "structure"]),
+    (
+        nets.linearize(skip, PAIR),
+        (PAIR | {"first": layer(4, 7)}, X),
+        {},
+        ValueError,
+        ["new_params", "(4, 7)"],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", range(len(ERRORS)))
+def test_errors(case):
+    call, arguments, settings, error, says = ERRORS[case]
+    with pytest.raises(error) as caught:
+        call(*arguments, **settings)
+    assert type(caught.value).__module__ == "eft.arguments"
+    for part in says:
+        assert part in str(caught.value)
