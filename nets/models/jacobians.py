@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nets.models.dense_weights import DenseWeight, dense_weights, incoming, outgoing
+from nets.models.dense_layers import DenseWeight, dense_weights, incoming, outgoing
 from nets.models.program import OWN_DERIVATIVE, Program, equations, evaluate, has_products, programs, traced
 
 OUTPUTS = ("full", "diagonal", "trace")

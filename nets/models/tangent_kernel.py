@@ -27,6 +27,8 @@ from nets.models.jacobians import (
 METHODS = ("auto", "structured", "jacobian", "products")
 MEMORY = 2**31
 """Bytes for the derivatives at two blocks of inputs."""
+APART = 0.05
+"""How far f at an input among others may be from f at that input alone, as a part of the largest output."""
 
 
 def empirical_ntk(
@@ -44,11 +46,11 @@ def empirical_ntk(
 
         Θ_ab,ij = Σ_μ λ_μ ∂f_i(x1_a)/∂θ_μ ∂f_j(x2_b)/∂θ_μ
 
-    `f`: maps (params, x) to an array of shape (n, …), each row a function of one input alone; from Flax,
-    Equinox, Haiku or plain JAX. `params`: a pytree; its floating-point numbers are the θ, other arrays are
-    constants. `x1`, `x2`: arrays, or pytrees of them, with n1 and n2 inputs along the first axis.
-    `learning_rates`: λ ≥ 0, a number for all parameters or a pytree of numbers that is a prefix of params, 1
-    by default.
+    `f`: maps (params, x) to an array of shape (n, …), each row a function of one input alone, which is
+    checked for two inputs except within `jit`; from Flax, Equinox, Haiku or plain JAX. `params`: a pytree;
+    its floating-point numbers are the θ, other arrays are constants. `x1`, `x2`: arrays, or pytrees of them,
+    with n1 and n2 inputs along the first axis. `learning_rates`: λ ≥ 0, a number for all parameters or a
+    pytree of numbers that is a prefix of params, 1 by default.
 
     `outputs`: "full" for (n1, n2, …, …), with the shape of one output twice; "diagonal", i = j, for
     (n1, n2, …); "trace", the mean over the o outputs i = j, Σ_i Θ_ab,ii/o, for (n1, n2).
@@ -84,7 +86,13 @@ def empirical_ntk(
     budget = arguments.positive_int("memory_budget", memory_budget)
     x1, x2 = checked_pair(f, params, x1, x2)
     rates = checked_rates(learning_rates, params)
-    return _kernel(_hashable(f), outputs, method, budget, params, x1, x2, rates)
+    Theta, apart = _kernel(_hashable(f), outputs, method, budget, params, x1, x2, rates)
+    if not isinstance(apart, Tracer) and apart > APART:
+        raise ArgumentError(
+            "f must have rows that are functions of one input alone, not as in batch normalization; those of "
+            f"two inputs differ from those of each by {float(apart):.1g} of the largest output"
+        )
+    return Theta
 
 
 def ntk_vector_product(f: Callable, params: Any, x: Any, v: Any, *, learning_rates: Any = None) -> jax.Array:
@@ -260,7 +268,8 @@ class Blocks(NamedTuple):
 
 
 @compiled(0, 1, 2, 3)
-def _kernel(f, outputs, method, budget, params, x1, x2, rates) -> jax.Array:
+def _kernel(f, outputs, method, budget, params, x1, x2, rates) -> tuple[jax.Array, jax.Array]:
+    """Θ, and how far f at two inputs is from f at each."""
     n1, n2 = (jax.tree.leaves(x)[0].shape[0] for x in (x1, x1 if x2 is None else x2))
     model = model_of(f, params, x1, outputs, method in ("auto", "structured"))
     one = jax.eval_shape(f, params, jax.tree.map(lambda a: a[:1], x1)).shape[1:]
@@ -270,7 +279,16 @@ def _kernel(f, outputs, method, budget, params, x1, x2, rates) -> jax.Array:
         Theta = model.contracted(factors, factors, rates, outputs)
     else:
         Theta = _in_blocks(model, products, blocks, (x1, x1 if x2 is None else x2), rates, outputs)
-    return Theta.reshape(n1, n2, *{"full": (*one, *one), "diagonal": one, "trace": ()}[outputs])
+    shape = {"full": (*one, *one), "diagonal": one, "trace": ()}[outputs]
+    return Theta.reshape(n1, n2, *shape), _apart(f, params, jax.tree.map(lambda a: a[:2], x1))
+
+
+def _apart(f, params, x) -> jax.Array:
+    together = f(params, x)
+    alone = jax.vmap(lambda each: f(params, jax.tree.map(lambda a: a[None], each))[0])(x)
+    return jnp.max(jnp.abs(together - alone)) / jnp.maximum(
+        jnp.max(jnp.abs(alone)), jnp.finfo(alone.dtype).tiny
+    )
 
 
 def planned(model: Model, outputs: str, method: str, budget: int, n1: int, n2: int) -> tuple[Blocks, bool]:
