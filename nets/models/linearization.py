@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
+from nets.models.functions import check_params
 from nets.models.jacobians import split
-from nets.models.tangent_kernel import check_params
 
 MAX_ORDER = 8
 """The program of order k is about 2ᵏ times as large as that of f."""
