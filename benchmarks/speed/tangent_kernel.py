@@ -13,15 +13,15 @@ Each time is the best of three, the contestants taking turns; compilation is apa
 Typical output (two cores of an AMD EPYC server that others used too, 2026-11-27):
 
     jax 0.10.2 on cpu, 1,089,034 parameters
-    jax.jacrev, Jacobians of 20 + 20      2464.5 ms   first call  4.63 s
-    jax.jacrev, contraction, 20 × 20      2208.4 ms   first call  2.67 s
-    jacobian, 20 × 20                     3243.9 ms   first call  3.99 s
-    products, 20 × 20                      291.9 ms   first call  1.13 s
-    structured, 20 × 20                     20.1 ms   first call  0.61 s
-    auto, 100 × 100                        199.8 ms   first call  0.80 s
-    auto, 100 × 100, trace                  91.2 ms   first call  0.91 s
-    plain, scaled to 100 × 100: 67.5 s; largest difference 3e-07 of the largest entry
-    auto over plain, 100 × 100: 338x; 20 × 20, nothing scaled: 232x (claim: >= 5x)
+    jax.jacrev, Jacobians of 20 + 20      1925.1 ms   first call  5.06 s
+    jax.jacrev, contraction, 20 × 20      2223.8 ms   first call  2.62 s
+    jacobian, 20 × 20                     3219.6 ms   first call  4.10 s
+    products, 20 × 20                      300.1 ms   first call  1.10 s
+    structured, 20 × 20                     20.5 ms   first call  0.72 s
+    auto, 100 × 100                        202.7 ms   first call  1.07 s
+    auto, 100 × 100, trace                  92.7 ms   first call  0.83 s
+    plain, scaled to 100 × 100: 65.2 s; largest difference 3e-07 of the largest entry
+    auto over plain, 100 × 100: 322x; 20 × 20, nothing scaled: 202x (claim: >= 5x)
 
 Run: python benchmarks/speed/tangent_kernel.py
 """
