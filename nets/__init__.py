@@ -7,6 +7,8 @@ from nets.initialization.inputs import InputMeasurement, measure_inputs
 from nets.models import initializers
 from nets.models.diagnosis import Diagnosis
 from nets.models.examination import diagnose
+from nets.models.linearization import linearize, taylor_expand
+from nets.models.tangent_kernel import empirical_nngp, empirical_ntk, ntk_vector_product
 from nets.models.tuning import Tuning, tune
 from nets.network.fcn import FCN
 from nets.statistics.estimators import Estimate
@@ -28,9 +30,14 @@ __all__ = [
     "compare_training",
     "coordinate_check",
     "diagnose",
+    "empirical_nngp",
+    "empirical_ntk",
     "initializers",
+    "linearize",
     "measure",
     "measure_inputs",
+    "ntk_vector_product",
+    "taylor_expand",
     "train",
     "tune",
 ]

@@ -93,6 +93,19 @@ def test_networks_in_training(seen):
     assert seen and set(seen) == {FULL}
 
 
+def test_the_tangent_kernel(seen):
+    params = [X[:3].T, X.T @ X]
+
+    def f(params, x):
+        return jnp.tanh(x @ params[0]) @ params[1]
+
+    for method in ("structured", "jacobian", "products"):
+        nets.empirical_ntk(f, params, X, method=method)
+    nets.ntk_vector_product(f, params, X, X)
+    nets.empirical_nngp(f, params, X)
+    assert seen and set(seen) == {FULL}
+
+
 def test_networks_that_are_measured():
     program = ensemble.prepare("tanh", 1.0, 3, 8, 8).program
     traced = jax.make_jaxpr(functools.partial(drawing._run, program, 1))(*drawing._shapes(program))

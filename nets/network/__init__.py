@@ -4,7 +4,7 @@ from nets.network.architecture import Architecture, Settings
 from nets.network.fcn import FCN, drawn, with_parameters
 from nets.network.normals import standard_normal
 from nets.network.observables import GramObservables, NTKObservables, Observables
-from nets.network.tangent_kernel import empirical_ntk, layer_ntks
+from nets.network.tangent_kernel import layer_ntks, output_ntk
 
 __all__ = [
     "FCN",
@@ -14,8 +14,8 @@ __all__ = [
     "Observables",
     "Settings",
     "drawn",
-    "empirical_ntk",
     "layer_ntks",
+    "output_ntk",
     "standard_normal",
     "with_parameters",
 ]

@@ -11,7 +11,7 @@ from nets.network.fcn import FCN
 from nets.network.observables import NTKObservables, overlap, value_and_slope
 
 
-def empirical_ntk(
+def output_ntk(
     net: FCN, x: jax.Array, lambda_w: jax.Array | float = 1.0, lambda_b: jax.Array | float = 1.0
 ) -> jax.Array:
     """Θ̂_αβ of a network with one output at inputs x of shape (n_D, n₀): an array (n_D, n_D).
@@ -33,7 +33,7 @@ def empirical_ntk(
 def mean_ntk(
     net: FCN, x: jax.Array, lambda_w: jax.Array | float = 1.0, lambda_b: jax.Array | float = 1.0
 ) -> jax.Array:
-    """The mean of Θ̂_αβ over the outputs i of z = z_i^L, an array (n_D, n_D); as in `empirical_ntk`."""
+    """The mean of Θ̂_αβ over the outputs i of z = z_i^L, an array (n_D, n_D); as in `output_ntk`."""
     outputs = net.layers[-1].out_features
     s, pulls = [x], []
     for layer, z in enumerate(net.preactivations(x)[:-1], start=1):
@@ -78,7 +78,7 @@ def layer_ntks(
         Θ̂_ij^{l+1} = δ_ij (λ_b + (λ_W/n_l) Σ_k σ_k²) + Σ_km W_ik W_jm σ′_k σ′_m Θ̂_km^l
         Θ̂_ij¹ = δ_ij (λ_b + λ_W‖x‖²/n₀)
 
-    with Θ̂_ij^l the sum of ∂z_i^l ∂z_j^l over the parameters, weighted as in `empirical_ntk`.
+    with Θ̂_ij^l the sum of ∂z_i^l ∂z_j^l over the parameters, weighted as in `output_ntk`.
     """
     rates = [0 if layer.bias is None else lambda_b for layer in net.layers]
     mean, zero = rates[0] + lambda_w * jnp.mean(x * x), jnp.zeros((), x.dtype)

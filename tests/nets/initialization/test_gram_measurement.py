@@ -9,7 +9,7 @@ import eft
 from nets import FCN, measure
 from nets.initialization import drawing
 from nets.network import metric
-from nets.network.tangent_kernel import empirical_ntk
+from nets.network.tangent_kernel import output_ntk
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [1.0, -0.5, 0.3], [-0.4, 0.1, 0.6]])
 """Four inputs, the first and the third the same."""
@@ -122,7 +122,7 @@ def test_the_ntk_is_that_of_the_parameters(act, K1):
         if layer.bias is not None:
             b = np.asarray(layer.bias[...])
             expected = expected + 0.3 * b @ b.T
-    np.testing.assert_allclose(empirical_ntk(net, x, 0.7, 0.3), expected, rtol=1e-12)
+    np.testing.assert_allclose(output_ntk(net, x, 0.7, 0.3), expected, rtol=1e-12)
 
 
 def test_the_ntk_of_deep_linear_networks_is_exact():

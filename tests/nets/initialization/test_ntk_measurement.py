@@ -9,7 +9,7 @@ import eft
 import nets
 from nets import FCN
 from nets.initialization.shift import ntk_shift
-from nets.network.tangent_kernel import empirical_ntk, layer_ntks
+from nets.network.tangent_kernel import layer_ntks, output_ntk
 
 RATES = {"lambda_w": 0.7, "lambda_b": 0.3}
 SETTINGS = {"cb": 0.1, **RATES}
@@ -47,7 +47,7 @@ def test_every_layer_is_that_of_the_parameters(act, K1):
         np.testing.assert_allclose(seen.H[layer], H, rtol=1e-12)
         np.testing.assert_allclose(seen.B[layer], cw**2 / n * (M**2).sum(), rtol=1e-12)
         np.testing.assert_allclose(seen.F[layer], cw**2 / n * s @ M @ s, rtol=1e-12)
-    np.testing.assert_allclose(seen.Theta_hat[3], empirical_ntk(net, x[None], 0.7, 0.3)[0, 0], rtol=1e-12)
+    np.testing.assert_allclose(seen.Theta_hat[3], output_ntk(net, x[None], 0.7, 0.3)[0, 0], rtol=1e-12)
 
 
 def test_means_given_the_layer_before_are_those_means():

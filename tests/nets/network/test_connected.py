@@ -8,7 +8,7 @@ from flax import nnx
 
 from nets import FCN
 from nets.network import connected
-from nets.network.tangent_kernel import empirical_ntk, layer_ntks, mean_ntk
+from nets.network.tangent_kernel import layer_ntks, mean_ntk, output_ntk
 from nets.network.weights import orthonormal_columns
 
 X = jnp.asarray([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1]])
@@ -43,13 +43,13 @@ def jacobian_ntk(net, layer, X=X):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_jacobian(kind):
-    """`empirical_ntk` and the recursion against `jax.jacrev`. The control: that of another γ or norm."""
+    """`output_ntk` and the recursion against `jax.jacrev`. The control: that of another γ or norm."""
     net = network(**KINDS[kind])
     expected = jacobian_ntk(net, 4)
     output = np.mean([expected[i, :, i] for i in range(len(expected))], axis=0)
     np.testing.assert_allclose(mean_ntk(net, X, 0.7, 0.3), output, rtol=1e-11)
     if len(expected) == 1:
-        np.testing.assert_allclose(empirical_ntk(net, X, 0.7, 0.3), output, rtol=1e-11)
+        np.testing.assert_allclose(output_ntk(net, X, 0.7, 0.3), output, rtol=1e-11)
     recursion = connected.layer_ntks(net, X[0], 1.5, 0.7, 0.3)
     for layer in range(1, 5):
         own = jacobian_ntk(net, layer, X[:1])[:, 0, :, 0]
