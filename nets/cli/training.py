@@ -10,12 +10,15 @@ import tyro
 from rich.table import Table
 
 import eft
+from eft import arguments
+from eft.arguments import ArgumentError
 from nets.cli.options import CB, CW, K1, X2, Act, Depth, Norm, Out, Skip, Weights, activation_of
 from nets.cli.show import number, terminal, with_error, write_files
 from nets.comparison.cases import Case
+from nets.comparison.in_training import compare_training
 from nets.files import output
 from nets.paper import targets
-from nets.plots import figures
+from nets.plots import figures, training_comparison_figure
 from nets.results import netcdf, saving
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train as train_ensemble
@@ -48,6 +51,12 @@ def train(
         tuple[int, ...] | None, tyro.conf.arg(help="steps after which to measure; default: every quarter")
     ] = None,
     batch_size: Annotated[int | None, tyro.conf.arg(help="samples a step; default: all")] = None,
+    parametrization: Annotated[
+        Literal["standard", "ntk", "mup"], tyro.conf.arg(help="how rates depend on the width")
+    ] = "standard",
+    theory: Annotated[
+        bool, tyro.conf.arg(help="compare with infinitely wide networks; for --optimizer sgd, all samples")
+    ] = False,
     seed: Annotated[int, tyro.conf.arg(help="of the networks and the data")] = 0,
     checkpoint: Annotated[
         str | None, tyro.conf.arg(help="a folder; the same command goes on from it")
@@ -63,28 +72,55 @@ def train(
         netcdf.check_installed()
     activation = activation_of(act)
     data = targets.samples(target, samples, n0, seed)
-    rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
-    run = train_ensemble(
-        activation, cw, depth, width, nets, data, optimizer=rule, steps=steps, snapshots=snapshots,
-        batch_size=batch_size, seed=seed, cb=cb, x2=x2, K1=k1, checkpoint=checkpoint, skip=skip,
-        norm=norm, weights=weights,
-    )  # fmt: skip
+    same = {
+        "steps": steps, "snapshots": snapshots, "seed": seed, "cb": cb, "checkpoint": checkpoint,
+        "skip": skip, "norm": norm, "weights": weights, "parametrization": parametrization,
+    }  # fmt: skip
+    compared = None
+    if theory:
+        _check_theory(optimizer, batch_size, k1, parametrization)
+        compared = compare_training(
+            activation, cw, depth, width, nets, data, learning_rate=learning_rate, **same
+        )
+        run = compared.run
+    else:
+        rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
+        run = train_ensemble(
+            activation,
+            cw,
+            depth,
+            width,
+            nets,
+            data,
+            optimizer=rule,
+            batch_size=batch_size,
+            x2=x2,
+            K1=k1,
+            **same,
+        )
     case = Case(activation, cw, depth, cb=cb, skip=skip, norm=norm, weights=weights, readout=True)
     settings = ", ".join([f"C_W = {cw:g}", f"C_b = {cb:g}", *case.kind_in_words, f"n = {width}"])
     title = f"{activation.name}: {settings}, {nets:,} networks learn {target}"
     rows = _rows(run)
     console.print(_table(title, run))
+    if compared is not None:
+        console.print(
+            f"\nBeside infinitely wide networks, z in standard errors:\n{compared}\n", soft_wrap=True
+        )
     if run.n_overflowed[-1]:
         console.print(f"{run.n_overflowed[-1]:,} networks overflowed and are left out", style="red")
     console.print(f"{steps:,} steps in {run.seconds:,.2f} s")
-    arguments = {
+    given = {
         "act": act, "cw": cw, "cb": cb, "depth": depth, "width": width, "nets": nets, "x2": x2, "K1": k1,
         "skip": skip, "norm": norm, "weights": weights, "target": target, "samples": samples, "n0": n0,
         "optimizer": optimizer, "learning_rate": learning_rate, "steps": steps, "batch_size": batch_size,
-        "seed": seed,
+        "parametrization": parametrization, "theory": theory, "seed": seed,
     }  # fmt: skip
 
     def figure(path: Path) -> None:
+        if compared is not None:
+            output.write(path, figures.png(training_comparison_figure(title, compared)))
+            return
         x2_of = jnp.asarray(np.mean(data[0][:16] ** 2, axis=1))
         start = {"x2": x2_of, "K1": None if k1 is None else k1 * x2_of / x2}
         flow = eft.kernel_flow(activation, cw, depth, cb=cb, **start, **case.kind)
@@ -94,19 +130,29 @@ def train(
             flow = flow._replace(chi_perp=flow.chi_perp.at[:, -1].set(jnp.nan))
         output.write(path, figures.png(figures.training_figure(title, run, flow)))
 
-    saved = {suffix: lambda path: saving.save(run, path, arguments) for suffix in (".npz", ".nc")}
+    saved = {suffix: lambda path: saving.save(run, path, given) for suffix in (".npz", ".nc")}
     return write_files(
         console,
         files,
         {
             **saved,
-            ".json": lambda path: output.write(
-                path, output.json_text({"arguments": arguments, "layers": rows})
-            ),
+            ".json": lambda path: output.write(path, output.json_text({"arguments": given, "layers": rows})),
             ".csv": lambda path: output.write(path, output.csv_text(rows)),
             ".png": figure,
         },
     )
+
+
+def _check_theory(optimizer: str, batch_size: int | None, k1: float | None, parametrization: str) -> None:
+    """Raise where the theory of infinite width does not describe the training."""
+    for name, value, needed in (
+        ("optimizer", optimizer, "sgd"),
+        ("batch_size", batch_size, None),
+        ("K1", k1, None),
+    ):
+        if value != needed:
+            raise ArgumentError(f"{name} must be {needed} with theory; got {value}")
+    arguments.one_of("parametrization", parametrization, ("ntk", "standard"))
 
 
 def _rows(run: TrainingRun) -> list[dict]:

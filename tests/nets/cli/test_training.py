@@ -1,0 +1,36 @@
+"""`eft train --theory`."""
+
+import json
+
+
+def test_beside_infinitely_wide_networks(run, tmp_path):
+    settings = [
+        "--act",
+        "erf",
+        "--cw",
+        "1.5",
+        "--depth",
+        "3",
+        "--width",
+        "32",
+        "--nets",
+        "20",
+        "--samples",
+        "6",
+    ]
+    rates = ["--optimizer", "sgd", "--learning-rate", "0.2", "--parametrization", "ntk", "--steps", "8"]
+    status, out, _ = run("train", "--theory", *settings, *rates, "--out", str(tmp_path / "found"))
+    assert status == 0 and "Beside infinitely wide networks" in out and "largest rate" in out
+    given = json.loads((tmp_path / "found" / "train.json").read_text())["arguments"]
+    assert given["theory"] and given["parametrization"] == "ntk"
+    assert (tmp_path / "found" / "train.png").stat().st_size > 20_000
+
+
+def test_what_the_theory_does_not_describe(run):
+    for more, says in (
+        ([], "optimizer must be sgd with theory; got adam"),
+        (["--optimizer", "sgd", "--batch-size", "4"], "batch_size must be None with theory; got 4"),
+        (["--optimizer", "sgd", "--parametrization", "mup"], "parametrization must be one of ntk, standard"),
+    ):
+        status, _, err = run("train", "--theory", *more)
+        assert status != 0 and says in err
