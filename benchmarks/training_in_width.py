@@ -10,7 +10,7 @@ What came out:
 
 OUTPUT
 
-Run: python benchmarks/training_in_width.py [networks] [largest width]
+Run: python benchmarks/training_in_width.py [networks] [largest width] [digits | line]
 """
 
 import sys
@@ -101,7 +101,9 @@ def main() -> None:
     print(f"{device}, jax {jax.__version__}, {NETS} networks of each width {WIDTHS}, times {TIMES}")
     print(f"{'':24}{'rms z':>8}{'max |z|':>9}{'Θ 5 % off: rms':>16}{'max':>7}{'seconds':>9}")
     every, controls = [], []
-    for where, problem in (("digits", digits()), ("one variable", line())):
+    problems = {"digits": digits, "line": line}
+    for where in sys.argv[3:] or problems:
+        problem = problems[where]()
         for name, setting in CASES.items():
             start = time.perf_counter()
             found, control = (
