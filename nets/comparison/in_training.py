@@ -44,7 +44,7 @@ class TrainingComparison(NamedTuple):
         for s, step in enumerate(self.run.steps):
             measured = f"{self.loss.mean[s]:.5g} ± {self.loss.stderr[s]:.1g}"
             mean, variance = (np.sqrt(np.mean(z[s] ** 2)) for z in (self.z_mean, self.z_variance))
-            theory = float(self.flow.train.loss[s])
+            theory = float(np.asarray(self.flow.train.loss)[s])
             loss = f"{step:>8,} {measured:>22} {theory:>11.5g} {self.z_loss[s]:>+6.1f}"
             rows.append(f"{loss} {mean:>26.2f} {variance:>9.2f}")
         rate = f"the largest rate of infinitely wide networks is {float(self.flow.max_rate):.4g}"
@@ -130,7 +130,7 @@ def compare_training(
         flow,
         curve,
         measured,
-        estimators.z_score(measured, flow.train.loss),
+        estimators.z_score(measured, np.asarray(flow.train.loss)),
         estimators.z_score(run.outputs, mean.reshape(shape)),
         estimators.z_score(run.outputs_variance, np.broadcast_to(outputs.variance[..., None], shape)),
     )

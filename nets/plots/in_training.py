@@ -34,10 +34,9 @@ def training_comparison_figure(title: str, found: TrainingComparison) -> Figure:
         error = run.outputs_variance.stderr[:, i, 0] / (2 * np.where(measured > 0, measured, 1.0))
         spreads.append(Series(dense, deviation[:, i], "line", color))
         spreads.append(Series(steps, measured, "points", color, name, error))
-    axis = {"xscale": "symlog"}
     panels = [
-        Panel("steps", "mean loss", loss, yscale="log", **axis),
-        Panel("steps", "mean output", means, **axis),
-        Panel("steps", "standard deviation of the output", spreads, **axis),
+        Panel("steps", "mean loss", loss, xscale="symlog", yscale="log"),
+        Panel("steps", "mean output", means, xscale="symlog"),
+        Panel("steps", "standard deviation of the output", spreads, xscale="symlog"),
     ]
     return figure(f"{title}: lines theory at infinite width, points networks", [panels])
