@@ -6,9 +6,22 @@ five times, are fitted as a + b/n + c/n²; the theory, `eft.train_flow`, is to b
 all a from theory, in standard errors, have a root mean square below 1.3 and none exceeds 4.5; one of those
 from a theory whose Θ is 5 % off exceeds 6.
 
-What came out:
+What came out, in part (2026-11-27; rms and largest z, and those of the control):
 
-OUTPUT
+One NVIDIA H200, jax 0.11.2, 500 networks of each width 64, 128, 256, 512, 1024, 84 s, most of it compilation:
+
+    digits, tanh                1.32     4.00            2.11   10.3
+
+Two cores, jax 0.10.2, 100 networks of each width 64, 128, 256 (a + b/n), too few to reject every control:
+
+    digits, tanh                1.05     3.04            1.26    4.1
+    digits, gelu                1.45     5.25            0.99    2.9
+    digits, relu                2.72    17.06            3.39   21.8
+    digits, tanh, γ = 0.8       0.97     2.20            1.43    6.1
+    line, tanh                  0.90     1.91            0.67    1.4
+    line, gelu                  1.04     2.50            1.26    3.0
+
+ReLU and GELU at these widths are not yet linear in 1/n after 128 steps: they need the wider networks.
 
 Run: python benchmarks/training_in_width.py [networks] [largest width] [digits | line]
 """
