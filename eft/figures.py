@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from eft.criticality.candidates import Candidate
-from eft.criticality.phases import CHAOTIC, EXPLODING, ORDERED, OSCILLATING, CriticalCurve, PhaseDiagram
+from eft.criticality.phases import CHAOTIC, EXPLODING, ORDERED, CriticalCurve, PhaseDiagram
 from eft.criticality.universality import CriticalPoint, Universality
 
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -25,7 +25,6 @@ NAMES = {
     ORDERED: "ordered\nall inputs become alike",
     CHAOTIC: "chaotic\nnear inputs drift apart",
     EXPLODING: "exploding\nK → ∞",
-    OSCILLATING: "oscillating\nK never settles",
 }
 
 BOX = {"boxstyle": "round,pad=0.3", "facecolor": "white", "alpha": 0.9, "edgecolor": "none"}

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 
 from eft.activations.analysis import sampler_of
+from eft.criticality.basins import EPS, RELIABLE_ERROR
 from eft.criticality.moment_grid import BLOCK_SIZE, NODES_PER_DECADE, MomentGrid, sampled
 from eft.criticality.near_zero import DISTANCES, Origin
-from eft.criticality.phases import EPS, NEGLIGIBLE_CB, RELIABLE_ERROR, ROOT_MARGIN, fixed_points_of
+from eft.criticality.phases import NEGLIGIBLE_CB, ROOT_MARGIN, fixed_points_of
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.expectation import WINDOW
 

@@ -14,24 +14,19 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, warn_user
+from eft.criticality.basins import EPS, RELIABLE_ERROR, bisected, brackets
 from eft.criticality.contraction import contractions, one_contraction, with_skip
-from eft.criticality.log_g import LogG, interpolated
+from eft.criticality.log_g import interpolated
 from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import QuadratureWarning
 
-ORDERED, CHAOTIC, EXPLODING, OSCILLATING = range(4)
-"""Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞; K* repelling since χ∥ < −1, so that K never settles."""
+ORDERED, CHAOTIC, EXPLODING = range(3)
+"""Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞."""
 
-PHASES = ("ordered", "chaotic", "exploding", "oscillating")
+PHASES = ("ordered", "chaotic", "exploding")
 """Names of the phases, by number."""
-
-
-EPS = float(np.finfo(float).eps)
-
-RELIABLE_ERROR = 1e-9
-"""Relative error up to which the moments tell K′ > K from K′ < K, and χ∥ = χ⊥ from χ∥ ≠ χ⊥."""
 
 ROOT_MARGIN = 0.3
 """Distance in log K from a root within which an undecided sign is that of the root itself."""
@@ -44,9 +39,6 @@ HUGE = 1e100
 
 MIN_SLOPE, MAX_STEP = 1e-6, 1e-3
 """|1 − χ∥| and relative step for a last Newton step, which near a double root would do harm."""
-
-BISECTION_ERROR = 1e-11
-"""Relative error of the interpolated K′, within which K¹ is itself a fixed point."""
 
 
 class FixedPoint(NamedTuple):
@@ -71,7 +63,7 @@ class PhaseDiagram(NamedTuple):
 
     `cw`: (cw,) values of C_W.
     `cb`: (cb,) values of C_b.
-    `phase`: int8, index into `PHASES`: 0 ordered, 1 chaotic, 2 exploding, 3 oscillating.
+    `phase`: int8, index into `PHASES`: 0 ordered, 1 chaotic, 2 exploding.
     `K`: the K* to which the flow from K¹ tends; inf where it explodes.
     `chi_parallel`, `chi_perp`: χ∥ and χ⊥ at K*; where the flow explodes, their limits for K → ∞.
     `error`: estimated relative error of K*; inf where it is unknown to which K* the flow tends.
@@ -320,8 +312,8 @@ def phase_diagram(
 
     The flow from K¹ = C_b + C_W x2 (or from `K1`) rises or falls to the nearest fixed point K*. There,
     χ⊥ < 1 draws inputs together (ordered) and χ⊥ > 1 drives them apart (chaotic); if no K* lies in the
-    way, K → ∞ (exploding). This covers all cases if g increases with K; otherwise χ∥ < −1 is possible, and
-    the phase is called oscillating. `skip` = γ < 1, one number, as for `fixed_points`.
+    way, K → ∞ (exploding). K never oscillates: K g′(K) = ½⟨(z²/K − 1)σ²⟩ ≥ −½g, so that χ∥ ≥ −½ at every
+    fixed point. `skip` = γ < 1, one number, as for `fixed_points`.
 
     K* has a relative error of 1e-10, more near where fixed points merge (|1 − χ∥| < 1e-3). If the moments
     are not accurate enough, `error` is the uncertainty of K*, or inf where it is not even known which K* the
@@ -345,11 +337,11 @@ def phase_diagram(
     parts = cw_ / contracted, cb_[:, None] / contracted, first
     W, B, start = (np.ravel(a) for a in np.broadcast_arrays(*parts))  # those of a plain network
     log_g = interpolated(grid)
-    cell, ending, lost = _brackets(grid, log_g, W, B, start)
+    cell, ending, lost = brackets(grid, log_g, W, B, start)
     K = np.select(
         [ending == -1, ending == 1, ending == 2],
         [0.0, np.exp(grid.x[-1]), start],
-        _bisected(log_g, W, B, cell),
+        bisected(log_g, W, B, cell),
     )
     m = sampled(grid.act, K)
     with np.errstate(all="ignore"):
@@ -362,7 +354,7 @@ def phase_diagram(
         error = np.where(ending == 0, m.error / np.maximum(np.abs(1 - parallel), np.sqrt(m.error)), 0.0)
     phase = np.where(perp > 1, CHAOTIC, ORDERED)
     parallel, perp = with_skip(parallel, contracted), with_skip(perp, contracted)
-    phase = np.where(ending == 1, EXPLODING, np.where(parallel < -1, OSCILLATING, phase))
+    phase = np.where(ending == 1, EXPLODING, phase)
     error = np.where(lost, np.inf, error)
     if (uncertain := ~(error <= RELIABLE_ERROR) & ~(m.error <= RELIABLE_ERROR) | lost).any():
         worst = int(error.argmax())
@@ -372,52 +364,3 @@ def phase_diagram(
     shape = cb_.size, cw_.size
     fields = phase.astype(np.int8), K, parallel, perp, error
     return PhaseDiagram(cw_, cb_, *(a.reshape(shape) for a in fields))
-
-
-def _brackets(grid: MomentGrid, log_g: LogG, cw, cb, start) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each flow the node below the fixed point it tends to, how it ends, and whether it is lost.
-
-    It ends with 0 at a fixed point above that node, −1 at K = 0, 1 at K → ∞, and 2 where K¹ is a fixed point
-    itself. It is lost if it comes to a K where the moments do not decide its direction.
-    """
-    x, nodes, K, g = grid.x, len(grid.x), np.exp(grid.x), grid.moments.g
-    error = np.where(grid.moments.error <= RELIABLE_ERROR, 0.0, grid.moments.error)
-    lost = np.zeros(len(cw), bool)
-    rounding = 16 * EPS * (2 + np.abs(x))
-
-    def sign(i, of):
-        with np.errstate(all="ignore"):
-            step = cb[of] + np.where(cw[of] > 0, cw[of] * g[i], 0.0) - K[i]
-            unknown = np.abs(step) <= error[i] * (np.abs(step + K[i]) + K[i])
-            lost[of] |= unknown & (error[i] > 0)
-            return np.where(np.abs(step) > rounding[i] * K[i], np.sign(step), 0.0).astype(int)
-
-    with np.errstate(all="ignore"):
-        cell = np.clip(np.searchsorted(x, np.log(start)) - 1, 0, nodes - 2)
-        t = np.clip((np.log(start) - x[cell]) / np.diff(x)[cell], 0, 1)
-        step = cb + cw * np.exp(log_g(cell, t)) - start
-    everywhere = np.arange(len(cw))
-    at_low, at_high = sign(cell, everywhere), sign(cell + 1, everywhere)
-    way = np.where(
-        at_low == at_high, at_low, np.where(np.abs(step) > BISECTION_ERROR * start, np.sign(step), 0)
-    ).astype(int)
-    # K rises, or falls, from node to node until the step changes sign
-    node, moving = np.where(way > 0, cell, cell + 1), np.flatnonzero(way)
-    while moving.size:
-        node[moving] += way[moving]
-        moving = moving[(node[moving] >= 0) & (node[moving] < nodes)]
-        moving = moving[sign(node[moving], moving) != -way[moving]]
-    ending = np.where(way == 0, 2, np.where(node < 0, -1, np.where(node >= nodes, 1, 0)))
-    return np.clip(np.where(way > 0, node - 1, node), 0, nodes - 2), ending, lost
-
-
-def _bisected(log_g: LogG, cw, cb, cell) -> np.ndarray:
-    """The fixed point in each cell, where K rises at the cell's lower end and falls at its upper end."""
-    x, h = log_g.x[cell], np.diff(log_g.x)[cell]
-    low, high = np.zeros(len(cell)), np.ones(len(cell))
-    for _ in range(52):
-        t = (low + high) / 2
-        with np.errstate(over="ignore"):
-            rises = cb + cw * np.exp(log_g(cell, t)) > np.exp(x + t * h)
-        low, high = np.where(rises, t, low), np.where(rises, high, t)
-    return np.exp(x + (low + high) / 2 * h)

@@ -20,6 +20,7 @@ from jax.typing import ArrayLike
 from eft.activations.analysis import analysed, sampler_of
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.one_sided import jumps_at
+from eft.criticality.basins import RELIABLE_ERROR
 from eft.criticality.candidates import (
     FLAT,
     HALF_INTEGER,
@@ -35,7 +36,7 @@ from eft.criticality.candidates import (
 from eft.criticality.contraction import one_contraction
 from eft.criticality.moment_grid import MomentGrid, in_float64, moments_on_grid, sampled
 from eft.criticality.near_zero import Origin, origin
-from eft.criticality.phases import RELIABLE_ERROR, curve_of
+from eft.criticality.phases import curve_of
 from eft.criticality.roots import signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import WINDOW
