@@ -30,6 +30,7 @@ CACHES = (
     (catalogue, "_wrapped"),
     (moment_grid, "moments_on_grid"),
     (universality, "_classified"),
+    (universality, "_searched"),
     (ntk_gram, "slope_of"),
     (drawing, "compiled"),
 )
