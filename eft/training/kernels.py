@@ -71,11 +71,16 @@ class Training(NamedTuple):
     momentum: jax.Array | None
 
 
-def checked_training(t: object, learning_rate: object, momentum: object, dtype: Any) -> Training:
-    """The times, which are whole numbers where there is a learning rate, which momentum requires."""
+def checked_momentum(momentum: object) -> float:
     beta = arguments.number("momentum", momentum)
     if beta >= 1:
         raise ArgumentError(f"momentum must be < 1; got {beta}")
+    return beta
+
+
+def checked_training(t: object, learning_rate: object, momentum: object, dtype: Any) -> Training:
+    """The times, which are whole numbers where there is a learning rate, which momentum requires."""
+    beta = checked_momentum(momentum)
     if learning_rate is None and beta:
         raise ArgumentError(
             f"momentum must be 0 in gradient flow, without a learning_rate; got {arguments.shown(momentum)}"
@@ -138,8 +143,6 @@ def max_learning_rate(Theta: ArrayLike, *, outputs: int = 1, momentum: float = 0
     """
     kernel = checked_kernel("Theta", Theta, 1)
     n_out = arguments.positive_int("outputs", outputs, maximum=MAX_OUTPUTS)
-    beta = arguments.number("momentum", momentum)
-    if beta >= 1:
-        raise ArgumentError(f"momentum must be < 1; got {beta}")
+    beta = checked_momentum(momentum)
     largest = jnp.linalg.eigvalsh((kernel + kernel.T) / 2)[-1]
     return largest_rate(largest, len(kernel) * n_out, beta)

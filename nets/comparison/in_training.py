@@ -14,7 +14,9 @@ from eft.activations.definition import ActivationLike
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 from nets.training import schedule
-from nets.training.ensemble import train
+from nets.training.ensemble import MAX_DEPTH, train
+from nets.training.objective import checked_samples
+from nets.training.parametrization import checked_layer_rates
 from nets.training.run import TrainingRun
 
 CURVE = 80
@@ -97,11 +99,15 @@ def compare_training(
         arguments.number(key, value)
         for key, value in (("learning_rate", learning_rate), ("momentum", momentum))
     )
-    X, Y = (np.asarray(each) for each in data)
-    rates = None if layer_rates is None else [np.asarray(each, float) for each in layer_rates]
+    samples = checked_samples(data, None, np.dtype(float))
+    X, Y = samples.X, np.reshape(samples.Y, np.shape(data[1]))
+    depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
+    width = arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH)
+    n_nets = arguments.positive_int("n_nets", n_nets)
+    rates = None if layer_rates is None else checked_layer_rates(layer_rates, depth)
     if name == "standard":
         fan_in = np.array([X.shape[-1], *[width] * (depth - 1)], float)
-        rates = [fan_in, np.ones(depth)] if rates is None else [fan_in * rates[0], rates[1]]
+        rates = (fan_in, np.ones(depth)) if rates is None else (fan_in * np.array(rates[0]), rates[1])
     setting = {"cb": cb, "skip": skip, "norm": norm, "weights": weights}
     dense = np.unique(np.geomspace(1, max(marks[-1], 2), CURVE).round().astype(int))
 
@@ -110,8 +116,8 @@ def compare_training(
         def predicted(t) -> eft.TrainFlow:
             test = None if x_test is None else np.asarray(x_test, float)
             flow = eft.train_flow(
-                act, cw, depth, X.astype(float), Y.astype(float), test, t=t, learning_rate=learning_rate,
-                momentum=momentum, layer_rates=None if rates is None else (rates[0], rates[1]), **setting,
+                act, cw, depth, X, Y, test, t=t, learning_rate=learning_rate, momentum=momentum,
+                layer_rates=rates, **setting,
             )  # fmt: skip
             return jax.tree.map(np.asarray, flow)
 

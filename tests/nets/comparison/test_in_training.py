@@ -50,6 +50,7 @@ def test_one_rate_for_plain_parameters_is_that_of_the_ntk_layer_by_layer():
         ({"momentum": 1.0}, "momentum must be"),
         ({"x_test": np.ones((2, 3))}, "same n0"),
         ({"layer_rates": ([1.0], [1.0])}, r"layer_rates\[0\] must have shape \(3,\)"),
+        ({"layer_rates": 2.0}, "layer_rates must be"),
     ],
 )
 def test_bad_arguments(given, says):
