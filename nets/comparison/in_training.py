@@ -104,10 +104,10 @@ def compare_training(
     depth = arguments.positive_int("depth", depth, maximum=MAX_DEPTH)
     width = arguments.positive_int("width", width, maximum=arguments.MAX_WIDTH)
     n_nets = arguments.positive_int("n_nets", n_nets)
-    rates = None if layer_rates is None else checked_layer_rates(layer_rates, depth)
+    rates: Any = None if layer_rates is None else checked_layer_rates(layer_rates, depth)
     if name == "standard":
-        fan_in = np.array([X.shape[-1], *[width] * (depth - 1)], float)
-        rates = (fan_in, np.ones(depth)) if rates is None else (fan_in * np.array(rates[0]), rates[1])
+        of_weights, of_biases = np.ones((2, depth)) if rates is None else np.array(rates)
+        rates = (np.array([X.shape[-1], *[width] * (depth - 1)]) * of_weights, of_biases)
     setting = {"cb": cb, "skip": skip, "norm": norm, "weights": weights}
     dense = np.unique(np.geomspace(1, max(marks[-1], 2), CURVE).round().astype(int))
 
