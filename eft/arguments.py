@@ -139,6 +139,14 @@ def positive(name: str, value: object) -> jax.Array:
     return _ranged(name, value, lambda a: a > 0, "finite and > 0")
 
 
+def all_finite(name: str, array: jax.Array) -> jax.Array:
+    """The array; raises if it is known before tracing, and an entry is not finite."""
+    if not isinstance(array, Tracer) and not (finite := np.isfinite(np.asarray(array))).all():
+        at = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ArgumentError(f"{name} must be finite; got {float(array[at])} at index {at}")
+    return array
+
+
 def number(name: str, value: object) -> float:
     """The value as one finite number ≥ 0, known before tracing, with all its digits."""
     shape = np.shape(nonnegative(name, value))

@@ -19,7 +19,7 @@ from eft.arguments import ArgumentError
 from eft.finite_width.residual import fluctuations
 from eft.flows.block import WITH_NORM, Block, checked_block, fixed_shares, refuse
 from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, saturated, warn
-from eft.flows.layer_rates import checked_rates
+from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
 from eft.gaussian.records import Moments
@@ -128,13 +128,12 @@ def ntk_flow(
     if K1 is not None:
         given["K1"] = arguments.nonnegative("K1", K1)
     cw_, cb_, lw, lb, x2_, skip_, *own = arguments.broadcast(given)
-    ones = jnp.ones(depth, cw_.dtype)
-    rates = (ones, ones) if layer_rates is None else checked_rates(layer_rates, depth)
-    if layer_rates is not None and block.residual:
+    rates = None if layer_rates is None else checked_rates(layer_rates, depth)
+    if rates is not None and block.residual:
         raise ArgumentError(
             "layer_rates must be left out of ntk_flow with a skip; without, and in gram_flow, it may be given"
         )
-    first_w, first_b = (1.0, 1.0) if layer_rates is None else (a[0] for a in rates)
+    first_w, first_b = (1.0, 1.0) if rates is None else (a[0] for a in rates)
     start = {"cb": cb_, "x2": x2_, "K1": own[0] if own else None, "widths": widths}
     with np.errstate(all="ignore"):
         first = lw * x2_ * first_w + (0.0 if own else lb * first_b)
@@ -144,7 +143,8 @@ def ntk_flow(
         flow, m = flow_and_moments(act, cw_, depth, **start, weights=weights)
         ratios = arguments.width_ratios(widths, depth).astype(cw_.dtype)
         fixed = np.asarray(fixed_shares(block, widths, depth), cw_.dtype)
-        by_layer = ratios, fixed, *(jnp.roll(arguments.converted(a, cw_.dtype), -1) for a in rates)
+        of_each = (jnp.ones(depth),) * 2 if rates is None else rates
+        by_layer = ratios, fixed, *(first_and_next(a.astype(cw_.dtype), depth)[1] for a in of_each)
         ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, by_layer)
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk

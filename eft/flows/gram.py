@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from eft import arguments
@@ -90,8 +89,7 @@ def gram_flow(
     block, _ = checked_block(skip, norm, weights, readout)
     rows = checked_inputs("X", X)
     columns = rows if X2 is None else checked_inputs("X2", X2)
-    if rows.shape[1] != columns.shape[1]:
-        raise ArgumentError(f"X and X2 must have the same n0; got shapes {rows.shape} and {columns.shape}")
+    check_same_n0(rows, "X2", columns)
     dtype = jnp.result_type(rows, columns)
     _check_memory(act, len(rows), len(columns), rows.shape[1], depth, all_layers, dtype, budget)
 
@@ -137,13 +135,13 @@ def checked_inputs(name: str, value: object) -> jax.Array:
     X = arguments.real_array(name, value)
     if X.ndim != 2 or not X.size:
         raise ArgumentError(f"{name} must be inputs of shape (n, n0), n and n0 ≥ 1; got shape {X.shape}")
-    if isinstance(X, Tracer):
-        return X
-    bad = ~np.isfinite(np.asarray(X))
-    if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ArgumentError(f"{name} must be finite; got {float(X[at])} at index {at}")
-    return X
+    return arguments.all_finite(name, X)
+
+
+def check_same_n0(X: jax.Array, other: str, X2: jax.Array) -> None:
+    """Raise unless the inputs `other` are of the size of those called X."""
+    if X.shape[1] != X2.shape[1]:
+        raise ArgumentError(f"X and {other} must have the same n0; got shapes {X.shape} and {X2.shape}")
 
 
 def inputs_of(rows: jax.Array, columns: jax.Array | None, dtype) -> jax.Array:

@@ -16,7 +16,7 @@ from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
-from eft.flows.gram import MEMORY, GramFlow, checked_inputs, checked_number, gram_flow
+from eft.flows.gram import MEMORY, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.kernel import diagonal, kernel_flow
 from eft.programs import precise
 
@@ -104,8 +104,7 @@ def regress(
     if not depths:
         raise ArgumentError(f"depth must be an integer ≥ 1 or a sequence of them; got {depth!r}")
     rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
-    if rows.shape[1] != test.shape[1]:
-        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    check_same_n0(rows, "X_test", test)
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     checked_number("skip", skip)
     block, gamma = checked_block(skip, norm, weights, readout)
@@ -203,13 +202,7 @@ def checked_targets(Y: object, n: int) -> jax.Array:
         raise ArgumentError(
             f"Y must have shape ({n},) or ({n}, outputs), a row for each input; got {targets.shape}"
         )
-    if isinstance(targets, Tracer):
-        return targets
-    bad = ~np.isfinite(np.asarray(targets))
-    if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ArgumentError(f"Y must be finite; got {float(targets[at])} at index {at}")
-    return targets
+    return arguments.all_finite("Y", targets)
 
 
 @jax.jit

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.flows.gram import MEMORY, checked_inputs, gram_flow
+from eft.flows.gram import MEMORY, check_same_n0, checked_inputs, gram_flow
 from eft.flows.regression import checked_targets
 from eft.programs import compiled
 from eft.training.decay import gradient_descent, gradient_flow, heavy_ball
@@ -100,8 +100,8 @@ def train_flow(
     """
     rows = checked_inputs("X", X)
     test = None if X_test is None else checked_inputs("X_test", X_test)
-    if test is not None and rows.shape[1] != test.shape[1]:
-        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    if test is not None:
+        check_same_n0(rows, "X_test", test)
     targets = checked_targets(Y, len(rows))
     training = checked_training(t, learning_rate, momentum, rows.dtype)
     if Y_test is not None and test is None:

@@ -15,7 +15,7 @@ from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import pair_index
 from eft.finite_width.vertex import MAX_INPUTS, vertex_flow
-from eft.flows.gram import checked_inputs, checked_number
+from eft.flows.gram import check_same_n0, checked_inputs, checked_number
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
 from eft.programs import compiled
 
@@ -89,8 +89,7 @@ def finite_width_posterior(
     [0.9106] [0.0015] [0.0232]
     """
     rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
-    if rows.shape[1] != test.shape[1]:
-        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    check_same_n0(rows, "X_test", test)
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     if targets.size != len(rows):
         raise ArgumentError(f"Y must have one output, shape ({len(rows)},); got {targets.shape}")

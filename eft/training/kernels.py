@@ -25,13 +25,7 @@ def checked_kernel(name: str, value: object, n: int, size: int | None = None) ->
     if not square or len(kernel) < n or size not in (None, len(kernel)):
         allowed = f"({size}, {size})" if size is not None else f"(N, N), N ≥ {n}, the rows of Y"
         raise ArgumentError(f"{name} must have shape {allowed}; got {kernel.shape}")
-    if isinstance(kernel, Tracer):
-        return kernel
-    bad = ~np.isfinite(np.asarray(kernel))
-    if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ArgumentError(f"{name} must be finite; got {float(kernel[at])} at index {at}")
-    return kernel
+    return arguments.all_finite(name, kernel)
 
 
 class Modes(NamedTuple):

@@ -15,7 +15,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.flows.gram import MEMORY, TILE, GramFlow, checked_inputs, checked_number, gram_flow
+from eft.flows.gram import MEMORY, TILE, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets
 
 BLOCK = 2048
@@ -101,8 +101,7 @@ def cg_regress(
     for name, given in (("X", rows), ("X_test", test), ("Y", Y)):
         if isinstance(given, Tracer):
             raise ArgumentTypeError(f"{name} must be known before tracing; got {arguments.shown(given)}")
-    if rows.shape[1] != test.shape[1]:
-        raise ArgumentError(f"X and X_test must have the same n0; got shapes {rows.shape} and {test.shape}")
+    check_same_n0(rows, "X_test", test)
     targets = checked_targets(Y, len(rows))
     s2 = arguments.number("noise", checked_number("noise", noise))
     kind = arguments.one_of("kernel", kernel, ("nngp", "ntk"))

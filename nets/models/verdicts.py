@@ -234,13 +234,16 @@ def _setting(
 ) -> Setting | None:
     """The network of these layers, if they are layers of the kind that `eft.recipe` knows."""
     act, norm = _activation(kinds[-1].forms), _norm(kinds[-1].forms)
-    layer, x2 = network.layers[steps[0]], float(np.mean(probes[steps[0]].second))
+    first, *others = (network.layers[i] for i in steps)
+    x2, widths = float(np.mean(probes[steps[0]].second)), {layer.fan_in for layer in others}
     if act is None or len(kinds) > 1 or gamma2 or not (x2 > 0 and math.isfinite(x2)):
+        return None
+    if len(widths) > 1 or any(layer.kind != "dense" for layer in (first, *others)):
         return None
     skip = math.sqrt(kinds[0].gamma2)
     if norm and not skip:
         return None
-    return Setting(act, len(steps), probes[steps[1]].width, layer.fan_in, x2, skip, norm)
+    return Setting(act, len(steps), widths.pop(), first.fan_in, x2, skip, norm)
 
 
 def _kind(rate: float, growth: float, steady: float, depth: int, least: float) -> str:

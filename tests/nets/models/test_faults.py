@@ -1,7 +1,8 @@
 """A diagnosis names the fault of a model and the layer; of the same model without it, it names none."""
 
+import jax
 import pytest
-from faulty_models import CASES, DEPTH, N0, WIDTH, residual, weights
+from faulty_models import CASES, DEPTH, N0, WIDTH, convolutional, inputs, mlp, residual, weights
 
 import nets
 
@@ -56,6 +57,20 @@ def test_the_network_whose_recipe_mends_it(name):
         assert (setting.act.name, setting.skip, setting.norm) == SETTINGS[name]
         assert (setting.depth, setting.width, setting.n_in) == (DEPTH, WIDTH, N0)
         assert setting.x2 == pytest.approx(1.0, abs=0.1)
+
+
+def test_there_is_no_recipe_for_convolutions_and_unequal_widths():
+    """Networks that explode; the control has equal widths and dense layers."""
+    f, params, x = convolutional(False)
+    found = nets.diagnose(f, [2 * w for w in params], x, n_probes=2)
+    assert found.verdicts[0].kind == "exploding" and found.setting is None
+    for narrow in (WIDTH, WIDTH // 2):
+        layers = weights([4.0] * DEPTH)
+        layers[3] = {"w": layers[3]["w"][:, :narrow], "b": layers[3]["b"][:narrow]}
+        layers[4]["w"] = layers[4]["w"][:narrow] * (WIDTH / narrow) ** 0.5
+        found = nets.diagnose(mlp(jax.nn.relu), layers, x=inputs(), n_probes=2)
+        assert found.verdicts[0].kind == "exploding"
+        assert (found.setting is None) == (narrow < WIDTH)
 
 
 def test_the_recipe_mends_it():

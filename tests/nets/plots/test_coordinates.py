@@ -36,3 +36,21 @@ def test_lines_pass_through_exact_powers(depth, layers):
     exact = check(depth)
     np.testing.assert_allclose(ratios(exact), 1, rtol=1e-12)
     assert np.max(np.abs(np.log(ratios(exact._replace(change_exponent=exact.change_exponent + 0.1))))) > 0.05
+
+
+def test_a_point_with_a_large_error_counts_little():
+    """The control: with the errors of the others, it moves the line."""
+    exact = check(3)
+    wrong = np.array(exact.change.mean)
+    wrong[-1] *= 2
+    certain = exact._replace(change=Estimate(wrong, exact.change.stderr))
+    large = np.array(exact.change.stderr)
+    large[-1] *= 1e3
+    uncertain = exact._replace(change=Estimate(wrong, large))
+
+    def heights(found):
+        _, axis = coordinate_figure(found).axes
+        return np.array([line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == "-"])
+
+    np.testing.assert_allclose(heights(uncertain), heights(exact), rtol=1e-4)
+    assert (heights(certain) > 1.1 * heights(exact)).all()
