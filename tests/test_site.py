@@ -1,4 +1,7 @@
-"""The site has a page for every public name, and shows every page and notebook. `make docs` builds it."""
+"""The site has a page for every public name, shows every page and notebook, and names tests that exist.
+
+`make docs` builds it.
+"""
 
 import re
 from pathlib import Path
@@ -8,7 +11,8 @@ import pytest
 import eft
 import nets
 
-DOCS = Path(__file__).parent.parent / "docs"
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
 BLOCK = re.compile(r"\.\. currentmodule:: (\S+)\n\.\. autosummary::\n   :toctree: api\n\n((?:   \S+\n)+)")
 
 
@@ -40,3 +44,25 @@ def test_every_page_is_in_the_contents():
 def test_a_name_that_is_missing_is_noticed(part):
     text = (DOCS / "api.md").read_text()
     assert set(listed(text.replace(part, ""))) != set(listed(text))
+
+
+def absent(text: str) -> set[str]:
+    """The tests, and the files of tests and benchmarks, that a page names in code and that do not exist."""
+    files = {path.name: path.read_text() for path in TESTS.rglob("*.py")}
+    defined = set(re.findall(r"^def (test_\w+)", "\n".join(files.values()), re.MULTILINE))
+    paths = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", text))
+    return (
+        set(re.findall(r"`(test_\w+)`", text)) - defined
+        | set(re.findall(r"`(test_\w+\.py)`", text)) - set(files)
+        | {path for path in paths if not (TESTS.parent / path).exists()}
+    )
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_the_tests_that_a_page_names_exist(page):
+    assert absent(page.read_text()) == set()
+
+
+@pytest.mark.parametrize("name", ["test_nothing", "test_nothing.py", "tests/eft/test_nothing.py"])
+def test_a_test_that_does_not_exist_is_noticed(name):
+    assert absent(f"`test_a_test_that_does_not_exist_is_noticed` `test_site.py`, `{name}`") == {name}
