@@ -22,9 +22,10 @@ from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, satura
 from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, accuracies, evaluated, slope_source
-from eft.programs import compiled
+from eft.records import METHODS
 
 
 class NTKFlow(NamedTuple):
@@ -55,6 +56,8 @@ class NTKFlow(NamedTuple):
     Q: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
     error: Float[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def ntk_flow(

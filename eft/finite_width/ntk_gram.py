@@ -43,10 +43,11 @@ from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
 from eft.gaussian.multivariate import grid
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_INPUTS = 4
 """The largest number of different inputs."""
@@ -85,6 +86,8 @@ class NTKGramFlow(NamedTuple):
     F: Float[jax.Array, "depth n n n n"]
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def ntk_gram_flow(

@@ -33,9 +33,9 @@ from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_pairs import Rule, curvature_jumps, jumps_of_products
 from eft.gaussian.layer_products import LayerGrams, layer_grams
 from eft.gaussian.multivariate import Grid, grid
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import evaluated, slope_source
-from eft.programs import compiled
 
 MAX_INPUTS = 4
 """The largest number of different inputs where there is a skip."""

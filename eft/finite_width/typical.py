@@ -20,8 +20,8 @@ from eft.finite_width.homogeneous import LogFlow, log_flow, one_width_or_widths
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
+from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated_by_numpy, source
-from eft.programs import compiled
 
 SPACING = 1 / 16
 """Distance of the nodes in y = log Ĝ, at which the distribution of y is kept."""

@@ -17,9 +17,9 @@ from eft.flows.hermite_series import MAX_COEFFICIENTS, hermite_series_of
 from eft.flows.kernel import diagonal, flow_and_moments
 from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""

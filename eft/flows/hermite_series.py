@@ -13,9 +13,9 @@ from eft.activations.one_sided import numpy_of
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.hermite import Expansion, coefficients
 from eft.gaussian.mehler import RUN_LENGTH, Shape
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MAX_COEFFICIENTS = 512
 """The largest number of Hermite coefficients, not counting that of the mean."""

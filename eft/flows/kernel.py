@@ -22,10 +22,11 @@ from eft.flows.residual import fluctuations
 from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tabulated import moment_table
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_NUMBERS = 2**28
 """The largest layers × batch of one flow: 2 GiB per field in float64."""
@@ -56,6 +57,8 @@ class KernelFlow(NamedTuple):
     log_K: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
     error: Float[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def kernel_flow(

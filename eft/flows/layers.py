@@ -14,9 +14,9 @@ from jax import lax
 
 from eft.flows.block import Block
 from eft.gaussian.expectation import tolerance
+from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source
-from eft.programs import compiled
 
 
 class Kernels(NamedTuple):

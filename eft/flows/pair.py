@@ -19,9 +19,10 @@ from eft.flows.kernel import diagonal, kernel_flow
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
+from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, constant
-from eft.programs import compiled
+from eft.records import METHODS
 
 CLOSE_SIZES = 0.05
 """|K_parallel|/(K_aa + K_bb) below which g(K_aa) − g(K_bb) would cancel, and is computed as ∫g′dK."""
@@ -52,6 +53,8 @@ class PairFlow(NamedTuple):
     K_perp: Float[jax.Array, "*batch depth"]
     gap: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def K0(self) -> jax.Array:
@@ -89,6 +92,8 @@ class ExpandedPairFlow(NamedTuple):
     chi_perp: Float[jax.Array, "*batch depth"]
     h: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def K0(self) -> jax.Array:

@@ -24,9 +24,9 @@ from eft.activations.definition import Activation
 from eft.flows.block import Block
 from eft.flows.layers import Kernels
 from eft.gaussian.layer_pairs import Neuron, Rule, TwoLayers, TwoSlopes, two_layers
+from eft.gaussian.programs import compiled
 from eft.gaussian.rules import graded
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MAP_BATCH = 8
 """Pairs of layers that are computed together: enough for the cores, within a few hundred MB."""

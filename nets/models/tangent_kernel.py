@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from eft import arguments
 from eft.arguments import ArgumentError
-from eft.programs import compiled
+from eft.gaussian.programs import compiled
 from nets.models.functions import checked_pair, checked_rates, hashable
 from nets.models.jacobians import (
     OUTPUTS,
