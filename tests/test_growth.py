@@ -13,10 +13,10 @@ import pytest
 
 import eft
 import nets
-from eft.gaussian import programs
 from eft.activations import analysis, catalogue
 from eft.criticality import moment_grid, universality
 from eft.finite_width import ntk_gram
+from eft.gaussian import programs
 from nets.initialization import drawing
 
 pytestmark = pytest.mark.long

@@ -9,7 +9,7 @@ import numpy as np
 from eft.arguments import ArgumentError
 from eft.figures.style import MAX_SHOWN
 from eft.records.arrays import Named, chosen, spaced, spread
-from eft.records.description import Column, description
+from eft.records.descriptions import Column, description
 from eft.records.text import MAIN_AXES, number
 
 MAX_CURVES = 6
@@ -181,14 +181,14 @@ def _deviation(content: Named, column: Column) -> np.ndarray | None:
     return None
 
 
-def curves(
+def curves_of(
     content: Named,
     column: Column,
     x: str | None,
     picked: Mapping[str, Any],
-    several: bool,
+    fields: int,
 ) -> Curves:
-    """The curves of a column along the axis x. `several`: whether other fields are drawn beside it."""
+    """The curves of a column along the axis x. `fields`: how many are drawn together."""
     values, error = _numbers(content, column)
     (values, error, deviation), axes = _pick(
         content, column, (values, error, _deviation(content, column)), picked
@@ -210,9 +210,9 @@ def curves(
     error = None if error is None else np.moveaxis(error, place, -1)
     low, high = (None, None) if band is None else (np.moveaxis(a, place, -1) for a in band)
     drawn = []
-    for at in _shown(rest, sizes):
+    for at in _shown(rest, sizes, max(MAX_CURVES // fields, 1)):
         words = _label(content, rest, at)
-        if several:
+        if fields > 1:
             words = ", ".join(filter(None, (_symbol(column), words)))
         drawn.append(
             Curve(
@@ -254,12 +254,12 @@ def _quantiles(values: np.ndarray, place: int) -> tuple[np.ndarray, np.ndarray, 
     return tuple(np.where(some, a, np.nan) for a in (low, middle, high))  # type: ignore[return-value]
 
 
-def _shown(rest: Sequence[str], sizes: Sequence[int]) -> list[tuple[int, ...]]:
+def _shown(rest: Sequence[str], sizes: Sequence[int], count: int) -> list[tuple[int, ...]]:
     """The entries along the other axes that are drawn: evenly, the first and the last included."""
     every = list(np.ndindex(*sizes))
     if rest[-2:] in MATRICES:  # a symmetric one: each pair once
         every = [at for at in every if at[-2] <= at[-1]]
-    places = np.unique(np.linspace(0, len(every) - 1, min(len(every), MAX_CURVES)).round().astype(int))
+    places = np.unique(np.linspace(0, len(every) - 1, min(len(every), count)).round().astype(int))
     return [every[place] for place in places]
 
 

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.figures.curves import Curve, curves, image, what
+from eft.figures.curves import Curve, curves_of, image, what
 from eft.figures.style import COLOURS, DASHES, MARKERS
 from eft.records.arrays import SETTINGS, chosen, named
-from eft.records.description import Column, columns
+from eft.records.descriptions import Column, columns
 
 SPECIAL: dict[str, Callable] = {}
 """Records whose default figure is a special one: (record, axes, properties of lines, theory) ↦ nothing."""
@@ -35,10 +35,10 @@ MANY = 12
 
 def draw(
     record: Any,
-    ax: Axes | None = None,
+    ax: Any = None,
     *,
-    field: str | Sequence[str] | None = None,
-    x: str | None = None,
+    field: Any = None,
+    x: Any = None,
     theory: Any = None,
     **more: Any,
 ) -> Axes:
@@ -61,7 +61,7 @@ def draw(
     fields = what(record, content, field)
     if (picture := image(content, fields, x, picked)) is not None:
         return _coloured(picture, current(ax))
-    pictures = [curves(content, column, x, picked, len(fields) > 1) for column in fields]
+    pictures = [curves_of(content, column, x, picked, len(fields)) for column in fields]
     beneath = [[]] * len(fields) if theory is None else _beneath(record, theory, fields, x, picked)
     ax = current(ax)
     for lines, picture in zip(beneath, pictures, strict=True):
@@ -112,7 +112,7 @@ def _beneath(record: Any, theory: Any, fields, x, picked) -> list[list[list[Curv
         there = {axis: value for axis, value in picked.items() if axis in column.axes}
         lines = []
         for words, version in versions.items():
-            found = curves(known, version, x, there, False).curves
+            found = curves_of(known, version, x, there, len(fields)).curves
             lines.append([c._replace(label=words if i == 0 else "") for i, c in enumerate(found)])
         drawn.append(lines)
     return drawn
@@ -149,7 +149,7 @@ def put(ax: Axes, drawn: Sequence[Curve], line: Mapping[str, Any], stay: bool = 
         number = start + i
         style: dict[str, Any] = {
             "color": COLOURS[number % len(COLOURS)],
-            "marker": MARKERS[number % len(MARKERS)],
+            "marker": MARKERS[(number + number // len(MARKERS)) % len(MARKERS)],
             "gid": BENEATH if stay else f"{OURS} {number}",
             "label": curve.label or None,
         }

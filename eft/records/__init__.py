@@ -1,7 +1,7 @@
 """Records of results: what their fields are, and how they read as text, as named arrays and as figures."""
 
 from eft.records import fields as fields
-from eft.records.description import (
+from eft.records.descriptions import (
     DESCRIPTIONS,
     Column,
     Description,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.records.description import AXES, Axis, Column, batch_names, columns, description
+from eft.records.descriptions import AXES, Axis, Column, batch_names, columns, description
 
 EXTRA = "pip install 'eft[netcdf]'"
 
@@ -86,7 +86,7 @@ def named(record: Any, coordinates: Mapping[str, Any]) -> Named:
         if places == (name,):
             labels[name] = whole[still]
         else:
-            settings[name] = places, whole[still]
+            settings[name] = places, np.asarray(whole[still])
     return Named(found, labels, settings)
 
 
@@ -192,7 +192,7 @@ def to_pandas(record: Any, fields: Sequence[str], coordinates: Mapping[str, Any]
             )
     else:
         axes = leading_axes(made, description(type(record)).main)
-        shown = [c for c in made if (set(c.axes) <= set(axes) and c.axes != ()) or not axes]
+        shown = [c for c in made if set(c.axes) <= set(axes) and (c.axes or not axes)]
     sizes = [len(labels[axis]) for axis in axes]
     content = {}
     for name, (own, values, _) in variables(shown).items():

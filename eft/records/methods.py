@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from eft import arguments
+from eft.arguments import ArgumentTypeError
 from eft.records import arrays, text
-from eft.records.description import description
+from eft.records.descriptions import description
 
 
 def _repr(self: Any) -> str:
@@ -27,8 +28,7 @@ def _table(self: Any, *fields: str, rows: int = text.MAX_ROWS, **coordinates: An
 
     Raises ArgumentError for an unknown field or coordinate, ArgumentTypeError inside jit.
     """
-    rows = arguments.positive_int("rows", rows)
-    return text.table(self, fields, coordinates, rows)
+    return text.table(self, _names(fields), coordinates, arguments.positive_int("rows", rows))
 
 
 def _to_xarray(self: Any, **coordinates: Any) -> Any:
@@ -55,7 +55,7 @@ def _to_pandas(self: Any, *fields: str, **coordinates: Any) -> Any:
     Raises ImportError without pandas (the extra `netcdf`), ArgumentError for an unknown field or fields
     without axes in common, ArgumentTypeError inside jit.
     """
-    return arrays.to_pandas(self, fields, coordinates)
+    return arrays.to_pandas(self, _names(fields), coordinates)
 
 
 def _plot(
@@ -81,6 +81,13 @@ def _plot(
     """
     draw = importlib.import_module(description(type(self)).figures).draw
     return draw(self, ax, field=field, x=x, theory=theory, **more)
+
+
+def _names(fields: Any) -> tuple[str, ...]:
+    for field in fields:
+        if not isinstance(field, str):
+            raise ArgumentTypeError(f"field must be a name; got {arguments.shown(field)}")
+    return fields
 
 
 METHODS = (_repr, _html, _table, _to_xarray, _to_pandas, _plot)

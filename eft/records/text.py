@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eft.records.arrays import Named, chosen, leading_axes, named, spread
-from eft.records.description import Column, columns, description
+from eft.records.descriptions import Column, columns, description
 
 LINE = 80
 MAX_ROWS = 12
@@ -112,7 +112,7 @@ def _cells(c: Column, along: str, shown: Sequence[int]) -> list[str]:
         return [_range(values, error), *[""] * (len(shown) - 1)]
     values = np.moveaxis(values, c.axes.index(along), 0)
     error = None if error is None else np.moveaxis(error, c.axes.index(along), 0)
-    return [_range(values[i], None if error is None else error[i]) for i in shown]
+    return [_range(np.asarray(values[i]), None if error is None else np.asarray(error[i])) for i in shown]
 
 
 def _range(values: np.ndarray, error: np.ndarray | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 
 from eft.records import DESCRIPTIONS, Description, Field, Part, Tree
-from eft.records.description import flat, of_leaf
+from eft.records.descriptions import flat, of_leaf
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement
 from nets.initialization.measurement import Measurement

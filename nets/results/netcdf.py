@@ -14,7 +14,7 @@ import numpy as np
 
 from eft.arguments import ArgumentError
 from eft.records.arrays import axis_attributes, axis_values
-from eft.records.description import flat
+from eft.records.descriptions import flat
 from nets.files import archive
 from nets.files.archive import Archive, ArchiveError
 from nets.results import fields

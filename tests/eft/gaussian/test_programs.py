@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import nets
-from eft.gaussian import programs
 from eft.activations.catalogue import as_activation
+from eft.gaussian import programs
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
 Y = np.sin(3 * X[:, 0])
