@@ -4,6 +4,7 @@ All from one description of its fields, whose axes are those of the annotations.
 fields themselves. The control: a record with a field that is not described.
 """
 
+import doctest
 import inspect
 import json
 import subprocess
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from small_records import PUBLIC, made
 
 import eft
@@ -401,7 +403,28 @@ def test_modules_are_reached_and_loaded_late():
         eft.figure  # noqa: B018
 
 
-def test_a_figure_shows_in_a_notebook():
-    """Without pyplot too: it has the bytes of a picture."""
-    figure = nets.plots.flow_figure("a flow", made(eft.KernelFlow))
-    assert figure._repr_png_().startswith(b"\x89PNG")
+@pytest.mark.promotes
+@pytest.mark.parametrize("thing", [*METHODS[2:], nets.Estimate], ids=lambda thing: thing.__name__)
+def test_examples(thing):
+    names = {"eft": eft, "nets": nets, "np": np}
+    example = doctest.DocTestParser().get_doctest(inspect.getdoc(thing), names, "example", None, None)
+    report: list[str] = []
+    doctest.DocTestRunner(verbose=False).run(example, out=report.append)
+    assert example.examples and not report, "".join(report)
+
+
+def test_what_a_notebook_shows():
+    """Figures made without pyplot as pictures, records as tables. The control: a Figure of matplotlib."""
+    formatters = pytest.importorskip("IPython.core.formatters")
+    flow = made(eft.KernelFlow)
+
+    def shown(thing):
+        return formatters.DisplayFormatter().format(thing)[0]
+
+    for figure in (
+        nets.plots.flow_figure("a flow", flow),
+        eft.figures.susceptibility_figure(np.ones(2), {}, ""),
+    ):
+        assert shown(figure)["image/png"].startswith(b"\x89PNG")
+    assert "image/png" not in shown(Figure())
+    assert "<th>chi_perp</th>" in shown(flow)["text/html"] and "K" in shown(flow)["text/plain"]

@@ -27,6 +27,14 @@ def _table(self: Any, *fields: str, rows: int = text.MAX_ROWS, **coordinates: An
     `rows`: at most so many; of more layers, some are shown. `coordinates`: as of `to_xarray`.
 
     Raises ArgumentError for an unknown field or coordinate, ArgumentTypeError inside jit.
+
+    >>> print(eft.kernel_flow("relu", [1.0, 2.0], depth=3).table("K", "chi_perp", rows=4, cw=[1.0, 2.0]))
+    KernelFlow: flow of one input
+    cw  layer     K  chi_perp
+     1      1     1       0.5
+     1      3  0.25       0.5
+     2      1     2         1
+     2      3     2         1
     """
     return text.table(self, _names(fields), coordinates, arguments.positive_int("rows", rows))
 
@@ -42,6 +50,10 @@ def _to_xarray(self: Any, **coordinates: Any) -> Any:
 
     Raises ImportError without xarray (the extra `netcdf`), ArgumentError for an unknown coordinate or one
     that does not fit, ArgumentTypeError inside jit.
+
+    >>> data = eft.kernel_flow("relu", [1.0, 2.0], depth=3).to_xarray(cw=[1.0, 2.0])
+    >>> print(data.K.dims, data.K.sel(cw=1.0, layer=3).item(), data.K.attrs["long_name"])
+    ('cw', 'layer') 0.25 kernel
     """
     return arrays.to_xarray(self, coordinates)
 
@@ -54,6 +66,10 @@ def _to_pandas(self: Any, *fields: str, **coordinates: Any) -> Any:
 
     Raises ImportError without pandas (the extra `netcdf`), ArgumentError for an unknown field or fields
     without axes in common, ArgumentTypeError inside jit.
+
+    >>> frame = eft.kernel_flow("relu", 1.0, depth=3).to_pandas("K", "valid")
+    >>> print(frame.index.name, frame.loc[2].to_dict())
+    layer {'K': 0.5, 'valid': True}
     """
     return arrays.to_pandas(self, _names(fields), coordinates)
 
@@ -78,6 +94,10 @@ def _plot(
     Numbers that are not valid are left out.
 
     Raises ArgumentError for what is unknown or where there is nothing to draw, ArgumentTypeError inside jit.
+
+    >>> ax = eft.kernel_flow("relu", [1.0, 2.0], depth=3).plot(cw=[1.0, 2.0])
+    >>> print(ax.get_ylabel(), [line.get_label() for line in ax.get_lines()])
+    kernel $K$ ['$C_W$ = 1', '$C_W$ = 2']
     """
     draw = importlib.import_module(description(type(self)).figures).draw
     return draw(self, ax, field=field, x=x, theory=theory, **more)

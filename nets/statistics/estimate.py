@@ -52,9 +52,9 @@ class Estimate(NamedTuple):
     >>> K = nets.Estimate(np.array([1.0, 0.5]), np.array([0.02, 0.01]))
     >>> print(2 * K - 0.5)
     Estimate: measured quantity (index 2)
-      index             0              1
-      mean            1.5            0.5
-      stderr         0.04           0.02
+      index      0     1
+      mean     1.5   0.5
+      stderr  0.04  0.02
     >>> print(np.log(K).stderr)
     [0.02 0.02]
     """
