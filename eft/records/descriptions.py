@@ -188,7 +188,7 @@ def _column(kind: str, name: str, value: Any, about: Field, batch: int, batch_na
         allowed = ", ".join(about.axes) or "()"
         raise ArgumentError(f"{name} of {kind} must have the axes {allowed}; got shape {np.shape(value)}")
     for axis in kept:
-        if name == AXES.get(axis, Axis("")).source and ndim == 1:
+        if ndim == 1 and name in (axis, AXES.get(axis, Axis("")).source):
             labels = {axis: value}
     return Column(name, tuple(kept), value, about, error, labels, lead)
 

@@ -12,7 +12,14 @@ import numpy as np
 
 import eft
 import nets
+from eft.criticality.candidates import Candidate
+from eft.recipes.learning_rates import Rates
+from eft.recipes.start import StartingPoint
 from eft.records import DESCRIPTIONS, Field, Part, Rows, Tree
+from nets.comparison import Comparison
+from nets.initialization import NTKMeasurement
+from nets.models import Factor, LayerReport
+from nets.models.theory import Prediction
 
 SIZES = {
     "layer": 4, "input": 3, "input_2": 3, "input_3": 3, "input_4": 3, "pair": 6, "pair_2": 6, "place": 5,
@@ -28,7 +35,11 @@ PUBLIC = {
     for name in package.__all__
     if inspect.isclass(getattr(package, name)) and hasattr(getattr(package, name), "_fields")
 }
-"""Every public record."""
+PUBLIC |= {
+    f"{kind.__module__.split('.')[0]}.{kind.__name__}": kind
+    for kind in (Candidate, Rates, StartingPoint, NTKMeasurement, Comparison, LayerReport, Prediction, Factor)
+}
+"""Every public record, and those that are fields of others."""
 
 
 def made(kind: type, batch: tuple[int, ...] = (), seed: int = 0) -> Any:
