@@ -25,6 +25,7 @@ import eft
 import nets
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.records import DESCRIPTIONS, METHODS, Description, Field, columns, text
+from nets.comparison import Comparison
 
 BATCHES = [(), (3,), (2, 3)]
 WITHOUT_FIGURE = {
@@ -371,6 +372,11 @@ def test_nothing_to_draw():
         made(eft.Universality)._replace(candidates=()).plot()
     with pytest.raises(ArgumentError, match="CriticalCurve is empty"):
         jax.tree.map(lambda a: a[:0], made(eft.CriticalCurve)).plot()
+    with pytest.raises(ArgumentError, match="theory must be left out: PhaseDiagram is drawn without"):
+        made(eft.PhaseDiagram).plot(theory=made(eft.KernelFlow))
+    with pytest.raises(ArgumentError, match="quantity must be 'K' or 'V'"):
+        made(Comparison).plot(quantity="W")
+    assert not pyplot.get_fignums()
     for empty in (nets.Diagnosis((), (), (), 1, 1), nets.Tuning({}, ())):
         assert empty.table() and repr(empty) and empty._repr_html_() and empty.to_xarray() is not None
 

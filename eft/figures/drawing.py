@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -17,7 +16,7 @@ from eft.records.arrays import SETTINGS, chosen, named
 from eft.records.descriptions import Column, columns
 
 SPECIAL: dict[str, Callable] = {}
-"""Records whose default figure is a special one: (record, axes, properties of lines, theory) ↦ nothing."""
+"""Records whose default figure is a special one: (record, axes, properties of lines, own arguments)."""
 
 ALIASES = {"c", "lw", "ls", "ms", "mec", "mew", "mfc", "aa", "ds"}
 """Short names of properties of matplotlib's lines."""
@@ -46,15 +45,14 @@ def draw(
     if ax is not None and not isinstance(ax, Axes):
         raise ArgumentTypeError(f"ax must be matplotlib Axes; got {type(ax).__name__}")
     special = SPECIAL.get(type(record).__name__) if field is None and x is None else None
-    extra = (
-        set(inspect.signature(special).parameters) - {"record", "ax", "line", "theory"} if special else set()
-    )
+    extra = set(inspect.signature(special).parameters) - {"record", "ax", "line"} if special else set()
     own = {name: more.pop(name) for name in extra & more.keys()}
     coordinates, picked, line = _sorted(record, more, extra)
     if special is not None and not (coordinates or picked):
+        if theory is not None:
+            raise ArgumentError(f"theory must be left out: {type(record).__name__} is drawn without")
         named(record, {})  # numbers, not traced
-        special(record, ax := current(ax), line, theory, **own)
-        return ax
+        return _special(special, record, ax, line, own)
     if own:
         raise ArgumentError(f"{next(iter(own))} must be left out where field, x or a coordinate is given")
     content = named(record, coordinates)
@@ -72,6 +70,19 @@ def draw(
         put(ax, named_here if lines else picture.curves, line)
     finish(ax, pictures[0].xlabel, pictures[0].ylabel if len(fields) == 1 else "")
     return ax
+
+
+def _special(special: Callable, record: Any, ax: Axes | None, line: dict, own: dict) -> Axes:
+    """A special figure; where there is nothing to draw, no empty one is left behind."""
+    before = pyplot_module().get_fignums()
+    drawn = current(ax)
+    try:
+        special(record, drawn, line, **own)
+    except ArgumentError:
+        if pyplot_module().get_fignums() != before:
+            pyplot_module().close(drawn.figure)
+        raise
+    return drawn
 
 
 def _sorted(record: Any, more: Mapping[str, Any], extra: set[str]) -> tuple[dict, dict, dict]:
@@ -132,9 +143,17 @@ def current(ax: Axes | None) -> Axes:
     """The axes given, or the current ones; new ones leave room for what stands beside them."""
     if ax is not None:
         return ax
+    pyplot = pyplot_module()
     if pyplot.get_fignums():
         return pyplot.gca()
     return pyplot.figure(layout="constrained").add_subplot()
+
+
+def pyplot_module() -> Any:
+    """`matplotlib.pyplot`, imported late: the command, which makes figures without it, starts faster."""
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def put(ax: Axes, drawn: Sequence[Curve], line: Mapping[str, Any], stay: bool = False) -> list[str]:

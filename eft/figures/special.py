@@ -30,14 +30,12 @@ WIDTHS = (16.0, 1024.0)
 """Widths between which a series is drawn."""
 
 
-def phases(
-    record: PhaseDiagram, ax: Axes, line: Line, theory: Any, curve: Any = None, critical: Any = None
-) -> None:
+def phases(record: PhaseDiagram, ax: Axes, line: Line, curve: Any = None, critical: Any = None) -> None:
     """The phases by names and colours. `curve`, `critical`: of `critical_curve` and of `classify`."""
     draw_phases(ax, record, curve, critical)
 
 
-def critical_curve(record: CriticalCurve, ax: Axes, line: Line, theory: Any) -> None:
+def critical_curve(record: CriticalCurve, ax: Axes, line: Line) -> None:
     """C_b against C_W: solid where the fixed point attracts, dashed where it does not."""
     if not record.cw.size:
         raise ArgumentError("CriticalCurve is empty: nothing to draw")
@@ -53,13 +51,13 @@ def critical_curve(record: CriticalCurve, ax: Axes, line: Line, theory: Any) -> 
     _plane(ax)
 
 
-def critical_point(record: CriticalPoint, ax: Axes, line: Line, theory: Any) -> None:
+def critical_point(record: CriticalPoint, ax: Axes, line: Line) -> None:
     """A star in the plane of C_W and C_b."""
     _star(ax, record.cw, record.cb, {"label": "critical point", **line})
     _plane(ax)
 
 
-def universality(record: Universality, ax: Axes, line: Line, theory: Any) -> None:
+def universality(record: Universality, ax: Axes, line: Line) -> None:
     """All critical points in the plane of C_W and C_b, the preferred one as a star."""
     ax.margins(0.15)
     if not record.candidates:
@@ -89,7 +87,7 @@ def _plane(ax: Axes) -> None:
     legend(ax)
 
 
-def fixed_point(record: FixedPoint, ax: Axes, line: Line, theory: Any) -> None:
+def fixed_point(record: FixedPoint, ax: Axes, line: Line) -> None:
     """A level at K*, for a figure of K against the layers."""
     words = f"$K^*$ = {record.K:.4g}, {record.stability}"
     style = {"color": GREY, "lw": 1.2, "ls": "-" if record.stability == "stable" else ":", "label": words}
@@ -97,9 +95,7 @@ def fixed_point(record: FixedPoint, ax: Axes, line: Line, theory: Any) -> None:
     finish(ax, "", "kernel $K$")
 
 
-def expansion(
-    record: Expansion, ax: Axes, line: Line, theory: Any, quantity: str = "G", layer: int | None = None
-) -> None:
+def expansion(record: Expansion, ax: Axes, line: Line, quantity: str = "G", layer: int | None = None) -> None:
     """E[Ĝ] or n Var(Ĝ) of a layer against the width, summed to each order of 1/n.
 
     `quantity`: "G" or "V". `layer`: from 1; default: the last.
@@ -127,7 +123,7 @@ def expansion(
     finish(ax, "width $n$", f"{name}, layer {layer}")
 
 
-def recipe(record: Recipe, ax: Axes, line: Line, theory: Any) -> None:
+def recipe(record: Recipe, ax: Axes, line: Line) -> None:
     """V/(nK²), by which networks differ from one another, and the bound that limits the depth."""
     K, V = (np.asarray(a, float) for a in (record.flow.K, record.flow.V))
     n = record.width or record.width_needed
@@ -141,7 +137,7 @@ def recipe(record: Recipe, ax: Axes, line: Line, theory: Any) -> None:
     finish(ax, "layer $\\ell$", "fluctuation between networks $|V|/(nK^2)$")
 
 
-def shape(record: Shape, ax: Axes, line: Line, theory: Any) -> None:
+def shape(record: Shape, ax: Axes, line: Line) -> None:
     """The activation, from −3 to 3."""
     z = np.linspace(-3.0, 3.0, 241)
     put(ax, [Curve(z, np.asarray(record.act(jnp.asarray(z)), float), record.act.name)], line)

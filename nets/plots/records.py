@@ -21,7 +21,7 @@ NETWORKS, THEORY = "networks", "theory"
 __all__ = ["draw"]
 
 
-def comparison(record: Comparison, ax: Axes, line: Line, theory: Any, quantity: str = "K") -> None:
+def comparison(record: Comparison, ax: Axes, line: Line, quantity: str = "K") -> None:
     """K, or V, of the networks with error bars, and theory at infinite and at this width.
 
     `quantity`: "K" or "V".
@@ -42,7 +42,7 @@ def comparison(record: Comparison, ax: Axes, line: Line, theory: Any, quantity: 
     finish(ax, "layer $\\ell$", words)
 
 
-def in_training(record: TrainingComparison, ax: Axes, line: Line, theory: Any) -> None:
+def in_training(record: TrainingComparison, ax: Axes, line: Line) -> None:
     """The mean loss of the networks, and that of infinitely wide ones."""
     curve = record.curve
     put(
@@ -57,7 +57,7 @@ def in_training(record: TrainingComparison, ax: Axes, line: Line, theory: Any) -
     finish(ax, "steps of training", "mean loss")
 
 
-def coordinates(record: CoordinateCheck, ax: Axes, line: Line, theory: Any, layers: Any = None) -> None:
+def coordinates(record: CoordinateCheck, ax: Axes, line: Line, layers: Any = None) -> None:
     """The change of each layer against the width, and the powers that theory expects, fitted in height.
 
     `layers`: those that are drawn, from 1; default: the first, the last, and some between.
@@ -78,7 +78,7 @@ def coordinates(record: CoordinateCheck, ax: Axes, line: Line, theory: Any, laye
     finish(ax, "width $n$", f"change of $z$ by {record.steps} step{'s' * (record.steps > 1)}")
 
 
-def diagnosis(record: Diagnosis, ax: Axes, line: Line, theory: Any, quantity: str = "K") -> None:
+def diagnosis(record: Diagnosis, ax: Axes, line: Line, quantity: str = "K") -> None:
     """K, χ⊥, χ∥ or the correlation of inputs in every layer: measured as points, predicted as lines.
 
     `quantity`: "K", "chi_perp", "chi_parallel" or "rho".
