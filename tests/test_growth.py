@@ -13,10 +13,9 @@ import pytest
 
 import eft
 import nets
-from eft.activations import analysis, catalogue
+from eft.activations import analysis, catalogue, programs
 from eft.criticality import moment_grid, universality
 from eft.finite_width import ntk_gram
-from eft.gaussian import programs
 from nets.initialization import drawing
 
 pytestmark = pytest.mark.long
@@ -112,7 +111,7 @@ MANY = """
 import functools, gc
 import jax, jax.numpy as jnp
 import eft
-from eft.gaussian import programs
+from eft.activations import programs
 programs._program = functools.lru_cache({kept})(programs._program.__wrapped__)
 def memory():
     gc.collect()

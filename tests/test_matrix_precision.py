@@ -11,8 +11,8 @@ import pytest
 
 import eft
 import nets
+from eft.activations import programs
 from eft.flows.regression import _posteriors
-from eft.gaussian import programs
 from nets.initialization import drawing, ensemble
 from nets.paper import pinn
 

@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import MAX_NUMBERS, KernelFlow, flow_and_moments
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.series import last, times
 from eft.records import METHODS

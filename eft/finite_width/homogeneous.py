@@ -18,9 +18,9 @@ from jaxtyping import Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import PLAIN_SERIES, refuse
-from eft.gaussian.programs import compiled
 from eft.gaussian.sources import moments
 from eft.records import METHODS
 

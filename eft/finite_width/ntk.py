@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.residual import fluctuations
 from eft.flows.block import WITH_NORM, Block, checked_block, fixed_shares, refuse
@@ -22,7 +23,6 @@ from eft.flows.kernel import KernelFlow, flow_and_moments, residual_flow, satura
 from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, accuracies, evaluated, slope_source
 from eft.records import METHODS

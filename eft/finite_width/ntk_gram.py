@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     cross_moments,
@@ -43,7 +44,6 @@ from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
 from eft.gaussian.multivariate import grid
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     LayerMoments,
@@ -33,7 +34,6 @@ from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_pairs import Rule, curvature_jumps, jumps_of_products
 from eft.gaussian.layer_products import LayerGrams, layer_grams
 from eft.gaussian.multivariate import Grid, grid
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import evaluated, slope_source
 

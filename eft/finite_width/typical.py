@@ -15,12 +15,12 @@ from scipy.special import comb
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.homogeneous import LogFlow, log_flow, one_width_or_widths
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
-from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated_by_numpy, source
 
 SPACING = 1 / 16

@@ -10,6 +10,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import QUICKEST, compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import checked_block
 from eft.flows.gram_tiles import TILE, GramFlow, Layers, Modes, Side, blocks_of_pairs
@@ -17,7 +18,6 @@ from eft.flows.hermite_series import MAX_COEFFICIENTS, hermite_series_of
 from eft.flows.kernel import diagonal, flow_and_moments
 from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
-from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
 
@@ -218,7 +218,7 @@ def _padded(side: Side) -> Side:
     return jax.tree.map(lambda a: jnp.pad(a, [(0, -len(a) % TILE)] + [(0, 0)] * (a.ndim - 1)), side)
 
 
-@compiled(0)
+@compiled(0, how=QUICKEST)
 def _trimmed(split: int | None, flow: GramFlow, K, valid) -> GramFlow:
     """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too.
 

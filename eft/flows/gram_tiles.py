@@ -9,11 +9,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float
 
+from eft.activations.programs import compiled
 from eft.flows.hermite_series import HermiteSeries
 from eft.flows.layer_rates import first_and_next
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import PairForm
 from eft.gaussian.tangents import constant
 from eft.records import METHODS

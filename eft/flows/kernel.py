@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError, warn_user
 from eft.flows.block import PLAIN, Block, check_widths, checked_block, fixed_shares
 from eft.flows.layers import Diagonal, Kernels, in_range, kernels, saturated, susceptibilities
@@ -22,7 +23,6 @@ from eft.flows.residual import fluctuations
 from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tabulated import moment_table

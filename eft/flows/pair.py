@@ -13,13 +13,13 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import Block, checked_block
 from eft.flows.kernel import diagonal, kernel_flow
 from eft.gaussian.bivariate import PairSource, pair_moments, pair_source
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
-from eft.gaussian.programs import compiled
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, constant
 from eft.records import METHODS

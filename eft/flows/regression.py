@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import precise
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
 from eft.flows.gram import MEMORY, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.kernel import diagonal, kernel_flow
-from eft.gaussian.programs import precise
 from eft.records import METHODS
 
 MAX_JITTER = 1e-2

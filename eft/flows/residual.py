@@ -21,10 +21,10 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.flows.block import Block
 from eft.flows.layers import Kernels
 from eft.gaussian.layer_pairs import Neuron, Rule, TwoLayers, TwoSlopes, two_layers
-from eft.gaussian.programs import compiled
 from eft.gaussian.rules import graded
 from eft.gaussian.tangents import constant
 

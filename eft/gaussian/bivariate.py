@@ -22,12 +22,12 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.one_sided import jump_at, sides
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms
 from eft.gaussian.kernel_derivatives import at_both, at_kinks
 from eft.gaussian.planes import Plane, correlated, plane
-from eft.gaussian.programs import compiled
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tangents import attached, constant, undifferentiated

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, check_same_n0, checked_inputs, gram_flow
 from eft.flows.regression import checked_targets
-from eft.gaussian.programs import compiled
 from eft.records import METHODS
 from eft.training.decay import gradient_descent, gradient_flow, heavy_ball
 from eft.training.kernels import Modes, Training, checked_kernel, checked_training, largest_rate, modes

@@ -9,10 +9,10 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
-from eft.gaussian.programs import compiled
 from eft.records import METHODS
 from eft.training.ensemble import targets_alone
 from eft.training.kernels import checked_kernel

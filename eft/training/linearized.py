@@ -12,8 +12,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from eft import arguments
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.gaussian.programs import compiled
 from eft.records import METHODS
 from eft.training.ensemble import decays, limits, targets_alone
 from eft.training.kernels import MAX_OUTPUTS, Training, checked_kernel, checked_training, modes
