@@ -216,6 +216,17 @@ def test_the_text_of_odd_contents():
     assert repr(flow._replace(K=gone)).startswith("KernelFlow(K=float64[4], ")
     assert repr(flow._replace(K=np.zeros(0))).startswith("KernelFlow")
     assert "nan" in repr(flow._replace(K=np.full(4, np.nan)))
+    last = jax.tree.map(lambda a: a[-1], flow)
+    assert f"K={float(last.K):.4g}, " in repr(last) and "valid=yes" in repr(last)
+
+    def traced(cw):
+        found = eft.kernel_flow("relu", cw, 3)
+        assert "traced: K float" in repr(found) and "traced" in found._repr_html_()
+        return found.K[-1]
+
+    jax.grad(traced)(1.0)
+    jax.vmap(traced)(jnp.ones(2))
+    jax.jit(jax.vmap(jax.grad(traced)))(jnp.ones(2))
     assert len(repr(made(eft.KernelFlow, (1000,))).split("\n")) < 9
 
 
@@ -368,6 +379,8 @@ def test_nothing_to_draw():
         nets.Diagnosis((), (), (), 1, 1).plot()
     with pytest.raises(ArgumentError, match="K of KernelFlow is empty: nothing to draw"):
         jax.tree.map(lambda a: a[:0], made(eft.KernelFlow)).plot()
+    with pytest.raises(ArgumentError, match="K of KernelFlow has no number that is valid: nothing to draw"):
+        jax.tree.map(np.zeros_like, made(eft.KernelFlow)).plot()
     with pytest.raises(ArgumentError, match="has no critical point: nothing to draw"):
         made(eft.Universality)._replace(candidates=()).plot()
     with pytest.raises(ArgumentError, match="CriticalCurve is empty"):

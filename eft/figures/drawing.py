@@ -60,6 +60,10 @@ def draw(
     if (picture := image(content, fields, x, picked)) is not None:
         return _coloured(picture, current(ax))
     pictures = [curves_of(content, column, x, picked, len(fields)) for column in fields]
+    if not any(np.isfinite(curve.y).any() for picture in pictures for curve in picture.curves):
+        raise ArgumentError(
+            f"{fields[0].name} of {type(record).__name__} has no number that is valid: nothing to draw"
+        )
     beneath = [[]] * len(fields) if theory is None else _beneath(record, theory, fields, x, picked)
     ax = current(ax)
     for lines, picture in zip(beneath, pictures, strict=True):

@@ -6,7 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.core import Tracer
 
 from eft.records.arrays import Named, chosen, leading_axes, named, spread
 from eft.records.descriptions import Column, columns, description
@@ -62,6 +64,12 @@ def short(record: Any) -> str:
 
 def _placeholder(value: Any) -> str:
     try:
+        if (
+            np.ndim(value) == 0
+            and not isinstance(value, Tracer)
+            and isinstance(value, np.ndarray | jax.Array)
+        ):
+            return number(value.item())
         if hasattr(value, "shape") and hasattr(value, "dtype"):
             return f"{value.dtype}[{','.join(map(str, value.shape))}]"
         words = type(value).__name__ if isinstance(value, tuple) else repr(value)
