@@ -123,6 +123,8 @@ __all__ = [
     "vertex_flow",
 ]
 
+__version__ = "0.2.0"
+
 # act.moments(K) and act.slopes(K), the former names, stay for one release
 setattr(Activation, "moments", moments)  # noqa: B010
 setattr(Activation, "slopes", slopes)  # noqa: B010
