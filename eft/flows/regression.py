@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import precise
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
 from eft.flows.gram import MEMORY, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.kernel import diagonal, kernel_flow
-from eft.programs import precise
+from eft.records import METHODS
 
 MAX_JITTER = 1e-2
 """Relative to the mean of the diagonal; a kernel that needs more carries no information on the data."""
@@ -52,6 +53,8 @@ class Posterior(NamedTuple):
     condition: Float[jax.Array, "*depths"]
     valid: Bool[jax.Array, "*depths"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Regression(NamedTuple):
     """Both kinds of inference from the same data.
@@ -62,6 +65,8 @@ class Regression(NamedTuple):
 
     nngp: Posterior
     ntk: Posterior
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def regress(
