@@ -14,7 +14,7 @@ def test_classify_a_function_by_its_import_path(run, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     status, out, _ = run("classify", "--act", "mine_to_import:half")
-    assert status == 0 and "stable" in out and " 4 " in out  # C_W = 1/σ′(0)²
+    assert status == 0 and "stable" in out and "C_W = 4," in out  # C_W = 1/σ′(0)²
     status, _, err = run("classify", "--act", "mine_to_import:other")
     assert status == 2 and "other" in err and "Traceback" not in err
     status, _, err = run("classify", "--act", "__import__('os').system('true')")
