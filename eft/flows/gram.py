@@ -41,7 +41,7 @@ def gram_flow(
     norm: str | None = None,
     weights: str = "gaussian",
     all_layers: bool = False,
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> GramFlow:
     """NNGP kernel and NTK of a fully connected network at given inputs.
 
@@ -70,7 +70,8 @@ def gram_flow(
     then has all its 512 coefficients. Derivatives are finite everywhere; those of a series are exact for the
     truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes are not enough.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", is not enough.
 
     >>> flow = eft.gram_flow("relu", 2.0, 3, [[1.0, 0.0], [0.0, 1.0]])
     >>> print(flow.K.round(4))
@@ -82,7 +83,7 @@ def gram_flow(
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=10_000)
-    budget = arguments.positive_int("memory_budget", memory_budget)
+    budget = arguments.byte_count("memory_budget", memory_budget)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
     numbers = [checked_number(name, value) for name, value in given.items()]
     gamma = checked_number("skip", skip)

@@ -80,7 +80,7 @@ def regress(
     norm: str | None = None,
     weights: str = "gaussian",
     noise: ArrayLike = 0.0,
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> Regression:
     """Posterior mean and variance of an infinitely wide network, given targets Y at inputs X.
 
@@ -90,7 +90,8 @@ def regress(
     `posterior`, except that `readout` is true unless told otherwise: the last layer has no skip, since there
     are fewer outputs than neurons in a layer. With a skip each depth then takes a pass of its own.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernels.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> nngp, ntk = eft.regress("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], cb=0.1)

@@ -80,7 +80,7 @@ def train_flow(
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> TrainFlow:
     """Mean and variance of an infinitely wide network's outputs after training for the times t.
 
@@ -91,7 +91,8 @@ def train_flow(
     `train_flow_from_kernels`. Gradient descent at rate η is `nets.train(..., learning_rate=η,
     parametrization="ntk")` with λ_W = λ_b = 1 at infinite width.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernels.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> flow = eft.train_flow("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], t=[0.0, 10.0, jnp.inf], cb=0.1)

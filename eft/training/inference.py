@@ -150,7 +150,7 @@ def log_marginal_likelihood(
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> LogLikelihood:
     """The evidence of the data under the prior of infinitely wide networks, whose kernel is the NNGP.
 
@@ -164,7 +164,8 @@ def log_marginal_likelihood(
     and what `act` closes over is exact. If the matrix is singular up to round-off, `jitter` is what had to be
     added to its diagonal, the value is that of the matrix with it, and `valid` is false: give some `noise`.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernel.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernel.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> evidence = lambda cw: eft.log_marginal_likelihood("erf", cw, 3, X, X[:, 0], noise=0.01, cb=0.1).value

@@ -67,7 +67,7 @@ def cg_regress(
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> CGRegression:
     """Posterior mean of an infinitely wide network from so many inputs that their kernel is not to be stored.
 
@@ -75,7 +75,7 @@ def cg_regress(
 
     by conjugate gradients, all outputs at once, preconditioned with the kernel as seen from some of the
     inputs: P = K_DM K_MM⁻¹ K_MD + δ, δ = s² + the mean of diag(K − K_DM K_MM⁻¹ K_MD). Blocks of the upper
-    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget` bytes
+    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget`, bytes
     are kept, so that the whole triangle is computed once if it fits, and else in every iteration.
 
     `kernel`: "nngp" for Bayesian inference, or "ntk" for networks trained to convergence; for these s² is a
@@ -110,7 +110,7 @@ def cg_regress(
         raise ArgumentError(f"tolerance must be > 0 and < 1; got {limit}")
     most = arguments.positive_int("max_steps", max_steps, maximum=10**6)
     few = min(arguments.positive_int("landmarks", landmarks), len(rows))
-    budget = arguments.positive_int("memory_budget", memory_budget)
+    budget = arguments.byte_count("memory_budget", memory_budget)
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "skip": skip, "readout": readout}
     settings |= {"norm": norm, "weights": weights}
     tiles = _Tiles((act, cw, depth), settings, kind == "ntk", np.asarray(rows), budget)

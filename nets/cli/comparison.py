@@ -8,12 +8,14 @@ import tyro
 from rich.text import Text
 
 import eft
+from eft import arguments
 from eft.arguments import ArgumentError
 from nets.cli.options import (
     K1,
     SUFFIXES,
     Depth,
     Format,
+    MemoryBudget,
     Norm,
     Out,
     Overwrite,
@@ -76,6 +78,7 @@ def compare(
     norm: Norm = None,
     weights: Weights = "gaussian",
     readout: Readout = False,
+    memory_budget: MemoryBudget = None,
     format: Format = "table",
     out: Out = None,
     overwrite: Overwrite = False,
@@ -96,6 +99,7 @@ def compare(
     if widths and (preset is not None or len(act) > 1):
         reason = "preset is given" if preset else "there are several activations"
         raise ArgumentError(f"widths must be left out where {reason}")
+    budget = None if memory_budget is None else arguments.byte_count("memory_budget", memory_budget)
     chosen = cases.PRESETS[preset] if preset else _cases(act or ("tanh",), cw, cb, x2, k1)
     chosen = [case._replace(width=n) for case in chosen for n in widths or (width,)]
     of_all = {
@@ -103,7 +107,10 @@ def compare(
         "skip": skip, "norm": norm, "weights": weights, "readout": readout,
     }  # fmt: skip
     with sheet.aside.status("compiling"):
-        prepared = [cases.prepare(case._replace(seed=seed + i, **of_all)) for i, case in enumerate(chosen)]
+        prepared = [
+            cases.prepare(case._replace(seed=seed + i, **of_all), memory_budget=budget)
+            for i, case in enumerate(chosen)
+        ]
     compared = [(each.case, cases.run(each)) for each in prepared]
     with sheet.aside.status("judging"):
         blocks = list(_widths_blocks(compared) if widths else _blocks(compared))

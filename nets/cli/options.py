@@ -19,6 +19,10 @@ Out = Annotated[
 Overwrite = Annotated[
     bool, tyro.conf.arg(help="replace files of the same names; else the new ones get a number")
 ]
+MemoryBudget = Annotated[
+    str | None,
+    tyro.conf.arg(help='how much memory may be used, such as "2GB" or "500 MiB"; default: half of it'),
+]
 Format = Annotated[
     Literal["table", "json", "csv", "nc", "md"],
     tyro.conf.arg(help="of what is printed: a table to read, in Markdown or for programs; nc needs --out"),

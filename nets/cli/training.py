@@ -20,6 +20,7 @@ from nets.cli.options import (
     Act,
     Depth,
     Format,
+    MemoryBudget,
     Norm,
     Out,
     Overwrite,
@@ -78,6 +79,7 @@ def train(
     checkpoint: Annotated[
         str | None, tyro.conf.arg(help="a folder; the same command goes on from it")
     ] = None,
+    memory_budget: MemoryBudget = None,
     format: Format = "table",
     out: Annotated[
         Out, tyro.conf.arg(help="a .json, .csv, .png, .npz or .nc file, or a directory for the first four")
@@ -95,6 +97,7 @@ def train(
     same = {
         "steps": steps, "snapshots": snapshots, "seed": seed, "cb": cb, "checkpoint": checkpoint,
         "skip": skip, "norm": norm, "weights": weights, "parametrization": parametrization,
+        "memory_budget": memory_budget,
     }  # fmt: skip
     compared = None
     if theory:

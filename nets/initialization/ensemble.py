@@ -54,7 +54,7 @@ def measure(
     method: str = "networks",
     dtype: Any = jnp.float32,
     normal: Normal = standard_normal,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
     progress: bool | None = None,
     ntk: bool = False,
     lambda_w: float = 1.0,
@@ -99,9 +99,10 @@ def measure(
     each an `FCN` whose weights are drawn, or "metric", which is equal in distribution and draws no weights.
     `normal`: the function that draws the weights (networks only).
     `seed`: an integer from 0 to 2³² − 1, or a key of `jax.random`; `jax.random.key(s)` means the same as s.
-    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes;
-    default: half of the device's memory, or for a CPU, of the memory available to the process (control groups
-    and `ulimit` included). It determines how many blocks of networks a device is given at a time.
+    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes, or as
+    text such as "2GB"; default: half of the device's memory, or for a CPU, of the memory available to the
+    process (control groups and `ulimit` included). It determines how many blocks of networks a device is
+    given at a time.
     `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
 
     `skip`, `norm`, `weights`: networks that are not plain, as in `FCN`. With `skip` = γ > 0 all hidden widths
@@ -343,7 +344,7 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     started = time.perf_counter()
     with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
         if not bar.disable:
-            bar.console.print(plan)
+            bar.console.print(str(plan))
         task = bar.add_task(job.program.architecture.act.name, total=n_nets, speed=0.0)
 
         def part(call, first: int) -> Any:

@@ -63,7 +63,7 @@ def train(
     initial: Any = None,
     checkpoint: str | Path | None = None,
     every: int = 250,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
     progress: bool | None = None,
     skip: float = 0.0,
     norm: str | None = None,
@@ -112,8 +112,8 @@ def train(
 
     Networks run in blocks of a fixed size, distributed over all devices of all processes; the result of a
     network is bitwise the same for any number of devices, with one jaxlib and CPU type. `memory_budget`: in
-    bytes; default: as for `measure`. `progress`: show the memory plan and the progress of the run on stderr;
-    None: only if stderr is a terminal.
+    bytes or as text such as "2GB"; default: as for `measure`. `progress`: show the memory plan and the
+    progress of the run on stderr; None: only if stderr is a terminal.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
     `memory_budget` before any work is done, and if `checkpoint` holds another run or no folder can be written

@@ -89,3 +89,37 @@ def test_errors_name_values_without_a_repr():
             eft.kernel_flow("tanh", 1.0, 3, widths=widths)
     with pytest.raises(ValueError, match=r"width must be ≤ 1,000,000"):
         eft.log_flow("relu", 2.0, 3, 10**30)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("2GB", 2 * 10**9),
+        ("500 MiB", 500 * 2**20),
+        ("1.5 gib", 3 * 2**29),
+        (" 10kB ", 10_000),
+        ("1TB", 10**12),
+        ("7", 7),
+        ("12 b", 12),
+        (np.int64(8), 8),
+    ],
+)
+def test_memory_with_units(text, count):
+    assert arguments.byte_count("memory_budget", text) == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GB", "2 G", "2GBit", "-1GB", "0", "1e9", "nan GB", "0.5B", "9" * 30, "2 GB 3"]
+)
+def test_memory_that_is_no_amount(text):
+    with pytest.raises(eft.ArgumentError, match=r"memory_budget must be .*2GB.*GiB or TiB; got"):
+        arguments.byte_count("memory_budget", text)
+
+
+@pytest.mark.parametrize("budget", ["1kB", "2 gigs"])
+def test_budgets_as_text(budget):
+    """Too little, and not an amount; the control: enough."""
+    X = np.ones((4, 2))
+    with pytest.raises(eft.ArgumentError, match="memory_budget must be"):
+        eft.gram_flow("relu", 2.0, 3, np.ones((400, 2)), memory_budget=budget)
+    assert eft.gram_flow("relu", 2.0, 3, X, memory_budget="1 GB").K.shape == (4, 4)
