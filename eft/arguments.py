@@ -4,14 +4,15 @@ Every error names the argument, the value it got and what is allowed. A value th
 traced by JAX cannot be inspected; it passes the check, and the result itself marks what is invalid.
 """
 
+import functools
 import math
 import numbers
 import operator
 import re
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,10 @@ KINK_SIZES = (1e-30, 1e30)
 """The allowed |c| of a kink c ≠ 0: its square is a normal number in float64."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 def shown(value: object) -> str:
     """`repr` of the value, shortened if it is long; its type if `repr` fails."""
     try:
@@ -45,6 +50,28 @@ def shown(value: object) -> str:
     except Exception:
         return f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def also_named(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator by which keyword arguments have another name too, as x for X.
+
+    >>> also_named(x="X")(lambda X: X)(x=1)
+    1
+    """
+
+    def decorated(f: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(f)
+        def call(*args: P.args, **given: P.kwargs) -> R:
+            for other, name in others.items():
+                if other in given:
+                    if name in given:
+                        raise ArgumentTypeError(f"{name} must be given once; got {name} and {other}")
+                    given[name] = given.pop(other)
+            return f(*args, **given)
+
+        return call
+
+    return decorated
 
 
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:

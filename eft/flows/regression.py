@@ -16,7 +16,15 @@ from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
-from eft.flows.gram import MEMORY, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
+from eft.flows.gram import (
+    MEMORY,
+    GramFlow,
+    check_same_n0,
+    checked_inputs,
+    checked_number,
+    first_layer,
+    gram_flow,
+)
 from eft.flows.kernel import diagonal, kernel_flow
 from eft.programs import precise
 
@@ -64,6 +72,7 @@ class Regression(NamedTuple):
     ntk: Posterior
 
 
+@arguments.also_named(x="X", x_test="X_test")
 def regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -73,6 +82,7 @@ def regress(
     X_test: ArrayLike,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     skip: ArrayLike = 0.0,
@@ -109,7 +119,13 @@ def regress(
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     checked_number("skip", skip)
     block, gamma = checked_block(skip, norm, weights, readout)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
+    settings = {
+        "cb": cb,
+        "K1": K1,
+        "lambda_w": lambda_w,
+        "lambda_b": lambda_b,
+        "memory_budget": memory_budget,
+    }
     settings |= {"skip": skip, "readout": readout, "norm": norm, "weights": weights}
 
     def inferred(deepest: int, layers: np.ndarray | None) -> Regression:
@@ -122,10 +138,11 @@ def regress(
         # together with the training inputs, since gram_flow has already compiled it for that shape
         x = jnp.concatenate([test, rows])
         x2 = jnp.mean(x * x, -1)
+        start = first_layer(x2, x2, K1).single(x2)
         if not block.remembers:
-            own = kernel_flow(act, cw, deepest, cb=cb, x2=x2)
+            own = kernel_flow(act, cw, deepest, cb=cb, **start)
         else:
-            own = diagonal(act, cw, deepest, block, gamma, cb=cb, x2=x2)
+            own = diagonal(act, cw, deepest, block, gamma, cb=cb, **start)
         own = jax.tree.map(lambda a: a[: len(test)], own)
         K_test = own.K[:, deepest - 1] if layers is None else own.K[:, layers].T
         both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)

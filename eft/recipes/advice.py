@@ -119,6 +119,7 @@ def gain(act: ActivationLike) -> float:
 
 
 @in_float64
+@arguments.also_named(x="X")
 def recipe(
     act: ActivationLike,
     *,

@@ -59,6 +59,7 @@ class TrainFlow(NamedTuple):
     valid: Bool[jax.Array, "*t"]
 
 
+@arguments.also_named(x="X", x_test="X_test")
 def train_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -73,6 +74,7 @@ def train_flow(
     Y_test: ArrayLike | None = None,
     covariance: bool = False,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
@@ -111,8 +113,8 @@ def train_flow(
     whole = arguments.true_or_false("covariance", covariance)
     x = rows if test is None else jnp.concatenate([rows, test.astype(rows.dtype)])
     flow = gram_flow(
-        act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates, skip=skip,
-        readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
+        act, cw, depth, x, cb=cb, K1=K1, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates,
+        skip=skip, readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
     )  # fmt: skip
     trained = _ensemble(whole, flow.K, flow.Theta, targets, after, training)
     return trained._replace(valid=trained.valid & jnp.all(flow.valid))

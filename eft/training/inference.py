@@ -8,6 +8,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
+from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, checked_inputs, checked_number, gram_flow
@@ -137,6 +138,7 @@ def _checked(mean, covariance, K_test, jitter, condition) -> GaussianPosterior:
     return GaussianPosterior(mean, covariance, jitter, condition, finite & sound)
 
 
+@arguments.also_named(x="X")
 def log_marginal_likelihood(
     act: ActivationLike,
     cw: ArrayLike,
@@ -146,6 +148,7 @@ def log_marginal_likelihood(
     *,
     noise: ArrayLike = 0.0,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
@@ -175,7 +178,7 @@ def log_marginal_likelihood(
     rows = checked_inputs("X", X)
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     flow = gram_flow(
-        act, cw, depth, rows, cb=cb, skip=skip, readout=readout, norm=norm, weights=weights,
+        act, cw, depth, rows, cb=cb, K1=K1, skip=skip, readout=readout, norm=norm, weights=weights,
         memory_budget=memory_budget,
     )  # fmt: skip
     Y2 = targets.reshape(len(rows), -1).astype(flow.K.dtype)

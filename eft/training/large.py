@@ -47,6 +47,7 @@ class CGRegression(NamedTuple):
     valid: Bool[jax.Array, ""]
 
 
+@arguments.also_named(x="X", x_test="X_test")
 def cg_regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -61,6 +62,7 @@ def cg_regress(
     max_steps: int = 1000,
     landmarks: int = 500,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     skip: ArrayLike = 0.0,
@@ -111,7 +113,14 @@ def cg_regress(
     most = arguments.positive_int("max_steps", max_steps, maximum=10**6)
     few = min(arguments.positive_int("landmarks", landmarks), len(rows))
     budget = arguments.byte_count("memory_budget", memory_budget)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "skip": skip, "readout": readout}
+    settings = {
+        "cb": cb,
+        "K1": K1,
+        "lambda_w": lambda_w,
+        "lambda_b": lambda_b,
+        "skip": skip,
+        "readout": readout,
+    }
     settings |= {"norm": norm, "weights": weights}
     tiles = _Tiles((act, cw, depth), settings, kind == "ntk", np.asarray(rows), budget)
 

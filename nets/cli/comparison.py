@@ -55,7 +55,9 @@ def compare(
     cb: Annotated[
         tuple[float, ...], tyro.conf.arg(help="C_b, by default 0; one, or one for each --act")
     ] = (),
-    x2: Annotated[float | None, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀, by default 1")] = None,
+    x2: Annotated[
+        float | None, tyro.conf.arg(name="x2", aliases=["--X2"], help="the input's ‖x‖²/n₀, by default 1")
+    ] = None,
     k1: K1 = None,
     preset: Annotated[
         Literal["paper"] | None,
@@ -215,7 +217,7 @@ def _judgement(case: Case, c: Comparison) -> Iterator[Text]:
             off = chi2.p < SIGNIFICANT
             verdict = "significantly off" if off else "in agreement"
             numbers = f"χ² = {chi2.value:.1f} for {chi2.dof} degrees of freedom, p = {chi2.p:.2g}"
-            yield Text(f"{name}, all layers: {numbers}: {verdict}", style="bold red" if off else "")
+            yield Text(f"{name}, all layers: {verdict}, {numbers}", style="bold red" if off else "")
 
 
 def _order_notes(compared: Compared) -> Iterator[Text]:

@@ -46,8 +46,11 @@ CBs = Annotated[
 ]
 CW = Annotated[float, tyro.conf.arg(help="C_W, the variance of the weights times their fan-in")]
 CB = Annotated[float, tyro.conf.arg(help="C_b, the variance of the biases")]
-X2 = Annotated[float, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀")]
-K1 = Annotated[float | None, tyro.conf.arg(name="K1", help="the first kernel, in place of C_b + C_W·x2")]
+X2 = Annotated[float, tyro.conf.arg(name="x2", aliases=["--X2"], help="the input's ‖x‖²/n₀")]
+K1 = Annotated[
+    float | None,
+    tyro.conf.arg(name="K1", aliases=["--k1"], help="the first kernel, in place of C_b + C_W·x2"),
+]
 Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output's included")]
 Skip = Annotated[float, tyro.conf.arg(help="γ ≥ 0 of residual networks, z′ = γz + b + Wσ(z)")]
 Norm = Annotated[

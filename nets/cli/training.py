@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
 from rich.text import Text
 
@@ -101,13 +100,12 @@ def train(
     }  # fmt: skip
     compared = None
     if theory:
-        _check_theory(optimizer, batch_size, k1, parametrization)
+        _check_theory(optimizer, batch_size, parametrization)
         compared = compare_training(
-            activation, cw, depth, width, nets, data, learning_rate=learning_rate, **same
+            activation, cw, depth, width, nets, data, learning_rate=learning_rate, K1=k1, x2=x2, **same
         )
         run = compared.run
     else:
-        rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
         run = train_ensemble(
             activation,
             cw,
@@ -115,7 +113,8 @@ def train(
             width,
             nets,
             data,
-            optimizer=rule,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
             batch_size=batch_size,
             x2=x2,
             K1=k1,
@@ -181,12 +180,11 @@ def _beside_theory(compared: TrainingComparison) -> list[Table | str]:
     ]
 
 
-def _check_theory(optimizer: str, batch_size: int | None, k1: float | None, parametrization: str) -> None:
+def _check_theory(optimizer: str, batch_size: int | None, parametrization: str) -> None:
     """Raise where the theory of infinite width does not describe the training."""
     for name, value, needed in (
         ("optimizer", optimizer, "sgd"),
         ("batch_size", batch_size, None),
-        ("K1", k1, None),
     ):
         if value != needed:
             raise ArgumentError(f"{name} must be {needed} with theory; got {value}")

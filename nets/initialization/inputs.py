@@ -38,6 +38,7 @@ class InputMeasurement(NamedTuple):
     widths: np.ndarray
 
 
+@arguments.also_named(x="X")
 def measure_inputs(
     act: ActivationLike,
     cw: float,

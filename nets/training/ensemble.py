@@ -33,10 +33,14 @@ from nets.training.loop import Folder
 from nets.training.run import TrainingRun, statistics
 from nets.training.step import Data, Learner, Loss, State
 
+OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
+"""Those that may be given by name."""
+
 MAX_DEPTH = 500
 """Each layer adds about 0.2 s to the compilation."""
 
 
+@arguments.also_named(X_probe="x_probe", X_test="x_test")
 def train(
     act: ActivationLike,
     cw: float,
@@ -45,7 +49,7 @@ def train(
     n_nets: int,
     data: tuple[Any, Any],
     *,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: optax.GradientTransformation | str | None = None,
     learning_rate: float = 0.01,
     steps: int = 1000,
     snapshots: Sequence[int] | None = None,
@@ -81,10 +85,10 @@ def train(
     trained. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
 
     `optimizer`: any optax optimizer, including those that use the loss or a line search, such as
-    `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: a function of outputs (N, n_L) and
-    targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`: n_L;
-    required if targets are class labels, integers (N,) from 0 to n_L − 1, which are passed to the loss as
-    they are: this is what `optax.softmax_cross_entropy_with_integer_labels` expects. `batch_size`: samples
+    `optax.lbfgs()`; or "sgd" (default) or "adam", at `learning_rate`. `loss`: a function of outputs (N, n_L)
+    and targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`:
+    n_L; required if targets are class labels, integers (N,) from 0 to n_L − 1, which are passed to the loss
+    as they are: this is what `optax.softmax_cross_entropy_with_integer_labels` expects. `batch_size`: samples
     per step, drawn without replacement in each pass, the same for all networks; default: all. `snapshots`:
     steps after which to measure; default: 0 and quarters of `steps`. `x_probe`: inputs (m, n₀) at which
     layers are measured; default: the first 16 of the data. `x_test`: inputs at which outputs are measured;
@@ -223,14 +227,18 @@ def prepare(
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
     """The optax optimizer and, for the default one, the learning rate that multiplies its update."""
-    if optimizer is None:
-        return optax.sgd(1.0), {"learning_rate": arguments.number("learning_rate", learning_rate)}
+    if isinstance(optimizer, str):
+        arguments.one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+    rate = arguments.number("learning_rate", learning_rate)
+    if optimizer is None or optimizer == "sgd":
+        return optax.sgd(1.0), {"learning_rate": rate}
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[optimizer](rate), {}
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):
-        raise ArgumentTypeError(
-            f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
-        )
+        allowed = 'of optax, such as optax.adam(1e-3), or "sgd" or "adam"'
+        raise ArgumentTypeError(f"optimizer must be {allowed}; got {arguments.shown(optimizer)}")
     return optimizer, {}
 
 

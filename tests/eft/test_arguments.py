@@ -123,3 +123,29 @@ def test_budgets_as_text(budget):
     with pytest.raises(eft.ArgumentError, match="memory_budget must be"):
         eft.gram_flow("relu", 2.0, 3, np.ones((400, 2)), memory_budget=budget)
     assert eft.gram_flow("relu", 2.0, 3, X, memory_budget="1 GB").K.shape == (4, 4)
+
+
+NAMED = [
+    (eft.gram_flow, {}),
+    (eft.vertex_flow, {}),
+    (eft.ntk_gram_flow, {}),
+    (eft.log_marginal_likelihood, {"Y": [1.0, 2.0], "noise": 0.1}),
+    (eft.regress, {"Y": [1.0, 2.0], "x_test": [[0.3, 0.1]]}),
+]
+
+
+@pytest.mark.parametrize(("call", "more"), NAMED, ids=lambda value: getattr(value, "__name__", ""))
+def test_inputs_may_be_called_x_or_X(call, more):
+    """And not both; what is no name of an argument is refused as before."""
+    X = [[1.0, 0.5], [0.2, -1.0]]
+    given = {"act": "relu", "cw": 2.0, "depth": 2, **more}
+    one, other, by_place = call(X=X, **given), call(x=X, **given), None
+    if not more:
+        by_place = call("relu", 2.0, 2, X)
+    for found in (other, by_place or one):
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(found), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(eft.ArgumentTypeError, match="X must be given once; got X and x"):
+        call(x=X, X=X, **given)
+    with pytest.raises(TypeError):
+        call(z=X, **given)

@@ -207,7 +207,7 @@ def test_compare_says_which_order_would_help(run):
     args = ("compare", "--width", "8", "--nets", "40000", "--method", "metric", "--depth", "5")
     out = " ".join(run(*args)[1].split())
     assert "V is of leading order; try --order 2: at layer 5 measured − theory" in out
-    assert "V, all layers: χ²" in out and "significantly off" in out
+    assert "K, all layers: in agreement, χ²" in out and "V, all layers: significantly off, χ²" in out
     out = " ".join(run(*args, "--order", "2")[1].split())
     assert "try --order" not in out and "significantly off" not in out
     out = run("compare", "--act", "tanh", "relu", "--cw", "1", "2", *QUICK)[1]

@@ -61,3 +61,8 @@ def test_functions_that_cannot_be_had(run, tmp_path, monkeypatch, act, words):
     status, _, err = run("flow", "--act", act)
     assert status == 2 and words in err and err.count("\n") == 1 and "Traceback" not in err
     assert sys.path == path
+
+
+def test_x2_and_K1_in_either_case(run):
+    outs = [run("flow", "--depth", "3", name, "0.5")[1] for name in ("--K1", "--k1", "--x2", "--X2")]
+    assert outs[0] == outs[1] != outs[2] == outs[3]

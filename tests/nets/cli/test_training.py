@@ -35,3 +35,10 @@ def test_what_the_theory_does_not_describe(run):
     ):
         status, _, err = run("train", "--theory", *more)
         assert status != 0 and says in err
+
+
+def test_theory_takes_the_first_kernel(run):
+    args = ["--depth", "3", "--width", "32", "--nets", "20", "--samples", "6", "--optimizer", "sgd"]
+    rates = ["--learning-rate", "0.2", "--parametrization", "ntk", "--steps", "4"]
+    outs = [run("train", "--theory", *args, *rates, *more)[1] for more in ([], ["--K1", "0.2"])]
+    assert all("Beside infinitely wide networks" in out for out in outs) and outs[0] != outs[1]
