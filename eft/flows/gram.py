@@ -21,7 +21,7 @@ from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
+from eft.programs import QUICKEST, compiled
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
@@ -251,7 +251,7 @@ def _padded(side: Side) -> Side:
     return jax.tree.map(lambda a: jnp.pad(a, [(0, -len(a) % TILE)] + [(0, 0)] * (a.ndim - 1)), side)
 
 
-@compiled(0)
+@compiled(0, how=QUICKEST)
 def _trimmed(split: int | None, flow: GramFlow, K, valid) -> GramFlow:
     """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too.
 
