@@ -193,7 +193,7 @@ def _blocks(compared: Compared) -> Iterator[Table | str | Text]:
         cells = [
             (case.activation.name, *_chi2_cells(c.chi2_K), *_chi2_cells(c.chi2_V)) for case, c in compared
         ]
-        head = ("activation", "χ² of K", "layers", "p", "χ² of V", "layers", "p")
+        head = ("activation", "χ² of K", "dof", "p", "χ² of V", "dof", "p")
         yield Table("all layers at once", head, cells)
 
 

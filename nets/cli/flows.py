@@ -10,6 +10,7 @@ from rich.text import Text
 
 import eft
 from eft import arguments
+from eft.arguments import ArgumentError
 from nets.cli.options import (
     K1,
     SUFFIXES,
@@ -60,6 +61,8 @@ def flow(
 
     Several activations are shown side by side: eft flow --act tanh gelu --cw 1 1.98.
     """
+    if not act:
+        raise ArgumentError("act must be one activation or several; got none")
     name = stem(
         "flow", act, cw=cw, cb=cb if any(cb) else None, depth=depth, width=width, **start_of(x2, k1),
         **kind_of(skip, norm, weights),

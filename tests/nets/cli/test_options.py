@@ -63,6 +63,14 @@ def test_functions_that_cannot_be_had(run, tmp_path, monkeypatch, act, words):
     assert sys.path == path
 
 
+def test_no_activation_at_all(run):
+    """Of `eft flow`; `eft classify` takes the catalogue, and `eft compare` tanh."""
+    status, _, err = run("flow", "--act")
+    assert status == 2 and "act must be one activation or several; got none" in err
+    status, out, _ = run("compare", "--act", *QUICK)
+    assert status == 0 and out.startswith("tanh:")
+
+
 def test_x2_and_K1_in_either_case(run):
     outs = [run("flow", "--depth", "3", name, "0.5")[1] for name in ("--K1", "--k1", "--x2", "--X2")]
     assert outs[0] == outs[1] != outs[2] == outs[3]
