@@ -19,7 +19,7 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from numpy.polynomial import chebyshev
 
-from eft.programs import QUICKEST, options
+from eft.activations.programs import QUICKEST, options
 
 Function = Callable[[jax.Array], Any]
 Array = jax.Array | np.ndarray

@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     cross_moments,
@@ -46,7 +47,7 @@ from eft.gaussian.multivariate import grid
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_INPUTS = 4
 """The largest number of different inputs."""
@@ -85,6 +86,8 @@ class NTKGramFlow(NamedTuple):
     F: Float[jax.Array, "depth n n n n"]
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X")

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     LayerMoments,
@@ -36,7 +37,6 @@ from eft.gaussian.layer_products import LayerGrams, layer_grams
 from eft.gaussian.multivariate import Grid, grid
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import evaluated, slope_source
-from eft.programs import compiled
 
 MAX_INPUTS = 4
 """The largest number of different inputs where there is a skip."""

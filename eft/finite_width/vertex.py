@@ -15,6 +15,7 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.derivatives import Array
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import fixed_products, layer_moments, pair_index, pair_places
 from eft.finite_width.residual_gram import (
@@ -31,7 +32,7 @@ from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
 from eft.gaussian.multivariate import grid
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_INPUTS = 8
 """The largest number of different inputs: eight take 70 integrals over four variables per layer."""
@@ -58,6 +59,8 @@ class VertexFlow(NamedTuple):
     G1: Float[jax.Array, "depth n n"]
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X")

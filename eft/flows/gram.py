@@ -12,6 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import QUICKEST, compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import checked_block
 from eft.flows.gram_tiles import TILE, GramFlow, Layers, Modes, Side, blocks_of_pairs
@@ -21,7 +22,6 @@ from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
-from eft.programs import QUICKEST, compiled
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""

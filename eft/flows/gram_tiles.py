@@ -9,13 +9,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float
 
+from eft.activations.programs import compiled
 from eft.flows.hermite_series import HermiteSeries
 from eft.flows.layer_rates import first_and_next
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
 from eft.gaussian.records import PairForm
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
+from eft.records import METHODS
 
 TILE = 128
 """Inputs per side of a block of pairs; one block at a time goes through all layers."""
@@ -40,6 +41,8 @@ class GramFlow(NamedTuple):
     Theta: Float[jax.Array, "*depth n m"]
     error: Float[jax.Array, "n m"]
     valid: Bool[jax.Array, "n m"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Layers(NamedTuple):

@@ -10,12 +10,12 @@ from jax.core import Tracer
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import QUICKEST, compiled
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.hermite import Expansion, coefficients
 from eft.gaussian.mehler import RUN_LENGTH, Shape
 from eft.gaussian.records import Moments
 from eft.gaussian.tangents import constant
-from eft.programs import QUICKEST, compiled
 
 MAX_COEFFICIENTS = 512
 """The largest number of Hermite coefficients, not counting that of the mean."""

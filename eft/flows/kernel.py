@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError, warn_user
 from eft.flows.block import PLAIN, Block, check_widths, checked_block, fixed_shares
 from eft.flows.layers import Diagonal, Kernels, in_range, kernels, saturated, susceptibilities
@@ -25,7 +26,7 @@ from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tabulated import moment_table
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_NUMBERS = 2**28
 """The largest layers × batch of one flow: 2 GiB per field in float64."""
@@ -56,6 +57,8 @@ class KernelFlow(NamedTuple):
     log_K: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
     error: Float[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def kernel_flow(

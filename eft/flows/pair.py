@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import Block, checked_block
 from eft.flows.kernel import diagonal, kernel_flow
@@ -21,7 +22,7 @@ from eft.gaussian.expectation import tolerance
 from eft.gaussian.planes import correlated
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import attached, constant
-from eft.programs import compiled
+from eft.records import METHODS
 
 CLOSE_SIZES = 0.05
 """|K_parallel|/(K_aa + K_bb) below which g(K_aa) − g(K_bb) would cancel, and is computed as ∫g′dK."""
@@ -52,6 +53,8 @@ class PairFlow(NamedTuple):
     K_perp: Float[jax.Array, "*batch depth"]
     gap: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def K0(self) -> jax.Array:
@@ -89,6 +92,8 @@ class ExpandedPairFlow(NamedTuple):
     chi_perp: Float[jax.Array, "*batch depth"]
     h: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def K0(self) -> jax.Array:

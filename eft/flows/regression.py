@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import precise
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
 from eft.flows.gram import (
@@ -26,7 +27,7 @@ from eft.flows.gram import (
     gram_flow,
 )
 from eft.flows.kernel import diagonal, kernel_flow
-from eft.programs import precise
+from eft.records import METHODS
 
 MAX_JITTER = 1e-2
 """Relative to the mean of the diagonal; a kernel that needs more carries no information on the data."""
@@ -60,6 +61,8 @@ class Posterior(NamedTuple):
     condition: Float[jax.Array, "*depths"]
     valid: Bool[jax.Array, "*depths"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Regression(NamedTuple):
     """Both kinds of inference from the same data.
@@ -70,6 +73,8 @@ class Regression(NamedTuple):
 
     nngp: Posterior
     ntk: Posterior
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X", x_test="X_test")

@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
@@ -22,7 +23,6 @@ from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.tabulated import Table, moment_table, table_moments, table_moments_by_numpy
 from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
-from eft.programs import compiled
 
 
 @jax.tree_util.register_dataclass

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, check_same_n0, checked_inputs, gram_flow
 from eft.flows.regression import checked_targets
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.decay import gradient_descent, gradient_flow, heavy_ball
 from eft.training.kernels import Modes, Training, checked_kernel, checked_training, largest_rate, modes
 
@@ -32,6 +33,8 @@ class Outputs(NamedTuple):
     variance: Float[jax.Array, "*t n"]
     covariance: Float[jax.Array, "*t n n"] | None
     loss: Float[jax.Array, "*t"] | None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class TrainFlow(NamedTuple):
@@ -57,6 +60,8 @@ class TrainFlow(NamedTuple):
     rank: Int[jax.Array, ""]
     clipped: Float[jax.Array, "*t"]
     valid: Bool[jax.Array, "*t"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X", x_test="X_test")

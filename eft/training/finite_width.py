@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import pair_index
 from eft.finite_width.vertex import MAX_INPUTS, vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs, checked_number
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
-from eft.programs import compiled
+from eft.records import METHODS
 
 
 class WidthPosterior(NamedTuple):
@@ -42,6 +43,8 @@ class WidthPosterior(NamedTuple):
     jitter: Float[jax.Array, ""]
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X", x_test="X_test")

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.ensemble import targets_alone
 from eft.training.kernels import checked_kernel
 
@@ -35,6 +36,8 @@ class GaussianPosterior(NamedTuple):
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Inference(NamedTuple):
     """Both kinds of inference from the same data.
@@ -45,6 +48,8 @@ class Inference(NamedTuple):
 
     nngp: GaussianPosterior
     ntk: GaussianPosterior | None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class LogLikelihood(NamedTuple):
@@ -62,6 +67,8 @@ class LogLikelihood(NamedTuple):
     jitter: Float[jax.Array, ""]
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def gp_inference(

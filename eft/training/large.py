@@ -17,6 +17,7 @@ from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.gram import MEMORY, TILE, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets
+from eft.records import METHODS
 
 BLOCK = 2048
 """Inputs per side of a block of the kernel, halved while it does not fit into the memory."""
@@ -45,6 +46,8 @@ class CGRegression(NamedTuple):
     residual: Float[jax.Array, ""]
     steps: Int[jax.Array, ""]
     valid: Bool[jax.Array, ""]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X", x_test="X_test")

@@ -11,6 +11,7 @@ import optax
 import eft
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.records import METHODS
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 from nets.training import schedule
@@ -40,6 +41,8 @@ class TrainingComparison(NamedTuple):
     z_loss: np.ndarray
     z_mean: np.ndarray
     z_variance: np.ndarray
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     def __str__(self) -> str:
         rows = [f"{'steps':>8} {'mean loss':>22} {'theory':>11} {'z':>6}   rms z of outputs: mean, variance"]

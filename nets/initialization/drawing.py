@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.programs import precise
+from eft.activations.programs import precise
 from nets.network import chain, connected, fcn, metric
 from nets.network.architecture import Architecture, Settings
 from nets.network.observables import (

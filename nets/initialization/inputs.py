@@ -13,6 +13,7 @@ from eft import arguments
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
+from eft.records import METHODS
 from nets.network import fcn
 from nets.network.architecture import Architecture, Settings, checked_settings
 from nets.runtime import keys, memory, programs
@@ -36,6 +37,8 @@ class InputMeasurement(NamedTuple):
     log_K: np.ndarray
     x2: np.ndarray
     widths: np.ndarray
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @arguments.also_named(x="X")

@@ -11,8 +11,8 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
-from eft.programs import compiled
 from nets.models.functions import checked_pair, checked_rates, hashable
 from nets.models.jacobians import (
     OUTPUTS,

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from eft.arguments import ArgumentError
+from eft.records.arrays import axis_attributes, axis_values
+from eft.records.descriptions import flat
 from nets.files import archive
 from nets.files.archive import Archive, ArchiveError
 from nets.results import fields
@@ -33,7 +35,7 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
     for name, array in arrays.items():
         field = fields.of(kind, name, array.ndim)
         about = {"long_name": field.long_name, "units": field.units, FIELD: name}
-        variables[fields.flat(name)] = (field.axes, array, about)
+        variables[flat(name)] = (field.axes, array, about)
         sizes |= dict(zip(field.axes, array.shape, strict=True))
     axes = {axis: _coordinate(axis, size, arrays) for axis, size in sizes.items()}
     scalars = {
@@ -45,12 +47,7 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
 
 
 def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple:
-    if axis == "snapshot":
-        return axis, arrays["steps"], {"long_name": "steps of training", "units": "1"}
-    if axis == "layer":
-        return axis, np.arange(1, size + 1), {"long_name": "layer of pre-activations, from 1", "units": "1"}
-    words = {"place": "layer, where 0 is the input"}.get(axis, f"{axis.replace('_', ' ')}, from 0")
-    return axis, np.arange(size), {"long_name": words, "units": "1"}
+    return axis, axis_values(axis, size, arrays), axis_attributes(axis)
 
 
 def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:

@@ -229,11 +229,10 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float
     """The optax optimizer and, for the default one, the learning rate that multiplies its update."""
     if isinstance(optimizer, str):
         arguments.one_of("optimizer", optimizer, tuple(OPTIMIZERS))
-    rate = arguments.number("learning_rate", learning_rate)
     if optimizer is None or optimizer == "sgd":
-        return optax.sgd(1.0), {"learning_rate": rate}
+        return optax.sgd(1.0), {"learning_rate": arguments.number("learning_rate", learning_rate)}
     if isinstance(optimizer, str):
-        return OPTIMIZERS[optimizer](rate), {}
+        return OPTIMIZERS[optimizer](arguments.number("learning_rate", learning_rate)), {}
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):

@@ -136,7 +136,7 @@ def test_overflow_is_counted_and_left_out(method):
 def test_a_spread_of_exactly_zero():
     m = measure("perceptron", 1.7, 5, 10, 50, cb=0.1)
     np.testing.assert_array_equal(m.K.stderr, 0)
-    np.testing.assert_array_equal(m.V, 0)
+    np.testing.assert_array_equal(tuple(m.V), 0)
     np.testing.assert_allclose(m.K.mean, 1.8, rtol=1e-6)
 
 
