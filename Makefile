@@ -10,7 +10,7 @@ QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint docs speed paper paper-full clean
+.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare --overwrite
@@ -36,6 +36,19 @@ docs: .venv/docs
 speed: .venv/test
 	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
 
+# The quick tests with the lowest and the newest versions of what this depends on.
+matrix: .venv/release
+	$(BIN)/python tests/matrix.py
+
+# Source and wheel, in dist/; the wheel is installed in an environment of its own, outside this folder, and used.
+dist: .venv/release
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --clear .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd / && $(CURDIR)/.venv-dist/bin/eft compare --depth 3 --width 32 --nets 100
+
 paper: .venv/run
 	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script --quick || exit 1; done
 
@@ -55,10 +68,14 @@ paper-full: .venv/run
 	$(INSTALL) --editable '.[docs]'
 	touch $@
 
+.venv/release: .venv/run
+	$(INSTALL) --editable '.[release]'
+	touch $@
+
 .venv-interop/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-interop
 	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test,interop]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-interop results docs/_build docs/api docs/notebooks docs/site/cards
+	rm -rf .venv .venv-interop .venv-matrix .venv-dist dist results docs/_build docs/api docs/notebooks docs/site/cards

@@ -1,12 +1,12 @@
 """The site: `make docs` builds it from these pages, the notebooks' kept outputs and the docstrings."""
 
 import sys
-from importlib import metadata
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "site"))
 
+import eft  # noqa: E402
 import nets  # noqa: E402
 
 sys.modules["nets.initializers"] = nets.initializers  # its name for users; it stands in nets.models
@@ -14,7 +14,7 @@ sys.modules["nets.initializers"] = nets.initializers  # its name for users; it s
 project = "eft"
 author = "the authors of eft"
 copyright = author
-release = version = metadata.version("eft")
+release = version = eft.__version__
 
 extensions = [
     "myst_nb",

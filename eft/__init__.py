@@ -142,6 +142,8 @@ def __dir__() -> list[str]:
     return sorted([*__all__, *LAZY])
 
 
+__version__ = "0.2.0"
+
 # act.moments(K) and act.slopes(K), the former names, stay for one release
 setattr(Activation, "moments", moments)  # noqa: B010
 setattr(Activation, "slopes", slopes)  # noqa: B010
