@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 .PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full clean
 
 compare: .venv/run
-	$(BIN)/eft compare --preset paper --out results/compare
+	$(BIN)/eft compare --preset paper --out results/compare --overwrite
 
 test: .venv/test
 	XLA_FLAGS="$(XLA_FLAGS) $(QUICK)" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

@@ -122,6 +122,7 @@ def gain(act: ActivationLike) -> float:
 
 
 @in_float64
+@arguments.also_named(x="X")
 def recipe(
     act: ActivationLike,
     *,

@@ -8,6 +8,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
+from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
@@ -144,6 +145,7 @@ def _checked(mean, covariance, K_test, jitter, condition) -> GaussianPosterior:
     return GaussianPosterior(mean, covariance, jitter, condition, finite & sound)
 
 
+@arguments.also_named(x="X")
 def log_marginal_likelihood(
     act: ActivationLike,
     cw: ArrayLike,
@@ -153,11 +155,12 @@ def log_marginal_likelihood(
     *,
     noise: ArrayLike = 0.0,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> LogLikelihood:
     """The evidence of the data under the prior of infinitely wide networks, whose kernel is the NNGP.
 
@@ -171,7 +174,8 @@ def log_marginal_likelihood(
     and what `act` closes over is exact. If the matrix is singular up to round-off, `jitter` is what had to be
     added to its diagonal, the value is that of the matrix with it, and `valid` is false: give some `noise`.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernel.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernel.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> evidence = lambda cw: eft.log_marginal_likelihood("erf", cw, 3, X, X[:, 0], noise=0.01, cb=0.1).value
@@ -181,7 +185,7 @@ def log_marginal_likelihood(
     rows = checked_inputs("X", X)
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     flow = gram_flow(
-        act, cw, depth, rows, cb=cb, skip=skip, readout=readout, norm=norm, weights=weights,
+        act, cw, depth, rows, cb=cb, K1=K1, skip=skip, readout=readout, norm=norm, weights=weights,
         memory_budget=memory_budget,
     )  # fmt: skip
     Y2 = targets.reshape(len(rows), -1).astype(flow.K.dtype)

@@ -50,6 +50,7 @@ class CGRegression(NamedTuple):
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
+@arguments.also_named(x="X", x_test="X_test")
 def cg_regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -64,13 +65,14 @@ def cg_regress(
     max_steps: int = 1000,
     landmarks: int = 500,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> CGRegression:
     """Posterior mean of an infinitely wide network from so many inputs that their kernel is not to be stored.
 
@@ -78,7 +80,7 @@ def cg_regress(
 
     by conjugate gradients, all outputs at once, preconditioned with the kernel as seen from some of the
     inputs: P = K_DM K_MM⁻¹ K_MD + δ, δ = s² + the mean of diag(K − K_DM K_MM⁻¹ K_MD). Blocks of the upper
-    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget` bytes
+    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget`, bytes
     are kept, so that the whole triangle is computed once if it fits, and else in every iteration.
 
     `kernel`: "nngp" for Bayesian inference, or "ntk" for networks trained to convergence; for these s² is a
@@ -113,8 +115,15 @@ def cg_regress(
         raise ArgumentError(f"tolerance must be > 0 and < 1; got {limit}")
     most = arguments.positive_int("max_steps", max_steps, maximum=10**6)
     few = min(arguments.positive_int("landmarks", landmarks), len(rows))
-    budget = arguments.positive_int("memory_budget", memory_budget)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "skip": skip, "readout": readout}
+    budget = arguments.byte_count("memory_budget", memory_budget)
+    settings = {
+        "cb": cb,
+        "K1": K1,
+        "lambda_w": lambda_w,
+        "lambda_b": lambda_b,
+        "skip": skip,
+        "readout": readout,
+    }
     settings |= {"norm": norm, "weights": weights}
     tiles = _Tiles((act, cw, depth), settings, kind == "ntk", np.asarray(rows), budget)
 

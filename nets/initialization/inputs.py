@@ -41,6 +41,7 @@ class InputMeasurement(NamedTuple):
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
+@arguments.also_named(x="X")
 def measure_inputs(
     act: ActivationLike,
     cw: float,
@@ -55,7 +56,7 @@ def measure_inputs(
     K1: float | None = None,
     widths: Sequence[int] | None = None,
     dtype: Any = jnp.float32,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
 ) -> InputMeasurement:
     """K̂^l(x) = (1/n_l) Σ_i z_i^l(x)² of every layer, for `n_nets` networks at each of the inputs X, (m, n₀).
 
@@ -68,8 +69,9 @@ def measure_inputs(
 
     Compiled once for all C_W, C_b, K¹, x2 and seeds; C_b = 0 with homogeneous σ is a program of its own.
 
-    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes; default:
-    half of the device's memory) is too small for one network and the results, before any network is drawn.
+    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes, or text
+    such as "2GB"; default: half of the device's memory) is too small for one network and the results, before
+    any network is drawn.
 
     >>> measured = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
     >>> print(measured._fields)

@@ -55,6 +55,7 @@ class Tuning(NamedTuple):
         return "\n".join(lines)
 
 
+@arguments.also_named(X="x")
 def tune(f: Callable, params: Any, x: Any, *, n_probes: int = 32, seed: int = 0) -> Tuning:
     """The parameters with every layer's weights multiplied by a number, so that χ⊥ = 1.
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import eft
-from eft.figures import BLUE, GREEN, GREY, SKY, VERMILLION, Drawing
+from eft.figures import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Drawing
 from eft.figures import png as png
 from eft.figures.style import MARKERS, MAX_SHOWN
 from nets.comparison import cases
@@ -117,6 +117,28 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
         axis.set_xlabel("layer $\\ell$")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(typeset(title))
+    return figure
+
+
+def flows_figure(titles: Sequence[str], flows: Sequence[eft.KernelFlow]) -> Figure:
+    """K, V, χ∥ and χ⊥ of several flows of one depth against the layer, a line for each."""
+    figure = Drawing(figsize=(12.5, 3.6 + 0.2 * len(flows)), layout="constrained")
+    axes = figure.subplots(1, 4)
+    layer = np.arange(1, flows[0].K.shape[-1] + 1)
+    labels = ("kernel $K$", "four-point vertex $V$", r"$\chi_\parallel$", r"$\chi_\perp$")
+    for axis, name, label in zip(axes, ("K", "V", "chi_parallel", "chi_perp"), labels, strict=True):
+        shown = [_shown(getattr(flow, name), flow.valid) for flow in flows]
+        for i, (title, values) in enumerate(zip(titles, shown, strict=True)):
+            style = f"{MARKERS[i % len(MARKERS)]}{('-', '--', ':')[i % 3]}"
+            color = COLOURS[i % len(COLOURS)]
+            axis.plot(layer, values, style, ms=4, color=color, label=typeset(title))
+        axis.set(xlabel="layer $\\ell$", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _log_if_wide(axis, np.concatenate(shown))
+        _tidy(axis)
+    for axis in axes[2:]:
+        axis.axhline(1, color=GREY, linewidth=0.8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure
 
 

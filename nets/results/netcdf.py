@@ -30,7 +30,7 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
 
     Raises ImportError, which says what to install, if xarray is missing.
     """
-    xarray = _xarray()
+    xarray = imported_xarray()
     variables, sizes = {}, {}
     for name, array in arrays.items():
         field = fields.of(kind, name, array.ndim)
@@ -63,7 +63,7 @@ def load(path: Path) -> Archive:
 
     Raises ArchiveError if the file is damaged or not one of this program.
     """
-    xarray = _xarray()
+    xarray = imported_xarray()
     with open(path, "rb") as file:
         archive.check_whole(file, path)
         file.seek(0)
@@ -86,12 +86,13 @@ def _packed(variable: Any) -> bool:
 def check_installed() -> None:
     """Raises ArgumentError, which says what to install, if NetCDF files cannot be written."""
     try:
-        _xarray()
+        imported_xarray()
     except ImportError as error:
         raise ArgumentError(f"out must end in something else than .nc: {error}") from None
 
 
-def _xarray():
+def imported_xarray():
+    """The module xarray; raises ImportError, which says what to install, if it or h5netcdf is missing."""
     try:
         import h5netcdf  # noqa: F401
         import xarray

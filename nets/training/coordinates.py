@@ -17,7 +17,7 @@ from nets.statistics.estimators import Estimate
 from nets.training import ensemble, program
 
 WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384)
-OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
+OPTIMIZERS = ensemble.OPTIMIZERS
 
 
 class CoordinateCheck(NamedTuple):
