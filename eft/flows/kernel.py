@@ -24,7 +24,7 @@ from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
 from eft.gaussian.records import Moments
-from eft.gaussian.sources import Source, source
+from eft.gaussian.sources import Source, source, source_for
 from eft.gaussian.tabulated import moment_table
 from eft.records import METHODS
 
@@ -195,7 +195,9 @@ def _plain(act, depth, block: Block, cw, cb, K1, widths, *, moments: bool) -> tu
     """The flow without skip and normalization."""
     ratios, fixed = arguments.width_ratios(widths, depth), fixed_shares(block, widths, depth)
     by_layer = ratios.astype(cw.dtype), np.asarray(fixed, cw.dtype)
-    flow, m = _flow(moments, act.degree, block.weights, source(act, cw.dtype), cw, cb, K1, by_layer)
+    traced = any(isinstance(a, Tracer) for a in (cw, cb, K1))
+    by_K = source_for(act, cw.dtype, 0 if traced else cw.size * depth)
+    flow, m = _flow(moments, act.degree, block.weights, by_K, cw, cb, K1, by_layer)
     warn(flow, act)
     return flow, m
 
