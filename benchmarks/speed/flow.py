@@ -1,9 +1,10 @@
 """The one-input flow on a grid: 1000 C_W × depth 50 × tanh, all five quantities, float64.
 
-Claims: at most 5 ms warm and 1 s at first call on two cores, with every K within 1e-12 of the flow that sums over
-the quadrature's nodes; the compiled program does not grow with depth; at least 100 times faster than the plain
-way (a jitted step, a 100-node rule for each expectation of each layer, called from a Python loop over C_W), which
-is also less accurate. So many kernels are evaluated by polynomials in log K; inside `jax.jit` the nodes are summed.
+Claims: at most 5 ms warm and 1 s at first call on two cores, with every K within 1e-12 of the flow that sums
+over the quadrature's nodes; the compiled program does not grow with depth; at least 100 times faster than the
+plain way (a jitted step, a 100-node rule for each expectation of each layer, called from a Python loop over
+C_W), which is also less accurate. So many kernels are evaluated by polynomials in log K; inside `jax.jit` the nodes
+are summed.
 
 Typical output, 2 cores of an AMD EPYC, 2026-11-27:
 
@@ -11,8 +12,8 @@ Typical output, 2 cores of an AMD EPYC, 2026-11-27:
     first call 0.50 s   warm 3.8 ms   gelu: 5.1 ms
     plain loop 0.77 s: 205 × slower
     compiled program at depth 50: 388,804 bytes; at depth 10,000: 389,629 bytes
-    by the nodes, inside jax.jit: 26.8 ms; K differs by 1e-13; 0.86e9 nodes a
-    second (an exponential and 11 multiply-adds each)
+    by the nodes, inside jax.jit: 26.8 ms; K differs by 1e-13
+    0.86e9 nodes a second (an exponential and 11 multiply-adds each)
     by polynomials: 0.08e9 polynomials of degree 8 a second
 
 Run: python benchmarks/speed/flow.py
@@ -96,10 +97,8 @@ def main() -> None:
     direct, exact = seconds(lambda: summed(CW)), summed(CW)
     off = float(jnp.max(jnp.abs(eft.kernel_flow("tanh", CW, DEPTH).K / exact.K - 1)))
     nodes = DEPTH * len(CW) * moment_table(eft.activation("tanh"), jnp.float64).z.size / direct
-    print(
-        f"by the nodes, inside jax.jit: {direct * 1e3:.1f} ms; K differs by {off:.0e}; {nodes / 1e9:.2f}e9 nodes a"
-    )
-    print("second (an exponential and 11 multiply-adds each)")
+    print(f"by the nodes, inside jax.jit: {direct * 1e3:.1f} ms; K differs by {off:.0e}")
+    print(f"{nodes / 1e9:.2f}e9 nodes a second (an exponential and 11 multiply-adds each)")
     rate = DEPTH * len(CW) * 6 / warm
     print(f"by polynomials: {rate / 1e9:.2f}e9 polynomials of degree 8 a second")
     checks = {

@@ -59,7 +59,7 @@ class Interpolated(NamedTuple):
             return m._replace(error=jnp.maximum(m.error, error))
 
         inside = jnp.all((WINDOW[0] <= K) & (WINDOW[1] >= K))
-        return jax.lax.cond(inside, lambda: Moments(*moments, error), beyond)
+        return jax.lax.cond(inside, lambda: Moments._make([*moments, error]), beyond)
 
 
 def _polynomials(at: Interpolated, K) -> tuple[jax.Array, jax.Array]:
