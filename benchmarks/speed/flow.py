@@ -3,8 +3,8 @@
 Claims: at most 5 ms warm and 1 s at first call on two cores, with every K within 1e-12 of the flow that sums
 over the quadrature's nodes; the compiled program does not grow with depth; at least 100 times faster than the
 plain way (a jitted step, a 100-node rule for each expectation of each layer, called from a Python loop over
-C_W), which is also less accurate. So many kernels are evaluated by polynomials in log K; inside `jax.jit` the nodes
-are summed.
+C_W), which is also less accurate. So many kernels are evaluated by polynomials in log K; inside `jax.jit` the
+nodes are summed.
 
 Typical output, 2 cores of an AMD EPYC, 2026-11-27:
 
