@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 FORMULA = re.compile(r" {4,}\S")
 CODE = re.compile(r"(?<![`:\w])`([^`]+)`(?!`)")
+ARGUMENT = re.compile(r"`\w+`(, `\w+`)*( = [^:]{1,40}|,? [^`:]{1,40})?: ")
 PAGE = re.compile(r"docs/(\w+)\.md")
 SPECIAL = re.compile(r"([*|]|(?<=\w)_(?=\W|$))")
 
@@ -44,7 +45,7 @@ def _prose(part: list[str]) -> list[str]:
         if FORMULA.match(line):
             lines += ["", "::", "", line, ""]
             continue
-        if lines and re.match(r"`[\w, `=]+`.{0,80}?:", text):
+        if lines and ARGUMENT.match(text):
             lines.append("")
         lines.append(_inline(text))
     return lines

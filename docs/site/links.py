@@ -9,6 +9,7 @@ CHANGES = {
     "](docs/": "](",
     "](../CHANGELOG.md": "](changelog.md",
     "](../README.md": "](index.md",
+    "](../CONTRIBUTING.md#which-function-computes-what": "](computes.md",
 }
 """A link in the repository, and on the site."""
 

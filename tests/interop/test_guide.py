@@ -4,7 +4,7 @@ import importlib
 import inspect
 
 import pytest
-from guides import examples, report
+from guides import differences, examples, printed, report
 
 SECTIONS = {"Haiku": "haiku", "Equinox": "equinox", "PyTorch": "torch"}
 
@@ -33,3 +33,11 @@ def test_docstring(module, name, imports):
     function = getattr(importlib.import_module(f"nets.interop.{module}"), name)
     start = f">>> import jax, nets, nets.interop.{module}; import jax.numpy as jnp; {imports}\n\n"
     assert report(start + (inspect.getdoc(function) or "")) == ""
+
+
+@pytest.mark.promotes
+def test_start():
+    pytest.importorskip("torch")
+    section = "In PyTorch"
+    ((shown, found),) = printed("start.md", without=tuple(examples("start.md").keys() - {section}), x64=True)
+    assert not differences(shown, found, 1e-3)
