@@ -1,4 +1,4 @@
-"""The five tasks of docs/start.md print what the page shows, in about ten lines each, and draw its figures."""
+"""The five tasks of docs/start.md print what the page shows, in about ten lines, and draw its figures."""
 
 import jax
 import pytest
