@@ -173,22 +173,29 @@ def ntk_gram_flow(
     K, V, Theta, Theta1, A, B, D, F, error = computed(first)
     if first is quick and not error.max() <= QUICK[x.dtype.itemsize]:
         K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
-    pairs = pair_places(place, len(inputs))
-    index = pair_index(len(inputs))[np.ix_(place, place)]
-    four = (slice(None), *np.ix_(place, place, place, place))
+    valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
+    index = pair_index(len(inputs))
     flow = NTKGramFlow(
-        K[:, index],
-        V[:, pairs][:, :, pairs],
-        Theta[:, index],
-        Theta1[:, index],
-        A[:, pairs][:, :, pairs],
-        B[four],
-        D[:, pairs][:, :, pairs],
-        F[four],
-        valid_layers(single, error, V, Theta, Theta1, A, B, D, F),
-        error,
+        K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error
     )
-    return jax.device_put(flow)
+    return jax.device_put(at_places(flow, place))
+
+
+def at_places(flow: NTKGramFlow, place: np.ndarray) -> NTKGramFlow:
+    """The flow of the inputs at these places of a list of different ones."""
+    n = flow.K.shape[-1]
+    pairs, two, four = pair_places(place, n), np.ix_(place, place), np.ix_(place, place, place, place)
+    every = slice(None)
+    return flow._replace(
+        K=flow.K[every, *two],
+        V=flow.V[:, pairs][:, :, pairs],
+        Theta=flow.Theta[every, *two],
+        Theta1=flow.Theta1[every, *two],
+        A=flow.A[:, pairs][:, :, pairs],
+        B=flow.B[every, *four],
+        D=flow.D[:, pairs][:, :, pairs],
+        F=flow.F[every, *four],
+    )
 
 
 @functools.lru_cache(maxsize=64)
