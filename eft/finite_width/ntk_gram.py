@@ -175,9 +175,7 @@ def ntk_gram_flow(
         K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
     valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
     index = pair_index(len(inputs))
-    flow = NTKGramFlow(
-        K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error
-    )
+    flow = NTKGramFlow(K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error)
     return jax.device_put(at_places(flow, place))
 
 

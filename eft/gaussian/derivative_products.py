@@ -1,11 +1,10 @@
-"""Expectations of products of up to four derivatives of σ, at up to four Gaussian variables: ⟨σ″₁σ′₂σ′₃σ₄⟩, ….
+"""Expectations of products of derivatives of σ, at up to four Gaussian variables: ⟨σ″₁σ′₂σ′₃σ₄⟩, ….
 
-σ is analytic, so that the trapezoidal rule converges exponentially: z = F x with F Fᵀ = K, and x on the points
-of a cubic lattice within a ball. No inverse of K is taken: variables may be dependent.
+σ is smooth, and the trapezoidal rule converges exponentially where it is analytic: z = F x with F Fᵀ = K, and
+x on the points of a cubic lattice within a ball. No inverse of K is taken: variables may be dependent.
 """
 
 import functools
-import math
 from typing import NamedTuple
 
 import jax
@@ -17,11 +16,15 @@ from jaxtyping import Float
 from eft.activations.definition import Activation
 from eft.gaussian.covariance import covariance_factor
 
-RADIUS = 8.5
-"""|x| beyond which the Gaussian, at most 2e-16 there, is cut off."""
+RADIUS = {1: 8.5, 2: 8.5, 3: 8.5, 4: 7.0}
+"""|x| beyond which the Gaussian is cut off, by the number of variables: of its mass 6e-10 for four, 1e-14 for
+fewer."""
 
-STEPS = {1: (0.1, 0.02), 2: (0.1, 0.04), 3: (0.25, 0.12), 4: (0.4, 0.3)}
-"""By the number of variables: the spacing of the nodes for K ≤ 1, and the finest, for large K."""
+LARGEST_STEP = 0.7
+"""Spacing of the nodes along an x on which no z depends: the error of a Gaussian alone is 6e-18."""
+
+STEPS = {1: (0.1, 0.05), 2: (0.15, 0.1), 3: (0.22, 0.14), 4: (0.35, 0.25)}
+"""By the number of variables: the spacing in z of the nodes at first, and where that was not enough."""
 
 CHUNK = 4096
 """Points that are summed at once."""
@@ -45,17 +48,41 @@ class DerivativeProducts(NamedTuple):
     error: Float[jax.Array, ""]
 
 
-def lattice_step(variables: int, largest_K: float) -> float:
-    """The spacing of nodes that resolves σ(√K x), from few values, so that few programs are compiled."""
-    step, finest = STEPS[variables]
-    doublings = math.ceil(math.log2(max(1.0, largest_K)))
-    return max(finest, step / 2 ** (doublings / 2))
+class Lattice(NamedTuple):
+    """`x`: (chunks, CHUNK, n) points; `w`: (chunks, CHUNK) weights, which sum to 1."""
+
+    x: np.ndarray
+    w: np.ndarray
 
 
-def derivative_products(act: Activation, K: jax.Array, step: float) -> DerivativeProducts:
-    """The expectations in z ~ N(0, K), K of shape (n, n), n ≤ 4, with nodes `step` apart."""
+def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
+    """For all the K, (layers, n, n): nodes at most `step` apart in every z, and fewer, to measure the error.
+
+    Spacings are powers of 2^{1/4}, so that few programs are compiled.
+    """
+    F = np.abs(jax.vmap(lambda K: covariance_factor(K)[0])(jnp.asarray(K)))
+    sizes = np.max(F, axis=(0, 1), initial=0.0)
+    steps = step / np.maximum(sizes, step / LARGEST_STEP)
+    steps = LARGEST_STEP / 2 ** (np.ceil(4 * np.log2(LARGEST_STEP / steps) - 1e-9) / 4)
+    return _lattice(steps), _lattice(1.2 * steps)
+
+
+def _lattice(steps: np.ndarray) -> Lattice:
+    """Points within the ball; those that fill the last chunk have weight 0."""
+    radius = RADIUS[len(steps)]
+    ticks = [h * np.arange(-int(radius / h), int(radius / h) + 1) for h in steps.tolist()]
+    square = functools.reduce(np.add.outer, [t * t for t in ticks])
+    at = np.nonzero(square <= radius**2)
+    x, w = np.stack([t[i] for t, i in zip(ticks, at, strict=True)], -1), np.exp(-square[at] / 2)
+    filling = -len(x) % CHUNK
+    x, w = np.pad(x, ((0, filling), (0, 0))), np.pad(w / w.sum(), (0, filling))
+    return Lattice(x.reshape(-1, CHUNK, len(steps)), w.reshape(-1, CHUNK))
+
+
+def derivative_products(act: Activation, K: jax.Array, nodes: tuple[Lattice, Lattice]) -> DerivativeProducts:
+    """The expectations in z ~ N(0, K), K of shape (n, n), n ≤ 4, on the `lattices` of K."""
     F = covariance_factor(K)[0]
-    fine, rough = (_sums(act, F, h) for h in (step, 1.2 * step))
+    fine, rough = (_sums(act, F, each) for each in nodes)
 
     def difference(a, b):
         size = jnp.max(jnp.abs(a))
@@ -65,24 +92,8 @@ def derivative_products(act: Activation, K: jax.Array, step: float) -> Derivativ
     return DerivativeProducts(*fine, error)
 
 
-@functools.lru_cache(maxsize=16)
-def _lattice(variables: int, step: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points x and weights, in chunks; those that fill the last chunk have weight 0."""
-    count = int(RADIUS / step)
-    ticks = step * np.arange(-count, count + 1)
-    x = np.stack(np.meshgrid(*variables * [ticks], indexing="ij"), -1).reshape(-1, variables)
-    square = np.sum(x * x, 1)
-    x, square = x[square <= RADIUS**2], square[square <= RADIUS**2]
-    w = np.exp(-square / 2)
-    w = w / w.sum()
-    filling = -len(x) % CHUNK
-    x, w = np.pad(x, ((0, filling), (0, 0))), np.pad(w, (0, filling))
-    return x.reshape(-1, CHUNK, variables), w.reshape(-1, CHUNK)
-
-
-def _sums(act: Activation, F: jax.Array, step: float) -> tuple[jax.Array, ...]:
+def _sums(act: Activation, F: jax.Array, nodes: Lattice) -> tuple[jax.Array, ...]:
     n = len(F)
-    x, w = (jnp.asarray(a, F.dtype) for a in _lattice(n, step))
 
     def chunk(total, at):
         x, w = at
@@ -98,7 +109,7 @@ def _sums(act: Activation, F: jax.Array, step: float) -> tuple[jax.Array, ...]:
 
     m = n * n
     shapes = (4 * n, 4 * n), (2 * m, 2 * m), (2 * m, m)
-    (two, a, b), _ = lax.scan(chunk, tuple(jnp.zeros(shape, F.dtype) for shape in shapes), (x, w))
+    (two, a, b), _ = lax.scan(chunk, tuple(jnp.zeros(shape, F.dtype) for shape in shapes), nodes)
     four = (n, n, n, n)
     crossed = (0, 2, 1, 3)
     return (

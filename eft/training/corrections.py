@@ -1,12 +1,12 @@
 """Networks of finite width with one output in training: mean and variance to first order in 1/n."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
@@ -20,8 +20,37 @@ from eft.finite_width.vertex import vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs
 from eft.flows.regression import checked_targets
 from eft.programs import compiled
+from eft.training.ensemble import train_flow_from_kernels
 from eft.training.kernels import checked_training, modes
 from eft.training.nested import nested_exponentials
+
+
+class WidthOutputs(NamedTuple):
+    """The output at n inputs, over networks drawn independently; `*t` is the shape of the times.
+
+    `mean`, `variance`: (*t, n), each the sum of its orders.
+    `mean_shift`, `variance_shift`: (*t, n), their parts of order 1/n; 0 at order 0.
+    """
+
+    mean: Float[jax.Array, "*t n"]
+    variance: Float[jax.Array, "*t n"]
+    mean_shift: Float[jax.Array, "*t n"]
+    variance_shift: Float[jax.Array, "*t n"]
+
+
+class WidthTraining(NamedTuple):
+    """An ensemble of networks of finite width in training.
+
+    `t`: the times, of any shape.
+    `train`, `test`: the output at the training and test inputs; `test` is None if there are none.
+    `valid`: bool, (*t): everything is finite, the kernels and expectations are accurate, and no eigenvalue of
+        Θ_DD is negative beyond round-off.
+    """
+
+    t: Float[jax.Array, "*t"]
+    train: WidthOutputs
+    test: WidthOutputs | None
+    valid: Bool[jax.Array, "*t"]
 
 
 class Kernels(NamedTuple):
@@ -46,86 +75,229 @@ class Kernels(NamedTuple):
     second: Float[jax.Array, "N N N N"]
 
 
+def finite_width_training(
+    act: ActivationLike,
+    cw: ArrayLike,
+    depth: int,
+    X: ArrayLike,
+    Y: ArrayLike,
+    X_test: ArrayLike | None = None,
+    *,
+    t: ArrayLike,
+    width: int | None = None,
+    widths: Sequence[int] | None = None,
+    order: int = 1,
+    cb: ArrayLike = 0.0,
+    lambda_w: ArrayLike = 1.0,
+    lambda_b: ArrayLike = 1.0,
+) -> WidthTraining:
+    """DOC"""
+    rows = checked_inputs("X", X)
+    test = None if X_test is None else checked_inputs("X_test", X_test)
+    if test is not None:
+        check_same_n0(rows, "X_test", test)
+    targets = checked_targets(Y, len(rows))
+    if targets.size != len(rows):
+        raise ArgumentError(f"Y must have one output, shape ({len(rows)},); got {targets.shape}")
+    training = checked_training(t, None, 0.0, rows.dtype)
+    depth = arguments.positive_int("depth", depth, maximum=10_000)
+    if isinstance(order, bool) or not isinstance(order, int | np.integer) or order not in (0, 1):
+        raise ArgumentError(f"order must be 0 or 1; got {arguments.shown(order)}")
+    sizes = arguments.hidden_widths(width, widths, depth)
+    groups = _groups(rows, test)
+    over_n = jnp.asarray(order / sizes[-1] if sizes else 0.0, rows.dtype)
+    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "widths": sizes}
+    Y1 = targets.ravel().astype(rows.dtype)
+    found = [_trained(act, cw, depth, x, Y1, training.t, over_n, settings) for x in groups]
+    train = found[0][0]
+    tests = [each[1] for each in found]
+    joined = (
+        None if test is None else WidthOutputs(*(jnp.concatenate(a, -1) for a in zip(*tests, strict=True)))
+    )
+    valid = functools.reduce(jnp.logical_and, (each[2] for each in found))
+    return WidthTraining(training.t, train, joined, valid)
+
+
+def _groups(rows: jax.Array, test: jax.Array | None) -> list[jax.Array]:
+    """The training inputs, each time followed by as many test inputs as the flows allow."""
+    different = len(np.unique(np.asarray(rows), axis=0))
+    if test is None:
+        groups = [rows]
+    else:
+        count = max(1, MAX_INPUTS - different)
+        parts = (test[i : i + count] for i in range(0, len(test), count))
+        groups = [jnp.concatenate([rows, part.astype(rows.dtype)]) for part in parts]
+    for group in groups:
+        if len(np.unique(np.asarray(group), axis=0)) > MAX_INPUTS:
+            raise ArgumentError(
+                f"X must hold at most {MAX_INPUTS} different inputs, or {MAX_INPUTS - 1} with other test "
+                f"inputs; got {different}"
+            )
+    return groups
+
+
+def _trained(act, cw, depth, x, Y, t, over_n, settings) -> tuple[WidthOutputs, WidthOutputs, jax.Array]:
+    """At the training inputs, at those after them, and whether both are valid."""
+    k, sound = kernels(act, cw, depth, x, **settings)
+    wide = train_flow_from_kernels(k.K, k.Theta, Y, t=t)
+    mean_shift, variance_shift = (
+        (over_n * a).reshape(*t.shape, len(x)) for a in shifts(k, Y, t.ravel() / len(Y))
+    )
+    n = len(Y)
+    train, test = slice(0, n), slice(n, None)
+
+    def outputs(leading, at) -> WidthOutputs:
+        shift, spread = mean_shift[..., at], variance_shift[..., at]
+        return WidthOutputs(leading.mean + shift, leading.variance + spread, shift, spread)
+
+    first = outputs(wide.train, train)
+    second = None if wide.test is None else outputs(wide.test, test)
+    finite = jnp.isfinite(mean_shift + variance_shift).all(-1)
+    return first, second, wide.valid & sound & finite
+
+
+def kernels(
+    act: ActivationLike, cw: ArrayLike, depth: int, x: ArrayLike, **settings
+) -> tuple[Kernels, jax.Array]:
+    """Those of the output, and whether they are valid; `settings` as for `dntk_flow`."""
+    flow = dntk_flow(act, cw, depth, x, **settings)
+    of_signal = {name: settings[name] for name in ("cb", "widths") if name in settings}
+    vertex = vertex_flow(act, cw, depth, x, **of_signal)
+    ntk = jax.tree.map(lambda a: a[-1], flow.ntk)
+    index = pair_index(len(ntk.K))
+    A, D = (a[index][:, :, index] for a in (ntk.A, ntk.D))
+
+    def crossed(a):
+        return jnp.transpose(a, (0, 2, 1, 3)) + jnp.transpose(a, (0, 2, 3, 1))
+
+    found = Kernels(
+        ntk.K,
+        vertex.G1[-1],
+        ntk.Theta,
+        ntk.Theta1,
+        A + crossed(ntk.B),
+        D + crossed(ntk.F),
+        flow.dTheta[-1],
+        flow.ddTheta[-1],
+    )
+    return found, flow.valid[-1] & vertex.valid[-1]
+
+
 @compiled()
 def shifts(k: Kernels, Y: jax.Array, times: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """n times the corrections of mean and variance at every time, (times, N) each; Y: (N_D,).
+    """n times the corrections of mean and variance at the times τ = t/n_D, (times, N) each; Y: (n_D,)."""
+    n = len(Y)
+    m = modes((k.Theta[:n, :n] + k.Theta[:n, :n].T) / 2)
+    basis = jnp.eye(len(k.K), dtype=k.K.dtype).at[:n, :n].set(m.vectors)
+    learned = jnp.ones(len(k.K), k.K.dtype).at[:n].set(m.trained.astype(k.K.dtype))
+    y, rotated = m.vectors.T @ Y, _rotated(k, basis, basis * learned[None])
+    mean, variance = _moments(rotated, y)
 
-    In the basis of the eigenvectors of Θ_DD, where C_abcd is the covariance of Θ̂_ab and Θ̂_cd.
-    """
-    m = modes((k.Theta[: len(Y), : len(Y)] + k.Theta[: len(Y), : len(Y)].T) / 2)
-    n, N = len(Y), len(k.K)
-    basis = jnp.eye(N, dtype=k.K.dtype).at[:n, :n].set(m.vectors)
-    learned = jnp.concatenate([m.trained, jnp.ones(N - n, bool)]).astype(k.K.dtype)
-    moving = basis * learned[None]  # of what an eigenvector with λ = 0 has none of, but for round-off
-    K, G1 = (basis.T @ a @ basis for a in (k.K, k.K1))
-    Theta, Theta1 = (moving.T @ a @ moving for a in (k.Theta, k.Theta1))
-    still = (basis, basis, moving, moving), (moving, moving, moving, basis)
-    pairs, mixed, first, second = (
-        jnp.einsum("abcd,ai,bj,ck,dl->ijkl", a, *axes)
-        for a, axes in zip(k[4:], (4 * (moving,), *still, 4 * (moving,)), strict=True)
-    )
-    y, rate = m.vectors.T @ Y, m.eigenvalues
-    D, sum_ = slice(0, n), jnp.einsum
-    E = K[D, D] + jnp.outer(y, y)  # E[ε_aε_b] at t = 0
-    head = K[D]
-    covariance, first, second = pairs[:, D, D, D], first[:, D, D], second[:, D, D, D]
-    along = sum_("cjjk->cjk", covariance)
-    repeated = sum_("cpqq->cpq", first[..., D]), sum_("cpqp->cpq", first[..., D])
-    cubic = sum_("p,q,r->pqr", y, y, y)
-    cubic = cubic + sum_("pq,r->pqr", K[D, D], y) + sum_("pr,q->pqr", K[D, D], y) + sum_("qr,p->pqr", K[D, D], y)
-    three = sum_("pd,qr->pqrd", head, E) + sum_("qd,pr->pqrd", head, E) + sum_("rd,pq->pqrd", head, E)
-    of_f = sum_("idci->cid", mixed[D, :, :, D]) + sum_("ci,id->cid", Theta1[:, D], head)
-    of_first = first * E[None, :, :, None] + sum_("cpq,pd->cpqd", repeated[0], head)
-    of_first = of_first + sum_("cpq,qd->cpqd", repeated[1], head)
-
-    def chain_of(*rates: jax.Array) -> jax.Array:
-        return jnp.stack(jnp.broadcast_arrays(*rates), -1)
-
-    p, q, r = rate[:, None, None], rate[None, :, None], rate[None, None]
-    none, one, two = jnp.zeros(0, K.dtype), chain_of(rate), chain_of(p[..., 0], q[..., 0])
-    grown, twice = chain_of(p[..., 0], (p + q)[..., 0]), chain_of(p, p + q, p + q + r)
-
-    @jax.vmap
-    def at(time):
-        def response(chain: jax.Array) -> jax.Array:
-            """Of f_a to f_c′ = I, the nested integral with the rates on the last axis: at [a, c, …]."""
-            shape = chain.shape[:-1]
-
-            def integral(before):
-                lead = jnp.reshape(before, (len(before), *(1,) * len(shape), -1))
-                lead = jnp.broadcast_to(lead, (len(before), *shape, lead.shape[-1]))
-                rest = jnp.broadcast_to(chain[None], (len(before), *chain.shape))
-                return nested_exponentials(jnp.concatenate([lead, rest], -1), time)
-
-            train, test = jnp.arange(n), jnp.arange(n, N)
-            zero = jnp.zeros_like(rate)
-            found = jnp.zeros((N, N, *shape), K.dtype).at[train, train].set(integral(one))
-            if n < N:
-                found = found.at[test, test].set(integral(jnp.zeros((1, 1), K.dtype)))
-                coupling = jnp.reshape(Theta[n:, D], (N - n, n, *(1,) * len(shape)))
-                found = found.at[n:, D].set(-coupling * integral(chain_of(zero, rate))[None])
-            return found
-
-        R, N1, N2, N3, N4 = map(response, (none, one, two, grown, twice))
+    def at(tau):
+        R, *N = responses(rotated.Theta[n:, :n], m.eigenvalues, tau)
         R = R * learned[None] + jnp.diag(1 - learned)
-        mean = sum_("aci,ci,i->a", N1, Theta1[:, D], y) - sum_("acjk,cjk,k->a", N2, along, y)
-        mean = mean - sum_("acpq,cpq,p->a", N3, repeated[0], y) - sum_("acpq,cpq,q->a", N3, repeated[1], y)
-        mean = mean + sum_("acpqr,cpqr,pqr->a", N4, second, cubic)
-        crossed = sum_("acjk,cjk,kd->ad", N2, along, head) - sum_("aci,cid->ad", N1, of_f)
-        crossed = crossed + sum_("acpq,cpqd->ad", N3, of_first) - sum_("acpqr,cpqr,pqrd->ad", N4, second, three)
-        crossed = crossed @ R.T
-        own = sum_("aci,bej,ciej,ij->ab", N1, N1, pairs[:, D, :, D], E)
-        total = R @ G1 @ R.T + crossed + crossed.T + own
-        return basis @ mean, sum_("ai,ij,aj->a", basis, total, basis)
+        return basis @ mean(*N), jnp.einsum("ai,ij,aj->a", basis, variance(R, *N), basis)
 
-    return at(times)
+    return jax.vmap(at)(times)
 
 
-def kernels(act, cw, depth, x, *, cb, lambda_w, lambda_b, widths):
-    flow = dntk_flow(act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, widths=widths)
-    vertex = vertex_flow(act, cw, depth, x, cb=cb, widths=widths)
-    n = flow.ntk
-    index = pair_index(len(x))
-    A, B, D, F = n.A[-1][index][:, :, index], n.B[-1], n.D[-1][index][:, :, index], n.F[-1]
-    swapped = lambda a: jnp.einsum("acbd->abcd", a) + jnp.einsum("adbc->abcd", a)
-    return Kernels(n.K[-1], vertex.G1[-1], n.Theta[-1], n.Theta1[-1], A + swapped(B), D + swapped(F), flow.dTheta[-1], flow.ddTheta[-1])
+def _rotated(k: Kernels, basis: jax.Array, moving: jax.Array) -> Kernels:
+    """In the eigenbasis of Θ_DD; `moving`: without eigenvectors of λ = 0, of which Θ̂ has round-off alone."""
+
+    def two(a, b):
+        return b.T @ a @ b
+
+    def four(a, *axes):
+        return jnp.einsum("abcd,ai,bj,ck,dl->ijkl", a, *axes)
+
+    f, t = basis, moving
+    return Kernels(
+        two(k.K, f), two(k.K1, f), two(k.Theta, t), two(k.Theta1, t), four(k.pairs, t, t, t, t),
+        four(k.mixed, f, f, t, t), four(k.first, t, t, t, f), four(k.second, t, t, t, t),
+    )  # fmt: skip
+
+
+def responses(cross: jax.Array, rates: jax.Array, tau: jax.Array) -> list[jax.Array]:
+    """R, N¹, N², N³, N⁴ at one time: what a source of f_c has made of f_a, at [a, c, …].
+
+    With eigenvalues λ, the rates, and `cross` = Θ_*D: a source δ(τ) makes R_ac, e^{−λτ} of the eigenvector c;
+    one that is e^{−λ_iτ}, N¹_aci; the nested integral with rates (λ_j, λ_k), N²_acjk; with (λ_p, λ_p + λ_q),
+    N³_acpq; with (λ_p, λ_p + λ_q, λ_p + λ_q + λ_r), N⁴_acpqr.
+    """
+    m, n = cross.shape
+    p, q, r = rates[:, None, None], rates[None, :, None], rates[None, None]
+
+    def stacked(*each):
+        return jnp.stack(jnp.broadcast_arrays(*each), -1)
+
+    def response(chain: jax.Array) -> jax.Array:
+        shape = chain.shape[:-1]
+
+        def integral(before):
+            """With these rates, (count, …), before those of the chain."""
+            lead = before.reshape(len(before), *(1,) * len(shape), -1)
+            lead = jnp.broadcast_to(lead, (len(before), *shape, lead.shape[-1]))
+            rest = jnp.broadcast_to(chain[None], (len(before), *chain.shape))
+            return nested_exponentials(jnp.concatenate([lead, rest], -1), tau)
+
+        zero = jnp.zeros_like(rates)
+        train, test = np.arange(n), np.arange(n, n + m)
+        found = jnp.zeros((n + m, n + m, *shape), rates.dtype).at[train, train].set(integral(rates[:, None]))
+        if m:
+            found = found.at[test, test].set(integral(jnp.zeros((1, 1), rates.dtype)))
+            coupling = cross.reshape(m, n, *(1,) * len(shape))
+            found = found.at[n:, :n].set(-coupling * integral(stacked(zero, rates))[None])
+        return found
+
+    chains = (
+        jnp.zeros(0, rates.dtype),
+        rates[:, None],
+        stacked(p[..., 0], q[..., 0]),
+        stacked(p[..., 0], (p + q)[..., 0]),
+        stacked(p, p + q, p + q + r),
+    )
+    return [response(chain) for chain in chains]
+
+
+def _moments(k: Kernels, y: jax.Array) -> tuple[Callable, Callable]:
+    """Mean and covariance at order 1/n as functions of the responses; everything in the eigenbasis.
+
+    Averages are those of a Gaussian f of covariance K, and one pair of fluctuations, by Wick's theorem.
+    """
+    n, sum_ = len(y), jnp.einsum
+    D = slice(0, n)
+    K, K_D, Theta1 = k.K[D, D], k.K[D], k.Theta1[:, D]
+    pairs, first, second = k.pairs[:, D, D, D], k.first[:, D, D], k.second[:, D, D, D]
+    E = K + jnp.outer(y, y)  # E[ε_p ε_q]
+    squared = sum_("cjjk->cjk", pairs)  # E[ξ_cj ξ_jk]
+    inner, outer = sum_("cpqq->cpq", first[..., D]), sum_("cpqp->cpq", first[..., D])
+    three = E[:, :, None] * y  # −E[ε_pε_qε_r]
+    three = three + K[:, None, :] * y[None, :, None] + K[None] * y[:, None, None]
+    with_f = (  # E[ε_pε_qε_r f_d]
+        sum_("pd,qr->pqrd", K_D, E) + sum_("qd,pr->pqrd", K_D, E) + sum_("rd,pq->pqrd", K_D, E)
+    )
+    of_xi = sum_("idci->cid", k.mixed[D, :, :, D]) + sum_("ci,id->cid", Theta1, K_D)  # E[ξ_ci f_i f_d]
+    of_first = (  # E[D_qΘ̂_cp ε_q ε_p f_d]
+        sum_("cpqd,pq->cpqd", first, E) + sum_("cpq,pd->cpqd", inner, K_D) + sum_("cpq,qd->cpqd", outer, K_D)
+    )
+
+    def mean(N1, N2, N3, N4):
+        return (
+            sum_("aci,ci,i->a", N1, Theta1, y)
+            - sum_("acjk,cjk,k->a", N2, squared, y)
+            - sum_("acpq,cpq,p->a", N3, inner, y)
+            - sum_("acpq,cpq,q->a", N3, outer, y)
+            + sum_("acpqr,cpqr,pqr->a", N4, second, three)
+        )
+
+    def variance(R, N1, N2, N3, N4):
+        with_start = (
+            sum_("acjk,cjk,kd->ad", N2, squared, K_D)
+            - sum_("aci,cid->ad", N1, of_xi)
+            + sum_("acpq,cpqd->ad", N3, of_first)
+            - sum_("acpqr,cpqr,pqrd->ad", N4, second, with_f)
+        ) @ R.T
+        own = sum_("aci,bej,ciej,ij->ab", N1, N1, k.pairs[:, D, :, D], E)
+        return R @ k.K1 @ R.T + with_start + with_start.T + own
+
+    return mean, variance
