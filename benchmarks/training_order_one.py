@@ -162,7 +162,7 @@ def compared(name):
     theory = [
         np.concatenate([getattr(a, f) for a in (flow.train, flow.test)], -1) for f in flow.train._fields
     ]
-    mean, variance, mean_shift, variance_shift = theory
+    mean, _, mean_shift, variance_shift = theory
     still = k._replace(first=0 * k.first, second=0 * k.second)
     control = corrections.shifts(still, jnp.asarray(Y), jnp.asarray(TIMES) / 2)
     response = infinite_width(k)
@@ -195,8 +195,8 @@ def compared(name):
                 each = " ".join(f"{v:8.4f}" for v in values[:, i, t, a])
                 want = (mean_shift, variance_shift)[i][t, a]
                 print(
-                    f"{at} {each} → {limit[i, t, a]:8.4f} ± {error[i, t, a]:.4f}, theory {want:8.4f}, without "
-                    f"dNTK {control[i][t, a]:8.4f}; z {z[kind][i, t, a]:+5.1f} {off[kind][i, t, a]:+6.1f}"
+                    f"{at} {each} → {limit[i, t, a]:8.4f} ± {error[i, t, a]:.4f}, theory {want:8.4f}, "
+                    f"without dNTK {control[i][t, a]:8.4f}; z {z[kind][i, t, a]:+5.1f} {off[kind][i, t, a]:+6.1f}"
                 )
     return z, off
 
@@ -211,7 +211,8 @@ def main() -> None:
         rms, worst = np.sqrt(np.mean(z**2)), np.abs(z).max()
         control = np.abs(off).max((1, 2, 3))
         print(
-            f"{kind}: rms {rms:.2f}, largest {worst:.2f}; without dNTK tanh {control[0]:.1f}, gelu {control[1]:.1f}"
+            f"{kind}: rms {rms:.2f}, largest {worst:.2f}; "
+            f"without dNTK tanh {control[0]:.1f}, gelu {control[1]:.1f}"
         )
         holds.append(rms < 1.5 and worst < 4.5)
     claims = {"theory": all(holds), "control rejected": bool((control > 6).all())}

@@ -73,6 +73,7 @@ CALLS = {
     "gram_flow": (eft.gram_flow, FLOW | {"X": X, "X2": X, "cb": 0.1, "memory_budget": 2**31} | BOTH),
     "ntk_flow": (eft.ntk_flow, FLOW | ONE | BOTH),
     "ntk_gram_flow": (eft.ntk_gram_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)} | BOTH),
+    "dntk_flow": (eft.dntk_flow, FLOW | {"act": "gelu", "X": X[:1], "cb": 0.1, "widths": (3,)} | BOTH),
     "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)}),
     "log_flow": (eft.log_flow, FLOW | {"width": 4, "x2": 1.0, "K1": 1.0}),
     "log_flow by widths": (eft.log_flow, FLOW | {"widths": (3,)}),

@@ -99,9 +99,9 @@ def dntk_flow(
 
     Raises TypeError or ValueError for a bad argument, and if σ has a kink.
 
-    >>> flow = eft.dntk_flow("tanh", 1.0, 3, [[1.0, 0.0], [0.0, 1.0]])
-    >>> print(flow.R[-1, 0, 0, 0, 0].round(4), flow.T[-1, 0, 1, 0, 1].round(4))
-    >>> print(flow.ddTheta[-1, 0, 0, 0].round(4))
+    >>> flow = eft.dntk_flow("tanh", 1.0, 3, [[1.0]])
+    >>> print(flow.R[:, 0, 0, 0, 0].round(4), flow.S[:, 0, 0, 0, 0].round(4))
+    [  0.      -4.2253 -13.2947] [0.     2.4471 7.0188]
     """
     act = checked_smooth(analysed(act))
     rows = checked_inputs("X", X)
@@ -112,24 +112,22 @@ def dntk_flow(
     K, sound = arguments.host_arrays(ntk.K, ntk.valid)
     K = np.where(sound[:, None, None], K, 0.0)
     ratios = jnp.asarray(arguments.width_ratios(widths, int(depth)), dtype)
-    settings = (
-        arguments.converted(checked_number(*each), dtype) for each in (("cw", cw), ("lambda_w", lambda_w))
-    )
-    settings = tuple(settings)
+    given = checked_number("cw", cw), checked_number("lambda_w", lambda_w)
+    settings = [arguments.converted(a, dtype) for a in given]
     for step in STEPS[len(inputs)]:
-        nodes = jax.tree.map(lambda a: jnp.asarray(a, dtype), lattices(K, step))
-        found = _flow(act, nodes, (ntk.K, ntk.Theta, ntk.B, ntk.F, ratios), *settings)
+        found = _flow(act, lattices(K, step), (ntk.K, ntk.Theta, ntk.B, ntk.F, ratios), *settings)
         P, Q, R, S, T, U, error = arguments.host_arrays(*found)
         if error[sound].max(initial=0.0) <= GOOD[dtype.itemsize]:
             break
     four = (slice(None), *np.ix_(place, place, place, place))
     fields = [a[four] for a in (P, Q, R, S, T, U)]
     fields += [first_differential(*fields[:2]), second_differential(*fields[2:])]
-    good = ntk.valid & (error <= ACCURACY[error.dtype.itemsize])
+    good = sound & (error <= ACCURACY[error.dtype.itemsize])
     for a in fields:
-        good = good & jnp.isfinite(a.reshape(len(a), -1)).all(1)
-    valid = jnp.cumprod(good).astype(bool)
-    return DNTKFlow(*map(jnp.asarray, fields), at_places(ntk, place), valid, jnp.asarray(error))
+        good = good & np.isfinite(a.reshape(len(a), -1)).all(1)
+    valid = np.cumprod(good).astype(bool)
+    at_inputs = at_places(arguments.host_arrays(*ntk), place)
+    return jax.device_put(DNTKFlow(*fields, at_inputs, valid, error))
 
 
 def first_differential(P: Array, Q: Array) -> Array:

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.derivatives import Array
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
@@ -175,25 +176,18 @@ def ntk_gram_flow(
         K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
     valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
     index = pair_index(len(inputs))
-    flow = NTKGramFlow(K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error)
-    return jax.device_put(at_places(flow, place))
+    return at_places((K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error), place)
 
 
-def at_places(flow: NTKGramFlow, place: np.ndarray) -> NTKGramFlow:
-    """The flow of the inputs at these places of a list of different ones."""
-    n = flow.K.shape[-1]
+def at_places(fields: Sequence[Array], place: np.ndarray) -> NTKGramFlow:
+    """The record of the inputs at these places of a list of different ones, from its fields on the host."""
+    K, V, Theta, Theta1, A, B, D, F, valid, error = fields
+    n = K.shape[-1]
     pairs, two, four = pair_places(place, n), np.ix_(place, place), np.ix_(place, place, place, place)
-    every = slice(None)
-    return flow._replace(
-        K=flow.K[every, *two],
-        V=flow.V[:, pairs][:, :, pairs],
-        Theta=flow.Theta[every, *two],
-        Theta1=flow.Theta1[every, *two],
-        A=flow.A[:, pairs][:, :, pairs],
-        B=flow.B[every, *four],
-        D=flow.D[:, pairs][:, :, pairs],
-        F=flow.F[every, *four],
-    )
+    K, Theta, Theta1 = (a[:, *two] for a in (K, Theta, Theta1))
+    V, A, D = (a[:, pairs][:, :, pairs] for a in (V, A, D))
+    B, F = (a[:, *four] for a in (B, F))
+    return jax.device_put(NTKGramFlow(K, V, Theta, Theta1, A, B, D, F, valid, error))
 
 
 @functools.lru_cache(maxsize=64)

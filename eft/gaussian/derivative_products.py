@@ -51,8 +51,8 @@ class DerivativeProducts(NamedTuple):
 class Lattice(NamedTuple):
     """`x`: (chunks, CHUNK, n) points; `w`: (chunks, CHUNK) weights, which sum to 1."""
 
-    x: np.ndarray
-    w: np.ndarray
+    x: Float[jax.Array, "chunks chunk n"]
+    w: Float[jax.Array, "chunks chunk"]
 
 
 def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
@@ -64,10 +64,10 @@ def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
     sizes = np.max(F, axis=(0, 1), initial=0.0)
     steps = step / np.maximum(sizes, step / LARGEST_STEP)
     steps = LARGEST_STEP / 2 ** (np.ceil(4 * np.log2(LARGEST_STEP / steps) - 1e-9) / 4)
-    return _lattice(steps), _lattice(1.2 * steps)
+    return _lattice(steps, K.dtype), _lattice(1.2 * steps, K.dtype)
 
 
-def _lattice(steps: np.ndarray) -> Lattice:
+def _lattice(steps: np.ndarray, dtype: np.dtype) -> Lattice:
     """Points within the ball; those that fill the last chunk have weight 0."""
     radius = RADIUS[len(steps)]
     ticks = [h * np.arange(-int(radius / h), int(radius / h) + 1) for h in steps.tolist()]
@@ -76,7 +76,8 @@ def _lattice(steps: np.ndarray) -> Lattice:
     x, w = np.stack([t[i] for t, i in zip(ticks, at, strict=True)], -1), np.exp(-square[at] / 2)
     filling = -len(x) % CHUNK
     x, w = np.pad(x, ((0, filling), (0, 0))), np.pad(w / w.sum(), (0, filling))
-    return Lattice(x.reshape(-1, CHUNK, len(steps)), w.reshape(-1, CHUNK))
+    x, w = x.reshape(-1, CHUNK, len(steps)), w.reshape(-1, CHUNK)
+    return Lattice(jnp.asarray(x, dtype), jnp.asarray(w, dtype))
 
 
 def derivative_products(act: Activation, K: jax.Array, nodes: tuple[Lattice, Lattice]) -> DerivativeProducts:

@@ -271,8 +271,7 @@ def _moments(k: Kernels, y: jax.Array) -> tuple[Callable, Callable]:
     E = K + jnp.outer(y, y)  # E[ε_p ε_q]
     squared = sum_("cjjk->cjk", pairs)  # E[ξ_cj ξ_jk]
     inner, outer = sum_("cpqq->cpq", first[..., D]), sum_("cpqp->cpq", first[..., D])
-    three = E[:, :, None] * y  # −E[ε_pε_qε_r]
-    three = three + K[:, None, :] * y[None, :, None] + K[None] * y[:, None, None]
+    three = sum_("pq,r->pqr", E, y) + sum_("pr,q->pqr", K, y) + sum_("qr,p->pqr", K, y)  # −E[ε_pε_qε_r]
     with_f = (  # E[ε_pε_qε_r f_d]
         sum_("pd,qr->pqrd", K_D, E) + sum_("qd,pr->pqrd", K_D, E) + sum_("rd,pq->pqrd", K_D, E)
     )
