@@ -156,6 +156,12 @@ CALLS = {
         eft.finite_width_posterior,
         FLOW | {"X": X[:1], "Y": [1.0], "X_test": X[:1], "width": 4, "order": 1, "noise": 0.1, "cb": 0.1},
     ),
+    "finite_width_training": (
+        eft.finite_width_training,
+        FLOW
+        | {"act": "gelu", "X": X[:1], "Y": [1.0], "X_test": X[:1], "t": 3, "width": 4, "order": 1, "cb": 0.1}
+        | BOTH,
+    ),
 }
 SAID = {"fn": "activation", "f": "f", "act": "act", "acts": "act"}
 """The argument's name in error messages, where it differs from that of the parameter."""

@@ -91,7 +91,41 @@ def finite_width_training(
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
 ) -> WidthTraining:
-    """DOC"""
+    """Mean and variance of one output in gradient flow, over networks of width n, to first order in 1/n.
+
+    With ε = f_D − Y and D_c = Σ λ_μ ∂_μf_c ∂_μ, networks of any width obey, τ = t/n_D,
+
+        df_a/dτ = −Θ̂_ab ε_b,    dΘ̂_ab/dτ = −D_cΘ̂_ab ε_c,    d(D_cΘ̂_ab)/dτ = −D_dD_cΘ̂_ab ε_d,    …
+
+    and what follows is O(1/n²). With ξ = Θ̂ − Θ, D_cΘ̂ and D_dD_cΘ̂ at t = 0, G(τ) the response of the outputs
+    to those at t = 0 at infinite width, ε(τ) = Gε(0), integrals over τ > τ₁ > τ₂ > τ₃ > 0, G′ = G(τ−τ₁),
+    G″ = G(τ₁−τ₂), and sums over repeated inputs,
+
+        f(τ) = f⁽⁰⁾(τ) − ∫G′ ξ ε(τ₁) + ∫∫G′ ξ G″ ξ ε(τ₂)
+                 + ∫∫G′ D_cΘ̂ ε_c(τ₂) ε(τ₁) − ∫∫∫G′ D_dD_cΘ̂ ε_d(τ₃) ε_c(τ₂) ε(τ₁)
+
+    is averaged with E[f f] = K + G1/n, E[ξ] = Θ1/n, E[ξ ξ] from A and B, E[f f ξ] from D and F, and E[D_cΘ̂ f]
+    and E[D_dD_cΘ̂] from `dntk_flow`. All integrals are exact (docs/training.md; at t = ∞ PDLT chapter ∞).
+
+    Loss and time are those of `train_flow`: ½(f − Y)² averaged over the n_D samples. `X`: (n_D, n₀), `Y`:
+    (n_D,) or (n_D, 1), `X_test`: (m, n₀), any number of them; X holds at most 3 different inputs, or 4
+    without other test inputs. `t` ≥ 0, of any shape, ∞ included. `width`: n of all hidden layers, or
+    `widths` = (n₁, …, n_{L−1}). `order`: 0 for infinite width, or 1. The rest as for `dntk_flow`: σ must be
+    smooth, the network a plain one.
+
+    What is left out is of order 1/n², times powers of depth and of the targets: the shifts must be small
+    beside the leading terms. The shifts themselves are as accurate as the expectations, 1e-6 or better, times
+    the condition number of Θ_DD.
+
+    Raises TypeError or ValueError for a bad argument, and if σ has a kink.
+
+    >>> settings = {"t": [0.0, 2.0, jnp.inf], "width": 64, "cb": 0.1}
+    >>> flow = eft.finite_width_training("erf", 1.5, 3, [[1.0], [-0.3]], [1.0, 0.5], [[0.4]], **settings)
+    >>> print(flow.test.mean[:, 0].round(4), flow.test.mean_shift[:, 0].round(4))
+    [0.     0.8984 0.9197] [ 0.    -0.005 -0.001]
+    >>> print(flow.test.variance[:, 0].round(4), flow.test.variance_shift[:, 0].round(4))
+    [0.5978 0.0601 0.0521] [-0.0011 -0.0023 -0.0038]
+    """
     rows = checked_inputs("X", X)
     test = None if X_test is None else checked_inputs("X_test", X_test)
     if test is not None:

@@ -23,8 +23,7 @@ TIMES = np.array([0.3, 1.5, 6.0])
 
 
 def toy(seed: int) -> dict[str, np.ndarray]:
-    """Of two training inputs and a test input: f = g(k + hsκ), Θ̂ = Θ + hsξ + h²Θ1, D_cΘ̂ = h²gZ, D_dD_cΘ̂ = h²W,
-    with a Gaussian number g and a sign s."""
+    """f = g(k + hsκ), Θ̂ = Θ + hsξ + h²Θ1, D_cΘ̂ = h²gZ, D_dD_cΘ̂ = h²W, with a Gaussian g and a sign s."""
     rng = np.random.default_rng(seed)
     A = rng.normal(size=(3, 3))
     xi, one = rng.normal(size=(2, 3, 3))
