@@ -12,9 +12,9 @@ of the two, of mean D, F and Theta1. These are checked elsewhere; here they cost
 extrapolation removes. What remains to be measured is the second order in ξ and the motion of Θ̂ itself.
 
 Claims: the deviations of all a from theory, in standard errors, have a root mean square below 1.5 and none
-exceeds 4.5; the theory with a Θ̂ that does not move (no dNTK, no ddNTK) is rejected by more than 20.
+exceeds 4.5; the theory with a Θ̂ that does not move (no dNTK, no ddNTK) is rejected by more than 6.
 
-What came out (2026-11-27, two cores, jax 0.10.2, 100,000 networks of each activation, about 40 minutes), in part:
+What came out (2026-11-27, two cores, jax 0.10.2, 100,000 networks of each activation, 40 minutes), in part:
 
                           n = 32       64      128   extrapolated         theory    without dNTK
     tanh mean t = 4.0 x0   -0.5848  -0.6160  -0.6246   -0.628 ± 0.026   -0.6479    -0.4890

@@ -18,7 +18,7 @@ from eft.arguments import ArgumentError
 from eft.finite_width.ntk_gram import NTKGramFlow, at_places, ntk_gram_flow
 from eft.finite_width.vertex import ACCURACY
 from eft.flows.gram import checked_inputs, checked_number
-from eft.gaussian.derivative_products import STEPS, Lattice, derivative_products, lattices
+from eft.gaussian.lattice import STEPS, Lattice, derivative_products, lattices
 from eft.programs import compiled
 
 GOOD = {8: 1e-6, 4: 1e-5}
@@ -114,20 +114,24 @@ def dntk_flow(
     ratios = jnp.asarray(arguments.width_ratios(widths, int(depth)), dtype)
     given = checked_number("cw", cw), checked_number("lambda_w", lambda_w)
     settings = [arguments.converted(a, dtype) for a in given]
-    for step in STEPS[len(inputs)]:
+
+    def computed(step):
         found = _flow(act, lattices(K, step), (ntk.K, ntk.Theta, ntk.B, ntk.F, ratios), *settings)
-        P, Q, R, S, T, U, error = arguments.host_arrays(*found)
-        if error[sound].max(initial=0.0) <= GOOD[dtype.itemsize]:
-            break
+        return arguments.host_arrays(*found)
+
+    coarse, fine = STEPS[len(inputs)]
+    *tensors, error = computed(coarse)
+    if not error[sound].max(initial=0.0) <= GOOD[dtype.itemsize]:
+        *tensors, error = computed(fine)
     four = (slice(None), *np.ix_(place, place, place, place))
-    fields = [a[four] for a in (P, Q, R, S, T, U)]
+    fields = [a[four] for a in tensors]
     fields += [first_differential(*fields[:2]), second_differential(*fields[2:])]
     good = sound & (error <= ACCURACY[error.dtype.itemsize])
     for a in fields:
         good = good & np.isfinite(a.reshape(len(a), -1)).all(1)
     valid = np.cumprod(good).astype(bool)
     at_inputs = at_places(arguments.host_arrays(*ntk), place)
-    return jax.device_put(DNTKFlow(*fields, at_inputs, valid, error))
+    return jax.device_put(DNTKFlow._make([*fields, at_inputs, valid, error]))
 
 
 def first_differential(P: Array, Q: Array) -> Array:

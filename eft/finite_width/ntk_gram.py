@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
-from eft.activations.derivatives import Array
 from eft.activations.families import Homogeneous
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
@@ -179,7 +178,7 @@ def ntk_gram_flow(
     return at_places((K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error), place)
 
 
-def at_places(fields: Sequence[Array], place: np.ndarray) -> NTKGramFlow:
+def at_places(fields: Sequence[Any], place: np.ndarray) -> NTKGramFlow:
     """The record of the inputs at these places of a list of different ones, from its fields on the host."""
     K, V, Theta, Theta1, A, B, D, F, valid, error = fields
     n = K.shape[-1]

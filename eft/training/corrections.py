@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -170,7 +170,7 @@ def _groups(rows: jax.Array, test: jax.Array | None) -> list[jax.Array]:
     return groups
 
 
-def _trained(act, cw, depth, x, Y, t, over_n, settings) -> tuple[WidthOutputs, WidthOutputs, jax.Array]:
+def _trained(act, cw, depth, x, Y, t, over_n, settings) -> tuple[WidthOutputs, Any, jax.Array]:
     """At the training inputs, at those after them, and whether both are valid."""
     k, sound = kernels(act, cw, depth, x, **settings)
     wide = train_flow_from_kernels(k.K, k.Theta, Y, t=t)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.gaussian.derivative_products import derivative_products, lattices
+from eft.gaussian.lattice import derivative_products, lattices
 
 X = np.array([[1.0, -0.5], [0.2, 0.8]])
 SETTINGS = {"cb": 0.1, "lambda_w": 0.7, "lambda_b": 0.3}

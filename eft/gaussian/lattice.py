@@ -90,7 +90,7 @@ def derivative_products(act: Activation, K: jax.Array, nodes: tuple[Lattice, Lat
         return jnp.max(jnp.abs(a - b)) / jnp.where(size > 0, size, 1.0)
 
     error = functools.reduce(jnp.maximum, map(difference, fine, rough))
-    return DerivativeProducts(*fine, error)
+    return DerivativeProducts._make([*fine, error])
 
 
 def _sums(act: Activation, F: jax.Array, nodes: Lattice) -> tuple[jax.Array, ...]:
