@@ -5,6 +5,7 @@ x on the points of a cubic lattice within a ball. No inverse of K is taken: vari
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -25,6 +26,9 @@ LARGEST_STEP = 0.7
 
 STEPS = {1: (0.1, 0.05), 2: (0.15, 0.1), 3: (0.22, 0.14), 4: (0.35, 0.25)}
 """By the number of variables: the spacing in z of the nodes at first, and where that was not enough."""
+
+MAX_POINTS = 3e6
+"""Points of a lattice, about; where K is so large that more were needed, the error tells."""
 
 CHUNK = 4096
 """Points that are summed at once."""
@@ -61,8 +65,11 @@ def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
     Spacings are powers of 2^{1/4}, so that few programs are compiled.
     """
     F = np.abs(jax.vmap(lambda K: covariance_factor(K)[0])(jnp.asarray(K)))
-    sizes = np.max(F, axis=(0, 1), initial=0.0)
+    sizes = np.max(np.where(np.isfinite(F), F, 0.0), axis=(0, 1), initial=0.0).astype(float)
     steps = step / np.maximum(sizes, step / LARGEST_STEP)
+    n = len(steps)
+    log_points = n * math.log(2 * RADIUS[n]) - np.sum(np.log(steps))
+    steps = steps * math.exp(max(0.0, log_points - math.log(MAX_POINTS)) / n)
     steps = LARGEST_STEP / 2 ** (np.ceil(4 * np.log2(LARGEST_STEP / steps) - 1e-9) / 4)
     return _lattice(steps, K.dtype), _lattice(1.2 * steps, K.dtype)
 

@@ -11,17 +11,18 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
 from eft import arguments
+from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
-from eft.finite_width.dntk import dntk_flow
+from eft.finite_width.dntk import checked_smooth, dntk_flow
 from eft.finite_width.layer_expectations import pair_index
 from eft.finite_width.ntk_gram import MAX_INPUTS
 from eft.finite_width.vertex import vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs
 from eft.flows.regression import checked_targets
 from eft.programs import compiled
-from eft.training.ensemble import train_flow_from_kernels
-from eft.training.kernels import checked_training, modes
+from eft.training.ensemble import trained_ensemble
+from eft.training.kernels import Training, checked_training, modes
 from eft.training.nested import nested_exponentials
 
 
@@ -126,6 +127,7 @@ def finite_width_training(
     >>> print(flow.test.variance[:, 0].round(4), flow.test.variance_shift[:, 0].round(4))
     [0.5978 0.0601 0.0521] [-0.0011 -0.0023 -0.0038]
     """
+    act = checked_smooth(analysed(act))
     rows = checked_inputs("X", X)
     test = None if X_test is None else checked_inputs("X_test", X_test)
     if test is not None:
@@ -142,7 +144,7 @@ def finite_width_training(
     over_n = jnp.asarray(order / sizes[-1] if sizes else 0.0, rows.dtype)
     settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "widths": sizes}
     Y1 = targets.ravel().astype(rows.dtype)
-    found = [_trained(act, cw, depth, x, Y1, training.t, over_n, settings) for x in groups]
+    found = [_trained(act, cw, depth, x, Y1, training, over_n, settings) for x in groups]
     train = found[0][0]
     tests = [each[1] for each in found]
     joined = (
@@ -170,10 +172,20 @@ def _groups(rows: jax.Array, test: jax.Array | None) -> list[jax.Array]:
     return groups
 
 
-def _trained(act, cw, depth, x, Y, t, over_n, settings) -> tuple[WidthOutputs, Any, jax.Array]:
+def _trained(
+    act,
+    cw,
+    depth,
+    x,
+    Y,
+    training: Training,
+    over_n,
+    settings,
+) -> tuple[WidthOutputs, Any, jax.Array]:
     """At the training inputs, at those after them, and whether both are valid."""
     k, sound = kernels(act, cw, depth, x, **settings)
-    wide = train_flow_from_kernels(k.K, k.Theta, Y, t=t)
+    wide = trained_ensemble(False, k.K, k.Theta, Y, None, training)
+    t = training.t
     mean_shift, variance_shift = (
         (over_n * a).reshape(*t.shape, len(x)) for a in shifts(k, Y, t.ravel() / len(Y))
     )
