@@ -1,5 +1,5 @@
 # `make compare` is the main job. `make test`, `make test-all`, the tests that take long, and `make lint` are
-# what continuous integration runs.
+# what continuous integration runs, and `make docs`, which builds the site in docs/_build/html.
 # Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
 PYTHON ?= python3
 # WORKERS: processes of the tests, which share compiled programs and keep them (see tests/conftest.py).
@@ -10,10 +10,10 @@ QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint speed paper paper-full clean
+.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full clean
 
 compare: .venv/run
-	$(BIN)/eft compare --preset paper --out results/compare
+	$(BIN)/eft compare --preset paper --out results/compare --overwrite
 
 test: .venv/test
 	XLA_FLAGS="$(XLA_FLAGS) $(QUICK)" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
@@ -30,8 +30,24 @@ lint: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+docs: .venv/docs
+	$(BIN)/python -m sphinx -q -W -E -b html docs docs/_build/html
+
 speed: .venv/test
 	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The quick tests with the lowest and the newest versions of what this depends on.
+matrix: .venv/release
+	$(BIN)/python tests/matrix.py
+
+# Source and wheel, in dist/; the wheel is installed in an environment of its own, outside this folder, and used.
+dist: .venv/release
+	rm -rf dist
+	$(BIN)/python -m build --quiet
+	$(BIN)/twine check --strict dist/*
+	$(PYTHON) -m venv --clear .venv-dist
+	.venv-dist/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd / && $(CURDIR)/.venv-dist/bin/eft compare --depth 3 --width 32 --nets 100
 
 paper: .venv/run
 	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script --quick || exit 1; done
@@ -48,10 +64,18 @@ paper-full: .venv/run
 	$(INSTALL) --editable '.[test]'
 	touch $@
 
+.venv/docs: .venv/run
+	$(INSTALL) --editable '.[docs]'
+	touch $@
+
+.venv/release: .venv/run
+	$(INSTALL) --editable '.[release]'
+	touch $@
+
 .venv-interop/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-interop
 	.venv-interop/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test,interop]'
 	touch $@
 
 clean:
-	rm -rf .venv .venv-interop results
+	rm -rf .venv .venv-interop .venv-matrix .venv-dist dist results docs/_build docs/api docs/notebooks docs/site/cards

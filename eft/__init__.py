@@ -1,4 +1,9 @@
-"""Effective theory of neural networks: how signals, fluctuations and gradients flow with depth."""
+"""Effective theory of neural networks: how signals, fluctuations and gradients flow with depth.
+
+Figures of the theory are in `eft.figures`, which loads matplotlib when it is first used.
+"""
+
+import importlib
 
 from eft.activations.catalogue import activation, activation_names
 from eft.activations.definition import Activation
@@ -129,6 +134,22 @@ __all__ = [
     "typical_flow",
     "vertex_flow",
 ]
+
+LAZY = ("figures",)
+"""Modules that load matplotlib, imported when they are first used."""
+
+
+def __getattr__(name: str) -> object:
+    if name in LAZY:
+        return importlib.import_module(f"eft.{name}")
+    raise AttributeError(f"module 'eft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *LAZY])
+
+
+__version__ = "0.2.0"
 
 # act.moments(K) and act.slopes(K), the former names, stay for one release
 setattr(Activation, "moments", moments)  # noqa: B010

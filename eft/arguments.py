@@ -4,13 +4,15 @@ Every error names the argument, the value it got and what is allowed. A value th
 traced by JAX cannot be inspected; it passes the check, and the result itself marks what is invalid.
 """
 
+import functools
 import math
 import numbers
 import operator
+import re
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,10 @@ KINK_SIZES = (1e-30, 1e30)
 """The allowed |c| of a kink c ≠ 0: its square is a normal number in float64."""
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
 def shown(value: object) -> str:
     """`repr` of the value, shortened if it is long; its type if `repr` fails."""
     try:
@@ -44,6 +50,28 @@ def shown(value: object) -> str:
     except Exception:
         return f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def also_named(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator by which keyword arguments have another name too, as x for X.
+
+    >>> also_named(x="X")(lambda X: X)(x=1)
+    1
+    """
+
+    def decorated(f: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(f)
+        def call(*args: P.args, **given: P.kwargs) -> R:
+            for other, name in others.items():
+                if other in given:
+                    if name in given:
+                        raise ArgumentTypeError(f"{name} must be given once; got {name} and {other}")
+                    given[name] = given.pop(other)
+            return f(*args, **given)
+
+        return call
+
+    return decorated
 
 
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:
@@ -60,6 +88,31 @@ def positive_int(name: str, value: object, maximum: int | None = None) -> int:
         got = f"{number:,}" if abs(number) < 10**20 else shown(number)
         raise ArgumentError(f"{name} must be {allowed}; got {got}")
     return number
+
+
+UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
+    f"{letter}ib": 2 ** (10 * i) for i, letter in enumerate("kmgt", start=1)
+}
+"""Bytes of each unit of memory."""
+
+
+def byte_count(name: str, value: object) -> int:
+    """Bytes: an integer ≥ 1, or text with a unit, "2GB" = 2·10⁹ or "500 MiB" = 500·2²⁰, in any case.
+
+    >>> byte_count("memory_budget", "2GB"), byte_count("memory_budget", "1.5 KiB")
+    (2000000000, 1536)
+    """
+    if not isinstance(value, str):
+        return positive_int(name, value)
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", value.lower())
+    number = float(found[1]) * UNITS.get(found[2] or "b", 0) if found else 0.0
+    if not 1 <= number < 2**63:
+        units = "B, kB, MB, GB, TB, KiB, MiB, GiB or TiB"
+        raise ArgumentError(
+            f'{name} must be an integer ≥ 1 of bytes, or text such as "2GB" or "500 MiB", with a unit of '
+            f"{units}; got {shown(value)}"
+        )
+    return int(number)
 
 
 def real_array(name: str, value: object) -> jax.Array:

@@ -1,5 +1,12 @@
-"""Finite networks, drawn and measured, for comparison with the theory in `eft`."""
+"""Finite networks, drawn and measured, for comparison with the theory in `eft`.
 
+`nets.plots` has figures, `nets.results` saves and loads, `nets.comparison` puts theory beside networks.
+"""
+
+import importlib
+
+from nets import comparison as comparison
+from nets import results as results
 from nets.comparison.in_training import TrainingComparison, compare_training
 from nets.initialization.ensemble import Measurement, measure
 from nets.initialization.gram_measurement import GramMeasurement
@@ -41,3 +48,16 @@ __all__ = [
     "train",
     "tune",
 ]
+
+MODULES = ("comparison", "plots", "results")
+"""Modules that are public too; `plots` loads matplotlib, and is imported when it is first used."""
+
+
+def __getattr__(name: str) -> object:
+    if name == "plots":
+        return importlib.import_module("nets.plots")
+    raise AttributeError(f"module 'nets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *MODULES])

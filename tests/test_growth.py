@@ -13,8 +13,7 @@ import pytest
 
 import eft
 import nets
-from eft import programs
-from eft.activations import analysis, catalogue
+from eft.activations import analysis, catalogue, programs
 from eft.criticality import moment_grid, universality
 from eft.finite_width import ntk_gram
 from nets.initialization import drawing
@@ -112,7 +111,7 @@ MANY = """
 import functools, gc
 import jax, jax.numpy as jnp
 import eft
-from eft import programs
+from eft.activations import programs
 programs._program = functools.lru_cache({kept})(programs._program.__wrapped__)
 def memory():
     gc.collect()

@@ -11,7 +11,7 @@ import pytest
 
 import eft
 import nets
-from eft import programs
+from eft.activations import programs
 from eft.flows.regression import _posteriors
 from nets.initialization import drawing, ensemble
 from nets.paper import pinn

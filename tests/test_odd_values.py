@@ -68,13 +68,19 @@ CALLS = {
     "moments": (eft.moments, {"act": "relu", "K": 1.0}),
     "slopes": (eft.slopes, {"act": "relu", "K": 1.0}),
     "pair_expectation": (eft.pair_expectation, {"act": "relu", "K1": 1.0, "K2": 2.0, "gap": 0.1}),
-    "pair_flow": (eft.pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),
-    "expanded_pair_flow": (eft.expanded_pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1}),
-    "gram_flow": (eft.gram_flow, FLOW | {"X": X, "X2": X, "cb": 0.1, "memory_budget": 2**31} | BOTH),
+    "pair_flow": (eft.pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1, "K1": 0.5}),
+    "expanded_pair_flow": (eft.expanded_pair_flow, FLOW | {"xa": X[0], "xb": X[1], "cb": 0.1, "K1": 0.5}),
+    "gram_flow": (
+        eft.gram_flow,
+        FLOW | {"X": X, "X2": X, "cb": 0.1, "K1": 0.5, "memory_budget": 2**31} | BOTH,
+    ),
     "ntk_flow": (eft.ntk_flow, FLOW | ONE | BOTH),
-    "ntk_gram_flow": (eft.ntk_gram_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)} | BOTH),
-    "dntk_flow": (eft.dntk_flow, FLOW | {"act": "gelu", "X": X[:1], "cb": 0.1, "widths": (3,)} | BOTH),
-    "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "widths": (3,)}),
+    "ntk_gram_flow": (eft.ntk_gram_flow, FLOW | {"X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)} | BOTH),
+    "dntk_flow": (
+        eft.dntk_flow,
+        FLOW | {"act": "gelu", "X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)} | BOTH,
+    ),
+    "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)}),
     "log_flow": (eft.log_flow, FLOW | {"width": 4, "x2": 1.0, "K1": 1.0}),
     "log_flow by widths": (eft.log_flow, FLOW | {"widths": (3,)}),
     "typical_flow": (eft.typical_flow, FLOW | {"width": 4, "cb": 0.1, "x2": 1.0, "K1": 1.0}),
@@ -159,7 +165,8 @@ CALLS = {
     "finite_width_training": (
         eft.finite_width_training,
         FLOW
-        | {"act": "gelu", "X": X[:1], "Y": [1.0], "X_test": X[:1], "t": 3, "width": 4, "order": 1, "cb": 0.1}
+        | {"act": "gelu", "X": X[:1], "Y": [1.0], "X_test": X[:1], "t": 3, "width": 4, "order": 1}
+        | {"cb": 0.1, "K1": 0.5}
         | BOTH,
     ),
 }

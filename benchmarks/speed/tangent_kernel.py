@@ -23,11 +23,22 @@ Typical output (two cores of an AMD EPYC server that others used too, 2026-11-27
     plain, scaled to 100 × 100: 65.2 s; largest difference 3e-07 of the largest entry
     auto over plain, 100 × 100: 322x; 20 × 20, nothing scaled: 202x (claim: >= 5x)
 
-Run: python benchmarks/speed/tangent_kernel.py
+neural-tangents, which needs an older JAX, is timed in an environment of its own if its Python is given, each
+of its three implementations at 100 × 100 inputs, full kernel; claim: none is faster.
+
+    python3.11 -m venv peer
+    peer/bin/python -m pip install neural-tangents==0.6.5 jax==0.4.25 jaxlib==0.4.25 'numpy<2' 'scipy<1.14'
+
+Run: python benchmarks/speed/tangent_kernel.py [peer/bin/python]
 """
 
 import itertools
+import json
+import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
 
 import jax
 
@@ -68,6 +79,46 @@ def contraction(left, right):
         jnp.einsum("aim,bjm->abij", a.reshape(*a.shape[:2], -1), b.reshape(*b.shape[:2], -1))
         for a, b in pairs
     )
+
+
+PEER = """
+import json, sys, time
+import jax, numpy as np
+import neural_tangents as nt
+
+given = np.load(sys.argv[1])
+params = [(given[f"w{i}"], given[f"b{i}"]) for i in range((len(given.files) - 2) // 2)]
+
+def f(params, x):
+    for i, (w, b) in enumerate(params):
+        x = (jax.nn.relu(x) if i else x) @ w + b
+    return x
+
+how = nt.NtkImplementation[sys.argv[2]]
+kernel = jax.jit(nt.empirical_ntk_fn(f, trace_axes=(), vmap_axes=0, implementation=how))
+times = []
+for _ in range(1 + int(sys.argv[4])):
+    start = time.perf_counter()
+    made = jax.block_until_ready(kernel(given["X"], given["X2"], params))
+    times.append(time.perf_counter() - start)
+np.save(sys.argv[3], made)
+print(json.dumps([times[0], min(times[1:])]))
+"""
+
+
+def peer(python: str, how: str, params: list, X, X2, repeat: int = 2) -> tuple[float, float, np.ndarray]:
+    """The first and the best later call of an implementation of neural-tangents, and its kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, made = Path(folder, "given.npz"), Path(folder, "kernel.npy")
+        arrays = {f"{k}{i}": a for i, pair in enumerate(params) for k, a in zip("wb", pair, strict=True)}
+        np.savez(given, X=X, X2=X2, **arrays)
+        command = [python, "-c", PEER, str(given), how, str(made), str(repeat)]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        if ran.returncode:
+            said = [line for line in ran.stderr.splitlines() if "Error" in line]
+            raise RuntimeError(said[-1] if said else f"exit {ran.returncode}")
+        first, warm = json.loads(ran.stdout.splitlines()[-1])
+        return first, warm, np.load(made)
 
 
 def seconds(call) -> float:
@@ -118,6 +169,22 @@ def main() -> None:
     print(f"auto over plain, 100 × 100: {ratio:.0f}x; 20 × 20, nothing scaled: {few:.0f}x (claim: >= 5x)")
     assert ratio >= 5 and few >= 5
     assert off <= 1e-4
+    if len(sys.argv) > 1:
+        whole = np.asarray(ours(N)())
+        for how in ("STRUCTURED_DERIVATIVES", "NTK_VECTOR_PRODUCTS", "JACOBIAN_CONTRACTION"):
+            try:
+                first_call, warm, K = peer(sys.argv[1], how, params, X, X2)
+            except RuntimeError as error:
+                print(f"neural-tangents, {how}: {error}")
+                continue
+            mine = min(seconds(ours(N)) for _ in range(3))
+            apart = np.max(abs(K - whole)) / np.max(abs(whole))
+            print(
+                f"neural-tangents, {how}: {warm:.2f} s, first call {first_call:.1f} s; "
+                f"auto, beside it: {mine:.2f} s, {warm / mine:.0f}x; "
+                f"{apart:.0e} of the largest entry apart"
+            )
+            assert mine <= warm
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from eft import arguments
-from eft.activations import formulas
+from eft.activations import formulas, references
 from eft.activations.definition import Activation
 from eft.activations.derivatives import Function
 from eft.activations.families import GELU, Erf, Homogeneous, MRePU, Sine, Snake
@@ -210,6 +210,11 @@ def _named(name: str, parameters: tuple) -> Activation:
     return _CATALOGUE[name](**dict(parameters))
 
 
+def _key(name: str) -> str:
+    key = name.strip().lower().replace("-", "_")
+    return _ALIASES.get(key, key)
+
+
 def activation(name: str, **parameters) -> Activation:
     """The catalogued activation of that name, the same object each time.
 
@@ -221,18 +226,31 @@ def activation(name: str, **parameters) -> Activation:
     the sign, `quick_gelu` z·sigmoid(1.702z), `squared_relu` max(0, z)². Other common names, such as `silu`,
     `identity` and `hardtanh`, are accepted too.
 
+    The parameters may stand in the text, "name:key=value,key=value", as on the command line; there too,
+    "module:function" and "file.py:function" are a function of yours, which is imported.
+
     Raises ArgumentTypeError if the name is not text or a parameter is unknown, ArgumentError if a parameter's
-    value is not allowed or the name is unknown; similar names are listed. Names of functions that mix the
-    entries of a layer, such as `softmax` and `glu`, are refused for that reason.
+    value is not allowed, the name is unknown, in which case similar names are listed, or the function cannot
+    be imported. Names of functions that mix the entries of a layer, such as `softmax` and `glu`, are refused
+    for that reason.
 
     >>> mrepu = eft.activation("mrepu", p=2)
-    >>> print(mrepu.name, mrepu(1.0))
-    mrepu(p=2) 4.0
+    >>> print(mrepu.name, mrepu(1.0), eft.activation("mrepu:p=2") is mrepu)
+    mrepu(p=2) 4.0 True
     """
     if not isinstance(name, str):
         raise ArgumentTypeError(f"the activation's name must be text; got {arguments.shown(name)}")
-    key = name.strip().lower().replace("-", "_")
-    key = _ALIASES.get(key, key)
+    first, colon, rest = name.partition(":")
+    key = _key(first)
+    if colon and key not in _CATALOGUE and "=" not in rest and rest.strip():
+        if parameters:
+            raise ArgumentTypeError(f"{name} takes no parameters; got {arguments.shown(parameters)}")
+        return as_activation(references.imported("act", name))
+    if colon:
+        given = references.parameters(name, rest)
+        if twice := given.keys() & parameters.keys():
+            raise ArgumentTypeError(f"{', '.join(sorted(twice))} must be given once; got {name!r} and more")
+        parameters, name = {**given, **parameters}, first
     if key in _NOT_ELEMENTWISE:
         raise ArgumentError(
             f"{name!r} is not a function of one number: it mixes the entries of a layer, and this theory "

@@ -19,6 +19,8 @@ from jax.core import Tracer
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from numpy.polynomial import chebyshev
 
+from eft.activations.programs import QUICKEST, options
+
 Function = Callable[[jax.Array], Any]
 Array = jax.Array | np.ndarray
 Scalar = jax.Array | np.ndarray | np.floating
@@ -184,4 +186,5 @@ def program(f: Callable, shape: tuple[int, ...], dtype: Any) -> Callable:
 
     A new function is compiled, so that nothing that was compiled for another state of f is reused.
     """
-    return jax.jit(lambda z: f(z)).lower(jax.ShapeDtypeStruct(shape, dtype)).compile()
+    lowered = jax.jit(lambda z: f(z)).lower(jax.ShapeDtypeStruct(shape, dtype))
+    return lowered.compile(compiler_options=options(QUICKEST))

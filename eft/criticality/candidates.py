@@ -18,6 +18,7 @@ from eft.criticality.near_zero import DISTANCES, Origin
 from eft.criticality.phases import NEGLIGIBLE_CB, ROOT_MARGIN, fixed_points_of
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.expectation import WINDOW
+from eft.records import METHODS
 
 SCALE_INVARIANT = "scale-invariant"  # σ = a₊z for z > 0, a₋z for z < 0: every K is critical
 ZERO = "K* = 0"  # K′ = K + a₁K² + …
@@ -118,6 +119,8 @@ class Candidate(NamedTuple):
     exponent_K2: float
     basin: tuple[float, float]
     error: float
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Law(NamedTuple):

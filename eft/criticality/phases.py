@@ -21,6 +21,7 @@ from eft.criticality.moment_grid import NODES_PER_DECADE, MomentGrid, in_float64
 from eft.criticality.roots import Root, find_roots, signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import QuadratureWarning
+from eft.records import METHODS
 
 ORDERED, CHAOTIC, EXPLODING = range(3)
 """Phases: K* finite with χ⊥ ≤ 1; with χ⊥ > 1; K → ∞."""
@@ -57,6 +58,8 @@ class FixedPoint(NamedTuple):
     stability: str
     error: float
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class PhaseDiagram(NamedTuple):
     """Where a flow ends, on a grid; fields of shape (cb, cw) unless stated otherwise.
@@ -77,6 +80,8 @@ class PhaseDiagram(NamedTuple):
     chi_perp: Float[np.ndarray, "cb cw"]
     error: Float[np.ndarray, "cb cw"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class CriticalCurve(NamedTuple):
     """The points of the (C_W, C_b) plane with χ⊥ = 1 at a fixed point; each field has shape (points,).
@@ -92,6 +97,8 @@ class CriticalCurve(NamedTuple):
     cb: Float[np.ndarray, "points"]
     chi_parallel: Float[np.ndarray, "points"]
     error: Float[np.ndarray, "points"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def _scalar(name: str, value: object) -> float:

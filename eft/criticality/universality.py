@@ -40,6 +40,7 @@ from eft.criticality.phases import curve_of
 from eft.criticality.roots import signs
 from eft.gaussian.accuracy import cause_at
 from eft.gaussian.expectation import WINDOW
+from eft.records import METHODS
 
 NO_ADVICE = (
     "none: signals grow or decay exponentially with depth for all C_W and C_b; keep the network shallow"
@@ -60,6 +61,8 @@ class CriticalPoint(NamedTuple):
     K: float
     cw: float
     cb: float
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Universality(NamedTuple):
@@ -84,6 +87,8 @@ class Universality(NamedTuple):
     candidates: tuple[Candidate, ...]
     decided: bool
     notes: tuple[str, ...]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def kind(self) -> str:

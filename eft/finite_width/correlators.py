@@ -18,6 +18,7 @@ from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.finite_width.expansion import Expansion, in_units, powers
 from eft.gaussian.series import odd_factorial, times
+from eft.records import METHODS
 
 NEGLIGIBLE_TERM = 1e-3
 """Share of the largest term below which the last term, and the next one extrapolated, are negligible."""
@@ -40,6 +41,8 @@ class Sum(NamedTuple):
     value: Float[jax.Array, "*shape"]
     last: Float[jax.Array, "*shape"]
     converges: Bool[jax.Array, "*shape"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def at_width(series: ArrayLike | Expansion, n: ArrayLike) -> Sum:
@@ -166,6 +169,8 @@ class Action(NamedTuple):
     g: Float[jax.Array, "*batch depth powers"]
     v: Float[jax.Array, "*batch depth powers"]
     s: Float[jax.Array, "*batch depth terms powers"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def couplings(e: Expansion, neurons: int = 1) -> Action:

@@ -14,12 +14,13 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.derivatives import Array
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.ntk_gram import NTKGramFlow, at_places, ntk_gram_flow
 from eft.finite_width.vertex import ACCURACY
 from eft.flows.gram import checked_inputs, checked_number
 from eft.gaussian.lattice import STEPS, Lattice, derivative_products, lattices
-from eft.programs import compiled
+from eft.records import METHODS
 
 GOOD = {8: 1e-6, 4: 1e-5}
 """Relative error of the expectations up to which no more nodes are taken, by bytes per number."""
@@ -62,7 +63,10 @@ class DNTKFlow(NamedTuple):
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X")
 def dntk_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -70,6 +74,7 @@ def dntk_flow(
     X: ArrayLike,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     widths: Sequence[int] | None = None,
@@ -107,7 +112,8 @@ def dntk_flow(
     rows = checked_inputs("X", X)
     inputs, place = np.unique(np.asarray(rows), axis=0, return_inverse=True)
     place = place.ravel()
-    ntk = ntk_gram_flow(act, cw, depth, inputs, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, widths=widths)
+    rates = {"lambda_w": lambda_w, "lambda_b": lambda_b}
+    ntk = ntk_gram_flow(act, cw, depth, inputs, cb=cb, K1=K1, widths=widths, **rates)
     dtype = ntk.K.dtype
     K, sound = arguments.host_arrays(ntk.K, ntk.valid)
     K = np.where(sound[:, None, None], K, 0.0)

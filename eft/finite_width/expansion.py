@@ -19,13 +19,14 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import MAX_NUMBERS, KernelFlow, flow_and_moments
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.records import Moments
 from eft.gaussian.series import last, times
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_ORDER = 5
 
@@ -57,6 +58,8 @@ class Expansion(NamedTuple):
     error: Float[jax.Array, "*batch depth moments powers"]
     valid: Bool[jax.Array, "*batch depth"]
     n: Float[jax.Array, "depth"] | None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def order(self) -> int:

@@ -18,10 +18,11 @@ from jaxtyping import Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.gaussian.sources import moments
-from eft.programs import compiled
+from eft.records import METHODS
 
 LOG_STEP = 0.05
 """Step of the trapezoidal rule in y: relative error below 1e-14 at widths from 1 to 1e6."""
@@ -50,6 +51,8 @@ class LogFlow(NamedTuple):
 
     mean: Float[Array, "*batch depth"]
     variance: Float[Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def log_flow(

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.residual import fluctuations
 from eft.flows.block import WITH_NORM, Block, checked_block, fixed_shares, refuse
@@ -24,7 +25,7 @@ from eft.gaussian.expectation import tolerance
 from eft.gaussian.layer_pairs import GRADED
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, accuracies, evaluated, slope_source
-from eft.programs import compiled
+from eft.records import METHODS
 
 
 class NTKFlow(NamedTuple):
@@ -55,6 +56,8 @@ class NTKFlow(NamedTuple):
     Q: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
     error: Float[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def ntk_flow(

@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     cross_moments,
@@ -37,7 +38,7 @@ from eft.finite_width.residual_gram import (
 )
 from eft.finite_width.vertex import largest_kernel, valid_layers
 from eft.flows.block import WITH_NORM, check_widths, checked_block, fixed_shares, refuse
-from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
+from eft.flows.gram import checked_inputs, checked_number, first_layer, mean_of_squares
 from eft.flows.kernel import flow_and_moments
 from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
@@ -46,7 +47,7 @@ from eft.gaussian.multivariate import grid
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_INPUTS = 4
 """The largest number of different inputs."""
@@ -86,7 +87,10 @@ class NTKGramFlow(NamedTuple):
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X")
 def ntk_gram_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -94,6 +98,7 @@ def ntk_gram_flow(
     X: ArrayLike,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     widths: Sequence[int] | None = None,
@@ -107,7 +112,7 @@ def ntk_gram_flow(
     With Ω_12 = λ_W σ₁σ₂ + C_W Θ_12 σ′₁σ′₂, J_(12)(ab) = ∂⟨Ω_12⟩/∂K_ab at fixed Θ, s_12 = C_W⟨σ′₁σ′₂⟩,
     I_(12)(ab) = C_W ∂⟨σ₁σ₂⟩/∂K_ab, r = n_l/n_{l−1}, and sums over unordered pairs (ab), (cd):
 
-        Θ_12′ = λ_b + ⟨Ω_12⟩,   Θ_12¹ = λ_b + λ_W x₁·x₂/n₀
+        Θ_12′ = λ_b + ⟨Ω_12⟩,   Θ_12¹ = λ_b + λ_W x₁·x₂/n₀; with K1, λ_W x₁·x₂/n₀
         Theta1_12′ = r [J_(12)(ab) G1_ab + ½ ∂²⟨Ω_12⟩/∂K_ab∂K_cd V_(ab)(cd)
                         + ∂s_12/∂K_ab (D_(ab)(12) + F_a1b2 + F_a2b1) + s_12 Theta1_12]
         A_(12)(34)′ = ⟨Ω_12Ω_34⟩ − ⟨Ω_12⟩⟨Ω_34⟩ + r [J_(12)(ab) V_(ab)(cd) J_(34)(cd)
@@ -118,7 +123,8 @@ def ntk_gram_flow(
         F_1324′ = C_W²⟨σ₁σ₂σ′₃σ′₄⟩Θ_34 + r C_W² Σ_{a∈{1,3}} Σ_{b∈{2,4}} ⟨∂_a(σ₁σ′₃)⟩⟨∂_b(σ₂σ′₄)⟩ F_a3b4
 
     (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md.) `X`: inputs of shape (n, n₀), at most 4
-    different ones, which may repeat. The rest as for `ntk_flow`, but single numbers. The accuracy is that of
+    different ones, which may repeat. `K1`: as for `gram_flow`. The rest as for `ntk_flow`, but single
+    numbers. The accuracy is that of
     `vertex_flow`. Integrals over four inputs are costly: on two cores a layer of GELU takes 0.03 s for two
     different inputs, 0.2 s for three, 1.3 s for four, and up to 16 times as long if K > 10 or σ″ jumps.
 
@@ -149,13 +155,19 @@ def ntk_gram_flow(
     block, gamma = checked_block(skip, None, weights, readout)
     x = jax.device_put(inputs)
     settings = [arguments.converted(number, x.dtype) for number in numbers]
+    start = first_layer(settings[0], settings[1], K1)
+    begin = start.scale, settings[3] if start.bias else jnp.zeros_like(settings[3])
     known = None
     if block.residual:
         check_widths(block, widths, depth)
-        known = residual_inputs(act, settings[0], depth, block, gamma, settings[1], x, with_slopes=True)
+        known = residual_inputs(
+            act, settings[0], depth, block, gamma, settings[1], x, start, with_slopes=True
+        )
         single, m = known.single, known.kernels.moments
     else:
-        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=mean_of_squares(x))
+        single, m = flow_and_moments(
+            act, settings[0], depth, cb=settings[1], **start.single(mean_of_squares(x))
+        )
     fine = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
     quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
@@ -164,10 +176,10 @@ def ntk_gram_flow(
     def computed(grids):
         if known is not None:
             of_layers = known.kernels, known.gram, known.past, known.skips
-            flow = _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, *settings)
+            flow = _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, begin, *settings)
         else:
             by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
-            flow = _flow((grids, weights), *sources, single.K, m, x, by_layer, *settings)
+            flow = _flow((grids, weights), *sources, single.K, m, x, by_layer, begin, *settings)
         return arguments.host_arrays(*flow)
 
     K, V, Theta, Theta1, A, B, D, F, error = computed(first)
@@ -212,6 +224,7 @@ def _flow(
     m_single: Moments,
     x,
     by_layer,
+    begin,
     cw,
     cb,
     lw,
@@ -271,8 +284,9 @@ def _flow(
 
     matrix, four = jnp.zeros((P, P), x.dtype), jnp.zeros((n, n, n, n), x.dtype)
     vector, zero = jnp.zeros(P, x.dtype), jnp.zeros((), x.dtype)
-    first = lb + lw * jnp.mean(x[I] * x[J], -1)
-    start = cw * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
+    scale, first_bias = begin
+    first = first_bias + lw * jnp.mean(x[I] * x[J], -1)
+    start = scale * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
     K = K_single.T
     along = K, jax.tree.map(jnp.transpose, m_single), slope_pairs.moments(K), slopes(K), by_layer
     return lax.scan(layer, start, along)[1]
@@ -281,7 +295,7 @@ def _flow(
 @compiled(0, 1)
 def _residual_flow(
     grids, haar: bool, pairs: PairSource, slope_pairs: PairSource, slopes: SlopeSource, k: Kernels,
-    gram: GramKernels, past: LayerGrams, skips, x, cw, cb, lw, lb,
+    gram: GramKernels, past: LayerGrams, skips, x, begin, cw, cb, lw, lb,
 ):  # fmt: skip
     """The fields for different inputs in a residual network."""
     depth, P = gram.K.shape
@@ -313,7 +327,7 @@ def _residual_flow(
         )
         return (next_signal, next_tangents, worst), record
 
-    first = lb + lw * jnp.mean(x[I] * x[J], -1)
+    first = begin[1] + lw * jnp.mean(x[I] * x[J], -1)
     start = no_signal(depth, P, x.dtype), no_tangents(depth, first, n), jnp.zeros((), x.dtype)
     K = k.K.T
     single = jax.tree.map(jnp.transpose, k.moments), slope_pairs.moments(K), slopes(K)

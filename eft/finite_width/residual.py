@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.flows.block import Block
 from eft.flows.residual import Kernels, between_layers, remembered
 from eft.gaussian.layer_pairs import Rule
 from eft.gaussian.records import SlopeMoments
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 
 class Fluctuations(NamedTuple):

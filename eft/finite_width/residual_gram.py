@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import (
     LayerMoments,
@@ -27,6 +28,7 @@ from eft.finite_width.layer_expectations import (
     slope_jacobian,
 )
 from eft.flows.block import Block
+from eft.flows.gram import FirstLayer
 from eft.flows.kernel import KernelFlow, residual_flow
 from eft.flows.residual import Kernels, between_layers, earlier_layers, remembered
 from eft.gaussian.bivariate import PairSource, pair_source
@@ -35,7 +37,6 @@ from eft.gaussian.layer_products import LayerGrams, layer_grams
 from eft.gaussian.multivariate import Grid, grid
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import evaluated, slope_source
-from eft.programs import compiled
 
 MAX_INPUTS = 4
 """The largest number of different inputs where there is a skip."""
@@ -57,7 +58,7 @@ class GramKernels(NamedTuple):
 
 
 @compiled(0)
-def gram_kernels(grids, pairs: PairSource, K_single, m_single: Moments, x, cw, skips) -> GramKernels:
+def gram_kernels(grids, pairs: PairSource, K_single, m_single: Moments, x, scale, cw, skips) -> GramKernels:
     """K′ = γ²K + C_b + C_W⟨F⟩ of pairs, from K_single of the inputs, (L, n), and the moments there."""
     a, b = np.triu_indices(len(x))
     own = jnp.asarray(a == b)
@@ -69,7 +70,7 @@ def gram_kernels(grids, pairs: PairSource, K_single, m_single: Moments, x, cw, s
         s = jnp.where(own, m.slope2[a], jnp.diag(moments.J))
         return gamma**2 * distance + cw * moments.distance, GramKernels(K, distance, moments.g, s)
 
-    return lax.scan(layer, cw * jnp.mean((x[a] - x[b]) ** 2, -1), (K_single, m_single, skips))[1]
+    return lax.scan(layer, scale * jnp.mean((x[a] - x[b]) ** 2, -1), (K_single, m_single, skips))[1]
 
 
 @compiled(0, 1)
@@ -126,7 +127,16 @@ class Inputs(NamedTuple):
 
 
 def residual_inputs(
-    act: Activation, cw, depth: int, block: Block, skip, cb, x: jax.Array, *, with_slopes: bool
+    act: Activation,
+    cw,
+    depth: int,
+    block: Block,
+    skip,
+    cb,
+    x: jax.Array,
+    first: FirstLayer,
+    *,
+    with_slopes: bool,
 ) -> Inputs:
     """All of it for the different inputs x, (n, n₀); raise where it cannot be computed."""
     n = len(x)
@@ -146,13 +156,13 @@ def residual_inputs(
             f"act must have a continuous second derivative where X holds different inputs and there is a "
             f"skip; that of {act.name} jumps, and only vertex_flow takes it"
         )
-    single, k, rule = residual_flow(act, cw, depth, block, skip, cb=cb, x2=jnp.mean(x * x, -1))
+    single, k, rule = residual_flow(act, cw, depth, block, skip, cb=cb, **first.single(jnp.mean(x * x, -1)))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
     grids = grid(act, 3, largest), grid(act, 4, largest)
     pairs = pair_source(act, x.dtype)
     skips = block.by_layer(skip.astype(x.dtype), depth)
     m = jax.tree.map(jnp.transpose, k.moments)
-    gram = gram_kernels(grids, pairs, k.K.T, m, x, cw, skips)
+    gram = gram_kernels(grids, pairs, k.K.T, m, x, first.scale, cw, skips)
     if n == 1:
         p = evaluated(slope_source(act, x.dtype), k.K) if with_slopes else None
         past = one_in_layers(act, rule, k, p, skips)

@@ -15,13 +15,13 @@ from scipy.special import comb
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.homogeneous import LogFlow, log_flow, one_width_or_widths
 from eft.flows.block import PLAIN_SERIES, refuse
 from eft.flows.kernel import KernelFlow, kernel_flow
 from eft.gaussian.cumulants import CumulantSource, cumulant_source
 from eft.gaussian.sources import evaluated_by_numpy, source
-from eft.programs import compiled
 
 SPACING = 1 / 16
 """Distance of the nodes in y = log Ĝ, at which the distribution of y is kept."""

@@ -15,6 +15,7 @@ from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.derivatives import Array
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import fixed_products, layer_moments, pair_index, pair_places
 from eft.finite_width.residual_gram import (
@@ -25,13 +26,13 @@ from eft.finite_width.residual_gram import (
     signal_step,
 )
 from eft.flows.block import WITH_NORM, check_widths, checked_block, fixed_shares, refuse
-from eft.flows.gram import checked_inputs, checked_number, mean_of_squares
+from eft.flows.gram import checked_inputs, checked_number, first_layer, mean_of_squares
 from eft.flows.kernel import KernelFlow, flow_and_moments
 from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
 from eft.gaussian.multivariate import grid
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_INPUTS = 8
 """The largest number of different inputs: eight take 70 integrals over four variables per layer."""
@@ -59,7 +60,10 @@ class VertexFlow(NamedTuple):
     valid: Bool[jax.Array, "depth"]
     error: Float[jax.Array, "depth"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X")
 def vertex_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -67,6 +71,7 @@ def vertex_flow(
     X: ArrayLike,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     widths: Sequence[int] | None = None,
     skip: ArrayLike = 0.0,
     norm: None = None,
@@ -82,8 +87,9 @@ def vertex_flow(
     with J_(12)(ab) = C_W ∂⟨σ₁σ₂⟩/∂K_ab, r = n_l/n_{l−1}, and sums over unordered pairs (PDLT chapter 4; V and
     G1 are scaled by the width). No inverse of K is taken: inputs may repeat, or be linearly dependent.
 
-    `X`: inputs of shape (n, n₀), at most 8 different ones. `cw`, `cb`: numbers ≥ 0. `depth` = L: layers of
-    pre-activations, including the output. `widths` = (n₁, …, n_{L−1}) if they differ; default: equal.
+    `X`: inputs of shape (n, n₀), at most 8 different ones. `cw`, `cb`: numbers ≥ 0. `K1`, one too: the first
+    layer has no bias, and K_12¹ = K1 x₁·x₂/n₀. `depth` = L: layers of pre-activations, including the output.
+    `widths` = (n₁, …, n_{L−1}) if they differ; default: equal.
 
     `skip`, a number, `weights`, `readout`: as for `kernel_flow`, and V_(12)(34) = n Cov(z_i1 z_i2, z_j3 z_j4)
     of two neurons i ≠ j. Orthogonal weights take κ C_W²(⟨σ₁σ₃⟩⟨σ₂σ₄⟩ + ⟨σ₁σ₄⟩⟨σ₂σ₃⟩) from V′. A skip needs
@@ -117,19 +123,20 @@ def vertex_flow(
 
     x = jax.device_put(inputs)
     cw_, cb_ = arguments.converted(cw_, x.dtype), arguments.converted(cb_, x.dtype)
+    first = first_layer(cw_, cb_, K1)
     if block.residual:
         check_widths(block, widths, depth)
-        known = residual_inputs(act, cw_, depth, block, gamma, cb_, x, with_slopes=False)
+        known = residual_inputs(act, cw_, depth, block, gamma, cb_, x, first, with_slopes=False)
         single, K = known.single, known.gram.K
         haar, of_layers = block.weights == "orthogonal", (known.kernels, known.gram, known.past, known.skips)
         flow = _residual_flow(known.grids, haar, known.pairs, *of_layers, x, cw_)
         V, G1, error = arguments.host_arrays(*flow)
     else:
-        single, m = flow_and_moments(act, cw_, depth, cb=cb_, x2=mean_of_squares(x))
+        single, m = flow_and_moments(act, cw_, depth, cb=cb_, **first.single(mean_of_squares(x)))
         grids = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
         by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
         about = grids, block.weights
-        flow = _flow(about, pair_source(act, x.dtype), single.K, m, x, cw_, cb_, by_layer)
+        flow = _flow(about, pair_source(act, x.dtype), single.K, m, x, cw_, first.scale, by_layer)
         K, V, G1, error = arguments.host_arrays(*flow)
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
@@ -157,7 +164,7 @@ def valid_layers(single: KernelFlow, error: Array, *fields: Array) -> Any:
 
 
 @compiled(0)
-def _flow(about: tuple, pairs: PairSource, K_single, m_single, x, cw, cb, by_layer):
+def _flow(about: tuple, pairs: PairSource, K_single, m_single, x, cw, scale, by_layer):
     """K (depth, P), V, G1 (depth, P) and the error of different inputs."""
     grids, weights = about
     n = len(x)
@@ -181,7 +188,7 @@ def _flow(about: tuple, pairs: PairSource, K_single, m_single, x, cw, cb, by_lay
 
     P = len(I)
     zero = jnp.zeros((), x.dtype)
-    start = cw * apart, jnp.zeros((P, P), x.dtype), jnp.zeros(P, x.dtype), zero
+    start = scale * apart, jnp.zeros((P, P), x.dtype), jnp.zeros(P, x.dtype), zero
     _, flow = lax.scan(layer, start, (*jax.tree.map(jnp.transpose, (K_single, m_single)), by_layer))
     return flow
 

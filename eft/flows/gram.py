@@ -1,5 +1,7 @@
 """Any number of inputs: the kernel (NNGP) and the neural tangent kernel (NTK) of infinitely wide networks."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import QUICKEST, compiled
 from eft.arguments import ArgumentError
 from eft.flows.block import checked_block
 from eft.flows.gram_tiles import TILE, GramFlow, Layers, Modes, Side, blocks_of_pairs
@@ -19,12 +22,12 @@ from eft.flows.layer_rates import checked_rates, first_and_next
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.sources import evaluated, source
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MEMORY = 2**31
 """Bytes that a flow may take unless told otherwise."""
 
 
+@arguments.also_named(x="X")
 def gram_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -33,6 +36,7 @@ def gram_flow(
     X2: ArrayLike | None = None,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
@@ -41,17 +45,19 @@ def gram_flow(
     norm: str | None = None,
     weights: str = "gaussian",
     all_layers: bool = False,
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> GramFlow:
     """NNGP kernel and NTK of a fully connected network at given inputs.
 
         K_αβ′ = C_b + C_W⟨σ_α σ_β⟩_K,                            K_αβ¹ = C_b + C_W x_α·x_β/n₀
         Θ_αβ′ = λ_b + λ_W⟨σ_α σ_β⟩_K + C_W⟨σ′_α σ′_β⟩_K Θ_αβ,    Θ_αβ¹ = λ_b + λ_W x_α·x_β/n₀
 
-    (PDLT chapters 4 and 9.) `X`: inputs of shape (n, n₀). `X2`: other inputs, (m, n₀), for the block of
-    kernels between the two; default: X itself, with each pair computed once. `cw`, `cb`, `lambda_w`,
-    `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output. `layer_rates`:
-    (weights, biases), (depth,) each; λ_W and λ_b of layer l are `lambda_w` and `lambda_b` times theirs.
+    with `K1` the first layer has no bias, K_αβ¹ = K1 x_α·x_β/n₀ and Θ_αβ¹ = λ_W x_α·x_β/n₀, as in `nets.FCN`
+    (PDLT chapters 4 and 9). `X`: inputs of shape (n, n₀). `X2`: other inputs, (m, n₀), for the block of
+    kernels between the two; default: X itself, with each pair computed once. `cw`, `cb`, `K1`,
+    `lambda_w`, `lambda_b`: numbers ≥ 0. `depth` = L: layers of pre-activations, including the output.
+    `layer_rates`: (weights, biases), (depth,) each; λ_W and λ_b of layer l are `lambda_w` and `lambda_b`
+    times theirs.
 
     Piecewise linear activations, sine, erf and GELU have closed forms. Any other activation is expanded in
     Hermite polynomials at every input and layer, and each pair costs one power series in its correlation ρ.
@@ -70,7 +76,8 @@ def gram_flow(
     then has all its 512 coefficients. Derivatives are finite everywhere; those of a series are exact for the
     truncated series. For parallel inputs ⟨σ′σ′⟩ of piecewise linear σ has a cusp; its derivative is set to 0.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes are not enough.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", is not enough.
 
     >>> flow = eft.gram_flow("relu", 2.0, 3, [[1.0, 0.0], [0.0, 1.0]])
     >>> print(flow.K.round(4))
@@ -82,7 +89,7 @@ def gram_flow(
     """
     act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=10_000)
-    budget = arguments.positive_int("memory_budget", memory_budget)
+    budget = arguments.byte_count("memory_budget", memory_budget)
     given = {"cw": cw, "cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b}
     numbers = [checked_number(name, value) for name, value in given.items()]
     gamma = checked_number("skip", skip)
@@ -97,15 +104,19 @@ def gram_flow(
     if layer_rates is not None:
         rates = (arguments.converted(each, dtype) for each in checked_rates(layer_rates, depth))
         settings[2:] = [one * each for one, each in zip(settings[2:], rates, strict=True)]
+    first = first_layer(settings[0], settings[1], K1)
+    if not first.bias:
+        settings[3] = jnp.broadcast_to(settings[3], (depth,)).at[0].set(0.0)
     x = inputs_of(rows, None if X2 is None else columns, dtype)
     x2 = mean_of_squares(x)
+    start = first.single(x2)
     skip2 = skipped = None
     if not block.remembers:
-        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], x2=x2)
+        single, m = flow_and_moments(act, settings[0], depth, cb=settings[1], **start)
         g, seen = m.g, single.K
         series, shape = hermite_series_of(act, seen, m)
     else:
-        single = diagonal(act, settings[0], depth, block, gamma, cb=settings[1], x2=x2)
+        single = diagonal(act, settings[0], depth, block, gamma, cb=settings[1], **start)
         g, seen = single.g, jnp.ones_like(single.K) if block.norm else single.K  # the variance that σ sees
         some = seen[:1, :1] if block.norm else seen
         series, shape = hermite_series_of(act, some, evaluated(source(act, some.dtype), some))
@@ -117,7 +128,7 @@ def gram_flow(
     split = None if X2 is None else len(rows)
     left, right = _sides(split, x, x2, single.K, series, g, single.chi_perp, skip2, skipped, *settings)
     modes = Modes(closed_forms(act), X2 is None, all_layers, shape, block.norm is not None)
-    blocks = blocks_of_pairs(modes, left, left if right is None else right, *settings)
+    blocks = blocks_of_pairs(modes, left, left if right is None else right, first[:2], *settings)
     return _trimmed(split, blocks, seen, single.valid)
 
 
@@ -129,6 +140,28 @@ def checked_number(name: str, value: object) -> jax.Array:
     if number.ndim:
         raise ArgumentError(f"{name} must be one number; got shape {number.shape}")
     return number
+
+
+class FirstLayer(NamedTuple):
+    """The first layer of several inputs: K_αβ¹ = c + a x_α·x_β/n₀.
+
+    `scale`: a = C_W, or K1. `offset`: c = C_b, or 0. `bias`: whether it has one, which it has not with K1.
+    """
+
+    scale: jax.Array
+    offset: jax.Array
+    bias: bool
+
+    def single(self, x2: jax.Array) -> dict[str, Any]:
+        """What sets the first kernel of inputs with ‖x‖²/n₀ = x2, as keywords of `kernel_flow`."""
+        return {"x2": x2} if self.bias else {"K1": jnp.minimum(self.scale * x2, jnp.finfo(x2.dtype).max)}
+
+
+def first_layer(cw: jax.Array, cb: jax.Array, K1: object) -> FirstLayer:
+    """That of C_W and C_b, or of K1, a number ≥ 0, if it is not None; raises for another one."""
+    if K1 is None:
+        return FirstLayer(cw, cb, True)
+    return FirstLayer(arguments.converted(checked_number("K1", K1), cw.dtype), jnp.zeros_like(cb), False)
 
 
 def checked_inputs(name: str, value: object) -> jax.Array:
@@ -218,7 +251,7 @@ def _padded(side: Side) -> Side:
     return jax.tree.map(lambda a: jnp.pad(a, [(0, -len(a) % TILE)] + [(0, 0)] * (a.ndim - 1)), side)
 
 
-@compiled(0)
+@compiled(0, how=QUICKEST)
 def _trimmed(split: int | None, flow: GramFlow, K, valid) -> GramFlow:
     """The flow without the padding; an entry is valid where both inputs are, `valid` (n, depth), too.
 

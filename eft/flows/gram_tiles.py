@@ -9,13 +9,14 @@ import numpy as np
 from jax import lax
 from jaxtyping import Bool, Float
 
+from eft.activations.programs import compiled
 from eft.flows.hermite_series import HermiteSeries
 from eft.flows.layer_rates import first_and_next
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.mehler import Shape, correlation, pair_series
 from eft.gaussian.records import PairForm
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
+from eft.records import METHODS
 
 TILE = 128
 """Inputs per side of a block of pairs; one block at a time goes through all layers."""
@@ -40,6 +41,8 @@ class GramFlow(NamedTuple):
     Theta: Float[jax.Array, "*depth n m"]
     error: Float[jax.Array, "n m"]
     valid: Bool[jax.Array, "n m"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Layers(NamedTuple):
@@ -75,8 +78,11 @@ class Modes(NamedTuple):
 
 
 @compiled(0)
-def blocks_of_pairs(modes: Modes, left: Side, right: Side, *settings) -> GramFlow:
-    """All tiles, one after another, through all layers; only the upper ones of a symmetric matrix."""
+def blocks_of_pairs(modes: Modes, left: Side, right: Side, begin: tuple, *settings) -> GramFlow:
+    """All tiles, one after another, through all layers; only the upper ones of a symmetric matrix.
+
+    `begin`: a and c of the first layer's K = c + a x·y/n₀.
+    """
     high, wide = len(left.x) // TILE, len(right.x) // TILE
     places = [(i, j) for i in range(high) for j in range(i if modes.symmetric else 0, wide)]
     I, J = np.array(places).T  # noqa: E741
@@ -85,7 +91,7 @@ def blocks_of_pairs(modes: Modes, left: Side, right: Side, *settings) -> GramFlo
         i, j = place
         rows = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, i * TILE, TILE), left)
         columns = jax.tree.map(lambda a: lax.dynamic_slice_in_dim(a, j * TILE, TILE), right)
-        return _tile(modes, rows, columns, *settings)
+        return _tile(modes, rows, columns, begin, *settings)
 
     tiles = lax.map(tile, (I, J))
 
@@ -112,7 +118,7 @@ class _State(NamedTuple):
     angle: tuple
 
 
-def _tile(modes: Modes, rows: Side, columns: Side, cw, cb, lambda_w, lambda_b) -> GramFlow:
+def _tile(modes: Modes, rows: Side, columns: Side, begin, cw, cb, lambda_w, lambda_b) -> GramFlow:
     """All pairs of TILE inputs with TILE others."""
     form = modes.forms.pair if modes.forms.has("pair") else None
     same = jnp.all(rows.x[:, None] == columns.x[None], -1)
@@ -157,13 +163,14 @@ def _tile(modes: Modes, rows: Side, columns: Side, cw, cb, lambda_w, lambda_b) -
     layers = *sides, lw_next, lb_next
     first = jax.tree.map(lambda a: a[0], layers)
     overlap = jnp.matmul(rows.x, columns.x.T, precision=lax.Precision.HIGHEST) / rows.x.shape[1]
-    angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, cw, cb) if form else ()
-    begin = _State(cb + cw * overlap, lb + lw * overlap, jnp.zeros_like(overlap), angle)
+    angle = _first_angle(rows.x, columns.x, first[0].K, first[1].K, *begin) if form else ()
+    scale, offset = begin
+    start = _State(offset + scale * overlap, lb + lw * overlap, jnp.zeros_like(overlap), angle)
     if modes.all_layers:
-        end, (K, Theta) = lax.scan(layer, begin, layers)
+        end, (K, Theta) = lax.scan(layer, start, layers)
     else:
         before, last = jax.tree.map(lambda a: a[:-1], layers), jax.tree.map(lambda a: a[-1], layers)
-        end, _ = lax.scan(lambda now, at: (layer(now, at)[0], None), begin, before)
+        end, _ = lax.scan(lambda now, at: (layer(now, at)[0], None), start, before)
         K, Theta = here(end, *last[:2])
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
     good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])

@@ -10,12 +10,12 @@ from jax.core import Tracer
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import numpy_of
+from eft.activations.programs import QUICKEST, compiled
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.hermite import Expansion, coefficients
 from eft.gaussian.mehler import RUN_LENGTH, Shape
 from eft.gaussian.records import Moments
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MAX_COEFFICIENTS = 512
 """The largest number of Hermite coefficients, not counting that of the mean."""
@@ -70,7 +70,7 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
     return _all_series(act, constant_K, g, slope2, count, halvings, shape.odd), shape
 
 
-_coefficients = compiled(2, 3)(coefficients)
+_coefficients = compiled(2, 3, how=QUICKEST)(coefficients)
 
 
 @compiled(4, 5, 6)

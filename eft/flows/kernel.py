@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activations
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError, warn_user
 from eft.flows.block import PLAIN, Block, check_widths, checked_block, fixed_shares
 from eft.flows.layers import Diagonal, Kernels, in_range, kernels, saturated, susceptibilities
@@ -23,9 +24,9 @@ from eft.gaussian.accuracy import Accuracy, cause_at
 from eft.gaussian.expectation import QuadratureWarning, tolerance
 from eft.gaussian.layer_pairs import GRADED, Rule, quick_rule
 from eft.gaussian.records import Moments
-from eft.gaussian.sources import Source, source
+from eft.gaussian.sources import Source, source, source_for
 from eft.gaussian.tabulated import moment_table
-from eft.programs import compiled
+from eft.records import METHODS
 
 MAX_NUMBERS = 2**28
 """The largest layers × batch of one flow: 2 GiB per field in float64."""
@@ -56,6 +57,8 @@ class KernelFlow(NamedTuple):
     log_K: Float[jax.Array, "*batch depth"]
     valid: Bool[jax.Array, "*batch depth"]
     error: Float[jax.Array, "*batch depth"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def kernel_flow(
@@ -192,7 +195,9 @@ def _plain(act, depth, block: Block, cw, cb, K1, widths, *, moments: bool) -> tu
     """The flow without skip and normalization."""
     ratios, fixed = arguments.width_ratios(widths, depth), fixed_shares(block, widths, depth)
     by_layer = ratios.astype(cw.dtype), np.asarray(fixed, cw.dtype)
-    flow, m = _flow(moments, act.degree, block.weights, source(act, cw.dtype), cw, cb, K1, by_layer)
+    traced = any(isinstance(a, Tracer) for a in (cw, cb, K1))
+    by_K = source_for(act, cw.dtype, 0 if traced else cw.size * depth)
+    flow, m = _flow(moments, act.degree, block.weights, by_K, cw, cb, K1, by_layer)
     warn(flow, act)
     return flow, m
 

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from eft.activations.programs import compiled
 from eft.flows.block import Block
 from eft.gaussian.expectation import tolerance
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source
-from eft.programs import compiled
 
 
 class Kernels(NamedTuple):

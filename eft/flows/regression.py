@@ -14,11 +14,20 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import precise
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.block import checked_block
-from eft.flows.gram import MEMORY, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
+from eft.flows.gram import (
+    MEMORY,
+    GramFlow,
+    check_same_n0,
+    checked_inputs,
+    checked_number,
+    first_layer,
+    gram_flow,
+)
 from eft.flows.kernel import diagonal, kernel_flow
-from eft.programs import precise
+from eft.records import METHODS
 
 MAX_JITTER = 1e-2
 """Relative to the mean of the diagonal; a kernel that needs more carries no information on the data."""
@@ -52,6 +61,8 @@ class Posterior(NamedTuple):
     condition: Float[jax.Array, "*depths"]
     valid: Bool[jax.Array, "*depths"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Regression(NamedTuple):
     """Both kinds of inference from the same data.
@@ -63,7 +74,10 @@ class Regression(NamedTuple):
     nngp: Posterior
     ntk: Posterior
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X", x_test="X_test")
 def regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -73,6 +87,7 @@ def regress(
     X_test: ArrayLike,
     *,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     skip: ArrayLike = 0.0,
@@ -80,7 +95,7 @@ def regress(
     norm: str | None = None,
     weights: str = "gaussian",
     noise: ArrayLike = 0.0,
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> Regression:
     """Posterior mean and variance of an infinitely wide network, given targets Y at inputs X.
 
@@ -90,7 +105,8 @@ def regress(
     `posterior`, except that `readout` is true unless told otherwise: the last layer has no skip, since there
     are fewer outputs than neurons in a layer. With a skip each depth then takes a pass of its own.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernels.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> nngp, ntk = eft.regress("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], cb=0.1)
@@ -108,7 +124,13 @@ def regress(
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     checked_number("skip", skip)
     block, gamma = checked_block(skip, norm, weights, readout)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "memory_budget": memory_budget}
+    settings = {
+        "cb": cb,
+        "K1": K1,
+        "lambda_w": lambda_w,
+        "lambda_b": lambda_b,
+        "memory_budget": memory_budget,
+    }
     settings |= {"skip": skip, "readout": readout, "norm": norm, "weights": weights}
 
     def inferred(deepest: int, layers: np.ndarray | None) -> Regression:
@@ -121,10 +143,11 @@ def regress(
         # together with the training inputs, since gram_flow has already compiled it for that shape
         x = jnp.concatenate([test, rows])
         x2 = jnp.mean(x * x, -1)
+        start = first_layer(x2, x2, K1).single(x2)
         if not block.remembers:
-            own = kernel_flow(act, cw, deepest, cb=cb, x2=x2)
+            own = kernel_flow(act, cw, deepest, cb=cb, **start)
         else:
-            own = diagonal(act, cw, deepest, block, gamma, cb=cb, x2=x2)
+            own = diagonal(act, cw, deepest, block, gamma, cb=cb, **start)
         own = jax.tree.map(lambda a: a[: len(test)], own)
         K_test = own.K[:, deepest - 1] if layers is None else own.K[:, layers].T
         both = posterior(kernels(rows), kernels(test, rows), K_test, targets, noise=s2)

@@ -21,12 +21,12 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.flows.block import Block
 from eft.flows.layers import Kernels
 from eft.gaussian.layer_pairs import Neuron, Rule, TwoLayers, TwoSlopes, two_layers
 from eft.gaussian.rules import graded
 from eft.gaussian.tangents import constant
-from eft.programs import compiled
 
 MAP_BATCH = 8
 """Pairs of layers that are computed together: enough for the cores, within a few hundred MB."""

@@ -22,6 +22,7 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import Activation, ActivationLike
 from eft.activations.one_sided import jump_at, sides
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import PARALLEL, ClosedForms
@@ -30,7 +31,7 @@ from eft.gaussian.planes import Plane, correlated, plane
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import Source, source
 from eft.gaussian.tangents import attached, constant, undifferentiated
-from eft.programs import compiled
+from eft.records import METHODS
 
 SERIES_RANGE = 1e-3
 """|z₁−z₂| below which σ(z₁) − σ(z₂) is computed from derivatives."""
@@ -70,6 +71,8 @@ class PairMoments(NamedTuple):
     slopes: Float[jax.Array, "*pairs"]
     distance: Float[jax.Array, "*pairs"]
     error: Float[jax.Array, "*pairs"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def pair_expectation(act: ActivationLike, K1: ArrayLike, K2: ArrayLike, gap: ArrayLike) -> PairMoments:

@@ -29,6 +29,7 @@ from eft.activations.one_sided import aligned, jump_at, numpy_of, sides
 from eft.arguments import warn_user
 from eft.gaussian.accuracy import error_of_six
 from eft.gaussian.rules import TAIL, TURN
+from eft.records import METHODS
 
 WINDOW = (1e-16, 1e16)
 """The range of K that one set of nodes serves. Outside it the nodes are stretched in proportion to √K."""
@@ -61,6 +62,8 @@ class Expectation(NamedTuple):
     value: Any
     error: Any
     magnitude: Any
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def tolerance(dtype) -> float:

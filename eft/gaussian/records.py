@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Float
 
+from eft.records import METHODS
+
 
 class Moments(NamedTuple):
     """Expectations in z ~ N(0, K), each of K's shape. With F = σ² and g(K) = ⟨F⟩_K:
@@ -26,6 +28,8 @@ class Moments(NamedTuple):
     slope2: Float[Any, "*K"]
     d2g: Float[Any, "*K"]
     error: Float[Any, "*K"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class SlopeMoments(NamedTuple):
@@ -53,6 +57,8 @@ class SlopeMoments(NamedTuple):
     cov: Float[jax.Array, "*K"]
     cross_slopes: Float[jax.Array, "*K"]
     error: Float[jax.Array, "*K"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     @property
     def bend(self) -> jax.Array:

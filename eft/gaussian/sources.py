@@ -15,14 +15,15 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
+from eft.gaussian.interpolated import MANY, Interpolated, interpolated
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.tabulated import Table, moment_table, table_moments, table_moments_by_numpy
 from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
-from eft.programs import compiled
 
 
 @jax.tree_util.register_dataclass
@@ -66,7 +67,7 @@ class TabulatedSlopes(NamedTuple):
         return slope_moments(self.table, K)
 
 
-Source = Closed | Tabulated
+Source = Closed | Tabulated | Interpolated
 SlopeSource = ClosedSlopes | TabulatedSlopes
 
 
@@ -76,6 +77,14 @@ def source(act: Activation, dtype) -> Source:
     if not forms.has("moments"):
         return Tabulated(moment_table(act, dtype))
     return Closed(forms, moment_table(act, dtype) if forms.uses_table else None)
+
+
+def source_for(act: Activation, dtype, count: int) -> Source:
+    """The same for this many K, none of them traced: if there are many, from polynomials, made once."""
+    direct = source(act, dtype)
+    if count < MANY or not isinstance(direct, Tabulated):
+        return direct
+    return interpolated(act, dtype) or direct
 
 
 def slope_source(act: Activation, dtype) -> SlopeSource:

@@ -5,6 +5,7 @@ product, at the same cost for every activation.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -100,7 +101,7 @@ def _sample(act: Activation) -> Sample:
 
 def table_of(act: Activation, sample: Sample, dtype, *, every: bool = False) -> Table:
     """The table of a sample of σ, σ′, σ″, σ‴, σ⁗."""
-    return built(act, sample, Kind(_assemble, _sums, _units, _error_sources), dtype, every=every)
+    return built(act, sample, Kind(_assemble, _sums, units, _error_sources), dtype, every=every)
 
 
 def _assemble(at: Nodes, resolved: bool, largest: float) -> Table:
@@ -172,7 +173,7 @@ def _error_sources(act: Activation, at: Nodes, eps: float, table: Table) -> list
     violation = slope_mismatch(at, jumps, moments[4])
     unbounded = exponent(at.at_kinks, at.kink_values[1], at.size) > MEAN_EXPONENT
     violation = numpy_of(violation).where(unbounded, 0.0, violation)
-    noise, size = max(CHECK_TOLERANCE, 4 * eps), _units(moments, K)
+    noise, size = max(CHECK_TOLERANCE, 4 * eps), units(moments, K)
     form_errors = [
         _form_error(table, K, form(table, K, sums), form(every, K, sizes), which, size[unit], noise)
         for which, (form, unit) in enumerate(((_slopes, 3), (_curvatures, 5)))
@@ -271,7 +272,7 @@ def _sums(table: Table, K, sums: Any = None) -> Any:
         for crossover, forms in zip(table.crossover, (slopes, curvatures), strict=True)
     )
     moments = xp.stack([g, g4, var, dg, slope2, d2g])
-    return without_lost(table, K, moments, _units(moments, K))
+    return without_lost(table, K, moments, units(moments, K))
 
 
 def _slopes(table: Table, K, sums, kinks: Any = None) -> tuple[Any, Any]:
@@ -313,17 +314,18 @@ def _slopes_of_terms(at: Nodes, K) -> Any:
     return xp.moveaxis(product(p, terms.reshape(-1, len(powers))), -1, 0) / K**powers
 
 
-def _units(moments, K) -> Any:
+def units(moments, K) -> Any:
     """The units of the moments' errors: |g|, ⟨σ⁴⟩, ⟨σ⁴⟩, g/K, ⟨σ′²⟩, g/K², or the moment if larger."""
     xp = numpy_of(moments)
     g, g4 = xp.abs(moments[0]), moments[1]
-    units = xp.stack([g, g4, g4, g / K, xp.zeros_like(g), g / K**2])
-    return xp.maximum(xp.abs(moments), xp.where(xp.isfinite(units), units, 0.0))
+    natural = xp.stack([g, g4, g4, g / K, xp.zeros_like(g), g / K**2])
+    return xp.maximum(xp.abs(moments), xp.where(xp.isfinite(natural), natural, 0.0))
 
 
-def _from_table(table: Table, K: Array) -> Moments:
+def from_table(table: Table, K: Array, sums: Callable = _sums) -> Moments:
+    """The moments at any K, from `sums` in the window."""
     xp = numpy_of(K)
-    moments, extrapolation = everywhere(_sums, table, K)
+    moments, extrapolation = everywhere(sums, table, K)
     error = xp.maximum(error_at(table.accuracy, K), extrapolation)
     error = xp.maximum(error, xp.where(WINDOW[0] <= K, _underflow_error(table, moments[1]), 0.0))
     return Moments._make([*moments, xp.where(lost(table, moments, K), xp.inf, error)])
@@ -332,7 +334,7 @@ def _from_table(table: Table, K: Array) -> Moments:
 def table_moments_by_numpy(table: Table, K: np.ndarray) -> Moments:
     """`table_moments` for a table of NumPy arrays: nothing is compiled."""
     with np.errstate(all="ignore"):
-        return _from_table(table, K)
+        return from_table(table, K)
 
 
 UNDERFLOW_LOSS = 1e3
@@ -355,7 +357,7 @@ def table_moments(table: Table, K: jax.Array) -> Moments:
     Relative error ≤ 1e-12 in float64 and ≤ 2e-6 in float32 for K in [1e-12, 1e12]; g″ to that times
     g/K². Outside of [1e-16, 1e16] the moments are continued by power laws.
     """
-    return in_blocks(_from_table, table, K)
+    return in_blocks(from_table, table, K)
 
 
 @functools.partial(table_moments.defjvp, symbolic_zeros=True)
@@ -365,12 +367,12 @@ def _table_moments_jvp(primals, tangents):
     M = table_moments(table, K)
     tangent = jax.tree.map(jnp.zeros_like, M)
     if not isinstance(dK, SymbolicZero):
-        by_K = jax.jvp(lambda K: _from_table(table, K), (K,), (dK,))[1]
+        by_K = jax.jvp(lambda K: from_table(table, K), (K,), (dK,))[1]
         tangent = by_K._replace(g=M.dg * dK, dg=M.d2g * dK, error=tangent.error)
     if not all(isinstance(d, SymbolicZero) for d in dtable):
         dtable = jax.tree.map(
             lambda d, a: jnp.zeros_like(a) if isinstance(d, SymbolicZero) else d, dtable, table
         )
-        by_table = jax.jvp(lambda table: _from_table(table, K), (table,), (dtable,))[1]
+        by_table = jax.jvp(lambda table: from_table(table, K), (table,), (dtable,))[1]
         tangent = jax.tree.map(jnp.add, tangent, by_table)
     return M, tangent

@@ -21,6 +21,7 @@ from eft.gaussian.expectation import WINDOW, QuadratureWarning
 from eft.recipes import wording
 from eft.recipes.learning_rates import MAX_SAMPLES, Rates, rates
 from eft.recipes.start import StartingPoint, padded, starting_point
+from eft.records import METHODS
 
 BOUND = 1.0
 """V/(nK²) at which a network is called too deep: typical networks then differ by a factor of 2 to 3."""
@@ -78,6 +79,8 @@ class Recipe(NamedTuple):
     n_in: int | None
     n_out: int
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
     @property
     def cw(self) -> float:
         return self.start.cw
@@ -119,6 +122,7 @@ def gain(act: ActivationLike) -> float:
 
 
 @in_float64
+@arguments.also_named(x="X")
 def recipe(
     act: ActivationLike,
     *,

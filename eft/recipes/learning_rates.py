@@ -17,6 +17,7 @@ from eft.criticality.moment_grid import sampled
 from eft.flows.gram import gram_flow
 from eft.flows.kernel import KernelFlow
 from eft.recipes.start import StartingPoint
+from eft.records import METHODS
 
 MAX_SAMPLES = 1024
 """Sample inputs of which the NTK is computed at all layers."""
@@ -53,6 +54,8 @@ class Rates(NamedTuple):
     weights: np.ndarray
     biases: np.ndarray
     share: np.ndarray
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def contributions(act: Activation, flow: KernelFlow, x2: float, norm: str | None) -> Contributions:

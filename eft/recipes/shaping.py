@@ -18,6 +18,7 @@ from eft.criticality.near_zero import origin
 from eft.flows.pair import pair_flow
 from eft.recipes import conditions as solving
 from eft.recipes.affine import Affine, shifted_moments, transformed
+from eft.records import METHODS
 
 TARGETS = {
     "dks": {"slope": 1.5},
@@ -57,6 +58,8 @@ class Shape(NamedTuple):
     negative_slope: float
     K: float
     residuals: dict[str, float]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 @in_float64

@@ -14,6 +14,7 @@ from eft.criticality.universality import Universality, classify
 from eft.flows.block import checked_block
 from eft.flows.kernel import diagonal
 from eft.gaussian.expectation import QuadratureWarning
+from eft.records import METHODS
 
 DRIFT = 4.0
 """Factor by which K, and the size of gradients, may change in all layers together for a start to be good."""
@@ -43,6 +44,8 @@ class StartingPoint(NamedTuple):
     K1: float
     rescaled: bool
     reason: str
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def starting_point(act: Activation, depth: int, x2: float, skip: float, norm: str | None) -> StartingPoint:

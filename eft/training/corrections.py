@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.dntk import checked_smooth, dntk_flow
 from eft.finite_width.layer_expectations import pair_index
@@ -20,7 +21,7 @@ from eft.finite_width.ntk_gram import MAX_INPUTS
 from eft.finite_width.vertex import vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs
 from eft.flows.regression import checked_targets
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.ensemble import trained_ensemble
 from eft.training.kernels import Training, checked_training, modes
 from eft.training.nested import nested_exponentials
@@ -38,6 +39,8 @@ class WidthOutputs(NamedTuple):
     mean_shift: Float[jax.Array, "*t n"]
     variance_shift: Float[jax.Array, "*t n"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class WidthTraining(NamedTuple):
     """An ensemble of networks of finite width in training.
@@ -52,6 +55,8 @@ class WidthTraining(NamedTuple):
     train: WidthOutputs
     test: WidthOutputs | None
     valid: Bool[jax.Array, "*t"]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Kernels(NamedTuple):
@@ -76,6 +81,7 @@ class Kernels(NamedTuple):
     second: Float[jax.Array, "N N N N"]
 
 
+@arguments.also_named(x="X", x_test="X_test")
 def finite_width_training(
     act: ActivationLike,
     cw: ArrayLike,
@@ -89,6 +95,7 @@ def finite_width_training(
     widths: Sequence[int] | None = None,
     order: int = 1,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
 ) -> WidthTraining:
@@ -142,7 +149,7 @@ def finite_width_training(
     sizes = arguments.hidden_widths(width, widths, depth)
     groups = _groups(rows, test)
     over_n = jnp.asarray(order / sizes[-1] if sizes else 0.0, rows.dtype)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "widths": sizes}
+    settings = {"cb": cb, "K1": K1, "lambda_w": lambda_w, "lambda_b": lambda_b, "widths": sizes}
     Y1 = targets.ravel().astype(rows.dtype)
     found = [_trained(act, cw, depth, x, Y1, training, over_n, settings) for x in groups]
     train = found[0][0]
@@ -207,7 +214,7 @@ def kernels(
 ) -> tuple[Kernels, jax.Array]:
     """Those of the output, and whether they are valid; `settings` as for `dntk_flow`."""
     flow = dntk_flow(act, cw, depth, x, **settings)
-    of_signal = {name: settings[name] for name in ("cb", "widths") if name in settings}
+    of_signal = {name: settings[name] for name in ("cb", "K1", "widths") if name in settings}
     vertex = vertex_flow(act, cw, depth, x, **of_signal)
     ntk = jax.tree.map(lambda a: a[-1], flow.ntk)
     index = pair_index(len(ntk.K))

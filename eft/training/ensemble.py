@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, check_same_n0, checked_inputs, gram_flow
 from eft.flows.regression import checked_targets
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.decay import gradient_descent, gradient_flow, heavy_ball
 from eft.training.kernels import Modes, Training, checked_kernel, checked_training, largest_rate, modes
 
@@ -32,6 +33,8 @@ class Outputs(NamedTuple):
     variance: Float[jax.Array, "*t n"]
     covariance: Float[jax.Array, "*t n n"] | None
     loss: Float[jax.Array, "*t"] | None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class TrainFlow(NamedTuple):
@@ -58,7 +61,10 @@ class TrainFlow(NamedTuple):
     clipped: Float[jax.Array, "*t"]
     valid: Bool[jax.Array, "*t"]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X", x_test="X_test")
 def train_flow(
     act: ActivationLike,
     cw: ArrayLike,
@@ -73,6 +79,7 @@ def train_flow(
     Y_test: ArrayLike | None = None,
     covariance: bool = False,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     layer_rates: tuple[ArrayLike, ArrayLike] | None = None,
@@ -80,7 +87,7 @@ def train_flow(
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> TrainFlow:
     """Mean and variance of an infinitely wide network's outputs after training for the times t.
 
@@ -91,7 +98,8 @@ def train_flow(
     `train_flow_from_kernels`. Gradient descent at rate η is `nets.train(..., learning_rate=η,
     parametrization="ntk")` with λ_W = λ_b = 1 at infinite width.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernels.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernels.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> flow = eft.train_flow("erf", 1.5, 3, X, jnp.sin(X[:, 0]), [[0.3]], t=[0.0, 10.0, jnp.inf], cb=0.1)
@@ -110,8 +118,8 @@ def train_flow(
     whole = arguments.true_or_false("covariance", covariance)
     x = rows if test is None else jnp.concatenate([rows, test.astype(rows.dtype)])
     flow = gram_flow(
-        act, cw, depth, x, cb=cb, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates, skip=skip,
-        readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
+        act, cw, depth, x, cb=cb, K1=K1, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates,
+        skip=skip, readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
     )  # fmt: skip
     trained = trained_ensemble(whole, flow.K, flow.Theta, targets, after, training)
     return trained._replace(valid=trained.valid & jnp.all(flow.valid))

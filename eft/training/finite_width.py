@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.finite_width.layer_expectations import pair_index
 from eft.finite_width.vertex import MAX_INPUTS, vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs, checked_number
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
-from eft.programs import compiled
+from eft.records import METHODS
 
 
 class WidthPosterior(NamedTuple):
@@ -43,7 +44,10 @@ class WidthPosterior(NamedTuple):
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X", x_test="X_test")
 def finite_width_posterior(
     act: ActivationLike,
     cw: ArrayLike,
@@ -57,6 +61,7 @@ def finite_width_posterior(
     order: int = 1,
     noise: ArrayLike = 0.0,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     weights: str = "gaussian",
@@ -77,7 +82,7 @@ def finite_width_posterior(
 
     `X`: (n_D, n₀); with `X_test`, (m, n₀), at most 8 different inputs. `Y`: (n_D,) or (n_D, 1). `width`: n of
     all hidden layers, or `widths` = (n₁, …, n_{L−1}). `order`: 0 for infinite width, or 1. `noise` = s² ≥ 0.
-    `cb`, `skip`, `weights`: as for `vertex_flow`; the last layer has no skip unless `readout` is false.
+    `cb`, `K1`, `skip`, `weights`: as for `vertex_flow`; the last layer has no skip unless `readout` is false.
 
     The relative error of what is left out is of order 1/n², times powers of depth and of YᵀC⁻¹Y: the shifts
     must be small beside the leading terms. A large `condition` makes them large.
@@ -104,7 +109,9 @@ def finite_width_posterior(
             f"X and X_test together must hold at most {MAX_INPUTS} different inputs; got {different}. Give "
             "the test inputs a few at a time"
         )
-    flow = vertex_flow(act, cw, depth, x, cb=cb, widths=sizes, skip=skip, readout=readout, weights=weights)
+    flow = vertex_flow(
+        act, cw, depth, x, cb=cb, K1=K1, widths=sizes, skip=skip, readout=readout, weights=weights
+    )
     dtype = flow.K.dtype
     over_n = order / sizes[-1] if sizes else 0.0
     last = (jnp.asarray(a[-1]) for a in (flow.K, flow.V, flow.G1))

@@ -8,11 +8,13 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
+from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.ensemble import targets_alone
 from eft.training.kernels import checked_kernel
 
@@ -34,6 +36,8 @@ class GaussianPosterior(NamedTuple):
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Inference(NamedTuple):
     """Both kinds of inference from the same data.
@@ -44,6 +48,8 @@ class Inference(NamedTuple):
 
     nngp: GaussianPosterior
     ntk: GaussianPosterior | None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class LogLikelihood(NamedTuple):
@@ -61,6 +67,8 @@ class LogLikelihood(NamedTuple):
     jitter: Float[jax.Array, ""]
     condition: Float[jax.Array, ""]
     valid: Bool[jax.Array, ""]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def gp_inference(
@@ -137,6 +145,7 @@ def _checked(mean, covariance, K_test, jitter, condition) -> GaussianPosterior:
     return GaussianPosterior(mean, covariance, jitter, condition, finite & sound)
 
 
+@arguments.also_named(x="X")
 def log_marginal_likelihood(
     act: ActivationLike,
     cw: ArrayLike,
@@ -146,11 +155,12 @@ def log_marginal_likelihood(
     *,
     noise: ArrayLike = 0.0,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> LogLikelihood:
     """The evidence of the data under the prior of infinitely wide networks, whose kernel is the NNGP.
 
@@ -164,7 +174,8 @@ def log_marginal_likelihood(
     and what `act` closes over is exact. If the matrix is singular up to round-off, `jitter` is what had to be
     added to its diagonal, the value is that of the matrix with it, and `valid` is false: give some `noise`.
 
-    Raises TypeError or ValueError for a bad argument, or if `memory_budget` bytes do not hold the kernel.
+    Raises TypeError or ValueError for a bad argument, or if `memory_budget`, bytes or text such as
+    "2GB", does not hold the kernel.
 
     >>> X = jnp.linspace(-1, 1, 5)[:, None]
     >>> evidence = lambda cw: eft.log_marginal_likelihood("erf", cw, 3, X, X[:, 0], noise=0.01, cb=0.1).value
@@ -174,7 +185,7 @@ def log_marginal_likelihood(
     rows = checked_inputs("X", X)
     targets, s2 = checked_targets(Y, len(rows)), checked_number("noise", noise)
     flow = gram_flow(
-        act, cw, depth, rows, cb=cb, skip=skip, readout=readout, norm=norm, weights=weights,
+        act, cw, depth, rows, cb=cb, K1=K1, skip=skip, readout=readout, norm=norm, weights=weights,
         memory_budget=memory_budget,
     )  # fmt: skip
     Y2 = targets.reshape(len(rows), -1).astype(flow.K.dtype)

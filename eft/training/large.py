@@ -17,6 +17,7 @@ from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.flows.gram import MEMORY, TILE, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets
+from eft.records import METHODS
 
 BLOCK = 2048
 """Inputs per side of a block of the kernel, halved while it does not fit into the memory."""
@@ -46,7 +47,10 @@ class CGRegression(NamedTuple):
     steps: Int[jax.Array, ""]
     valid: Bool[jax.Array, ""]
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X", x_test="X_test")
 def cg_regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -61,13 +65,14 @@ def cg_regress(
     max_steps: int = 1000,
     landmarks: int = 500,
     cb: ArrayLike = 0.0,
+    K1: ArrayLike | None = None,
     lambda_w: ArrayLike = 1.0,
     lambda_b: ArrayLike = 1.0,
     skip: ArrayLike = 0.0,
     readout: bool = True,
     norm: str | None = None,
     weights: str = "gaussian",
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> CGRegression:
     """Posterior mean of an infinitely wide network from so many inputs that their kernel is not to be stored.
 
@@ -75,7 +80,7 @@ def cg_regress(
 
     by conjugate gradients, all outputs at once, preconditioned with the kernel as seen from some of the
     inputs: P = K_DM K_MM⁻¹ K_MD + δ, δ = s² + the mean of diag(K − K_DM K_MM⁻¹ K_MD). Blocks of the upper
-    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget` bytes
+    triangle of the kernel are computed as they are needed; those that fit into half of `memory_budget`, bytes
     are kept, so that the whole triangle is computed once if it fits, and else in every iteration.
 
     `kernel`: "nngp" for Bayesian inference, or "ntk" for networks trained to convergence; for these s² is a
@@ -110,8 +115,15 @@ def cg_regress(
         raise ArgumentError(f"tolerance must be > 0 and < 1; got {limit}")
     most = arguments.positive_int("max_steps", max_steps, maximum=10**6)
     few = min(arguments.positive_int("landmarks", landmarks), len(rows))
-    budget = arguments.positive_int("memory_budget", memory_budget)
-    settings = {"cb": cb, "lambda_w": lambda_w, "lambda_b": lambda_b, "skip": skip, "readout": readout}
+    budget = arguments.byte_count("memory_budget", memory_budget)
+    settings = {
+        "cb": cb,
+        "K1": K1,
+        "lambda_w": lambda_w,
+        "lambda_b": lambda_b,
+        "skip": skip,
+        "readout": readout,
+    }
     settings |= {"norm": norm, "weights": weights}
     tiles = _Tiles((act, cw, depth), settings, kind == "ntk", np.asarray(rows), budget)
 

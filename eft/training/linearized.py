@@ -12,8 +12,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 
 from eft import arguments
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError, ArgumentTypeError
-from eft.programs import compiled
+from eft.records import METHODS
 from eft.training.ensemble import decays, limits, targets_alone
 from eft.training.kernels import MAX_OUTPUTS, Training, checked_kernel, checked_training, modes
 
@@ -47,6 +48,8 @@ class LinearizedFlow(NamedTuple):
     stable: Bool[jax.Array, ""]
     rank: Int[jax.Array, ""]
     valid: jax.Array
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def linearized_flow(

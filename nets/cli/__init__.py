@@ -1,5 +1,6 @@
 """The command `eft`: the theory as a table, and compared with experiment."""
 
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from nets.runtime.program_cache import keep_programs, user_folder
 DESCRIPTION = """Effective theory of neural networks.
 
 With --processes N the work of any command is shared out to N processes of this machine. Compiled programs are
-kept in ~/.cache/eft for the next run; with --no-cache they are not."""
+kept in ~/.cache/eft for the next run; with --no-cache they are not. --version prints the version,
+--tyro-print-completion bash (or zsh, tcsh) the completion of a shell."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -43,6 +45,9 @@ def main(args: Sequence[str] | None = None) -> int:
         "diagnose": diagnose,
     }
     args = sys.argv[1:] if args is None else args
+    if list(args) == ["--version"]:
+        print(f"eft {importlib.metadata.version('eft')}")
+        return 0
     try:
         if "--no-cache" not in args:
             keep_programs(user_folder("eft"))

@@ -1,74 +1,108 @@
 """`eft classify`: where activations are critical."""
 
 import math
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
 import eft
 from eft.arguments import ArgumentError
-from nets.cli.options import SUFFIXES, Skip, activation_of
-from nets.cli.show import terminal, write_files
+from nets.cli.options import SUFFIXES, Acts, Format, Out, Overwrite, Skip, stem
+from nets.cli.show import opened, publish
+from nets.cli.tables import Table
 from nets.files import output
+from nets.results.rows import rows_content
+
+NUMBERS = {
+    "K*": "K", "C_W": "cw", "C_b": "cb", "a₁": "a1", "c": "c", "K ~ l^": "exponent_K",
+    "K_[2] ~ l^": "exponent_K2",
+}  # fmt: skip
+MAX_COLUMNS = 4
+"""Up to so many activations are side by side, a column for each; more of them have a row each."""
 
 
 def classify(
-    act: Annotated[
-        str | None,
-        tyro.conf.arg(help='"tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'),
-    ] = None,
+    act: Acts = (),
     all: Annotated[bool, tyro.conf.arg(help="the whole catalogue; so too without --act")] = False,
     skip: Skip = 0.0,
-    out: Annotated[Path | None, tyro.conf.arg(help="a .json or .csv file, or a directory for both")] = None,
+    format: Format = "table",
+    out: Out = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Where activations are critical, to which universality class they belong, and how to initialize them."""
-    console = terminal(width=220)
-    if all and act is not None:
-        raise ArgumentError(f"all must be left out where act is given; got act {act!r}")
-    files = output.targets(out, "classify", SUFFIXES[:2])
-    acts = [eft.activation(name) for name in eft.activation_names()] if act is None else [activation_of(act)]
-    with console.status("classifying"):
+    if all and act:
+        raise ArgumentError(f"all must be left out where act is given; got act {' '.join(act)}")
+    names = act or eft.activation_names()
+    name = stem("classify", names if act else ["catalogue"], skip=skip or None)
+    sheet = opened(name, format, out, overwrite, SUFFIXES[:2], (".nc",))
+    acts = [eft.activation(each) for each in names]
+    with sheet.aside.status("classifying"):
         classes = [eft.classify(each, skip=skip) for each in acts]
     title = f"universality classes{f', skip γ = {skip:g}' if skip else ''}"
-    table = Table(title=title, title_style="bold", title_justify="left")
-    for name in ("activation", "class", "stability", "K*", "C_W", "C_b", "a₁", "c", "K ~ l^", "K_[2] ~ l^"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("initialize with")
-    for u in classes:
-        numbers = (u.K, u.cw, u.cb, u.a1, u.c, u.exponent_K, u.exponent_K2)
-        shown = ("–" if math.isnan(a) else f"{a:.6g}" for a in numbers)
-        kind = u.kind if u.decided else f"{u.kind} (not sure)"
-        table.add_row(u.name, kind, u.stability if u.candidates else "–", *shown, u.advice)
-    console.print(table)
-    if act is not None:
-        _print_reasons(console, classes[0])
+    blocks: list[Table | str] = []
+    if len(classes) <= MAX_COLUMNS:
+        blocks += [_side_by_side(title, classes), *_reasons(classes)]
+    else:
+        blocks += _catalogue(title, classes)
     rows = [_class_row(u, skip) for u in classes]
     flat = [{**row, "notes": "; ".join(row["notes"])} for row in rows]
-    return write_files(
-        console,
-        files,
-        {
-            ".json": lambda path: output.write(path, output.json_text({"activations": rows})),
-            ".csv": lambda path: output.write(path, output.csv_text(flat)),
-        },
+    words = {"title": title}
+    return publish(
+        sheet,
+        blocks,
+        value={"activations": rows},
+        rows=flat,
+        writers={".nc": lambda path: output.write(path, rows_content(flat, ("name",), words))},
     )
 
 
-def _print_reasons(console: Console, universality: eft.Universality) -> None:
-    console.print(f"{universality.name}: {universality.reason}")
-    for other in universality.candidates[1:]:
-        console.print(
+def _side_by_side(title: str, classes: list[eft.Universality]) -> Table:
+    rows = [("class", *map(_kind, classes)), ("stability", *map(_stability, classes))]
+    rows += [(head, *(_number(getattr(u, field)) for u in classes)) for head, field in NUMBERS.items()]
+    return Table(title, ("", *(u.name for u in classes)), rows)
+
+
+def _catalogue(title: str, classes: list[eft.Universality]) -> list[Table | str]:
+    """How to initialize each, first; the numbers that say why, after it."""
+    start = [(u.name, u.advice) for u in classes]
+    why = [
+        (u.name, _kind(u), _stability(u), *(_number(getattr(u, field)) for field in NUMBERS.values()))
+        for u in classes
+    ]
+    head = ("activation", "class", "stability", *NUMBERS)
+    return [
+        Table(title, ("activation", "initialize with"), start, words=frozenset({0, 1})),
+        Table("critical points", head, why, words=frozenset({0, 1, 2})),
+    ]
+
+
+def _kind(u: eft.Universality) -> str:
+    return u.kind if u.decided else f"{u.kind} (not sure)"
+
+
+def _stability(u: eft.Universality) -> str:
+    return u.stability if u.candidates else "–"
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.6g}"
+
+
+def _reasons(classes: list[eft.Universality]) -> list[str]:
+    """What to initialize each with, why, and what else is critical."""
+    lines = [f"{u.name}: initialize with {u.advice}" for u in classes]
+    for u in classes:
+        lines.append(f"{u.name}: {u.reason}")
+        lines += [
             f"also critical: {other.kind}, {other.stability}, K* = {other.K:.6g}, C_W = {other.cw:.6g}, "
             f"C_b = {other.cb:.6g}"
-        )
-    for note in universality.notes:
-        console.print(f"note: {note}")
+            for other in u.candidates[1:]
+        ]
+        lines += [f"note: {note}" for note in u.notes]
+    return lines
 
 
-def _class_row(universality: eft.Universality, skip: float) -> dict:
+def _class_row(universality: eft.Universality, skip: float) -> dict[str, Any]:
     of_best = ("kind", "K", "cw", "cb", "a1", "b1", "c", "stable", "stability", "exponent_K", "exponent_K2")
     return {
         "name": universality.name,

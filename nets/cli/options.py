@@ -1,31 +1,56 @@
 """The options that commands share."""
 
-import importlib
-import importlib.util
-import sys
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-import eft
-from eft.activations.catalogue import as_activation
 from eft.arguments import ArgumentError
-from nets.comparison.cases import parse_activation
 
 SUFFIXES = (".json", ".csv", ".png")
 Out = Annotated[
     Path | None,
-    tyro.conf.arg(help="a .json, .csv or .png file, or a directory for one of each; made if missing"),
+    tyro.conf.arg(
+        help="a .json, .csv, .png or .nc file, or a directory for the first three; made if missing"
+    ),
+]
+Overwrite = Annotated[
+    bool, tyro.conf.arg(help="replace files of the same names; else the new ones get a number")
+]
+MemoryBudget = Annotated[
+    str | None,
+    tyro.conf.arg(help='how much memory may be used, such as "2GB" or "500 MiB"; default: half of it'),
+]
+Format = Annotated[
+    Literal["table", "json", "csv", "nc", "md"],
+    tyro.conf.arg(help="of what is printed: a table to read, in Markdown or for programs; nc needs --out"),
 ]
 Act = Annotated[
     str,
     tyro.conf.arg(help='"tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'),
 ]
+Acts = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(
+        help='one or several: "tanh", "mrepu:p=2", or a function of yours as "module:name" or "file.py:name"'
+    ),
+]
+CWs = Annotated[
+    tuple[float, ...],
+    tyro.conf.arg(help="C_W, the variance of the weights times their fan-in; one, or one for each --act"),
+]
+CBs = Annotated[
+    tuple[float, ...], tyro.conf.arg(help="C_b, the variance of the biases; one, or one for each --act")
+]
 CW = Annotated[float, tyro.conf.arg(help="C_W, the variance of the weights times their fan-in")]
 CB = Annotated[float, tyro.conf.arg(help="C_b, the variance of the biases")]
-X2 = Annotated[float, tyro.conf.arg(name="x2", help="the input's ‖x‖²/n₀")]
-K1 = Annotated[float | None, tyro.conf.arg(name="K1", help="the first kernel, in place of C_b + C_W·x2")]
+X2 = Annotated[float, tyro.conf.arg(name="x2", aliases=["--X2"], help="the input's ‖x‖²/n₀")]
+K1 = Annotated[
+    float | None,
+    tyro.conf.arg(name="K1", aliases=["--k1"], help="the first kernel, in place of C_b + C_W·x2"),
+]
 Depth = Annotated[int, tyro.conf.arg(help="layers of pre-activations, the output's included")]
 Skip = Annotated[float, tyro.conf.arg(help="γ ≥ 0 of residual networks, z′ = γz + b + Wσ(z)")]
 Norm = Annotated[
@@ -37,49 +62,44 @@ Weights = Annotated[
 Readout = Annotated[bool, tyro.conf.arg(help="the last layer has no skip")]
 
 
-def activation_of(text: str) -> eft.Activation:
-    """The activation of that name, or the function imported from "module:name" or "file.py:name".
+def per_activation(name: str, values: Sequence[float], n: int) -> tuple[float, ...]:
+    """The values of an option for n activations: one for all, or one for each; raises ArgumentError."""
+    if len(values) not in (1, n):
+        allowed = "one number" if n == 1 else f"one number, or one for each of the {n} activations"
+        raise ArgumentError(f"{name} must be {allowed}; got {' '.join(f'{value:g}' for value in values)}")
+    return tuple(values) * n if len(values) == 1 else tuple(values)
 
-    Raises ArgumentError or ArgumentTypeError for any other text.
+
+MAX_NAMED = 4
+"""The largest number of activations that the name of a file lists."""
+
+
+def stem(command: str, acts: Sequence[str], **settings: Any) -> str:
+    """The name of a file after what it shows: the activations, and those settings that are not None.
+
+    >>> stem("flow", ["mrepu:p=2"], cw=1.0, depth=11, norm=None)
+    'flow_mrepu-p=2_cw=1_depth=11'
     """
-    _, colon, name = text.rpartition(":")
-    if not colon or "=" in name or text.partition(":")[0] in eft.activation_names():
-        return parse_activation(text)
-    return as_activation(imported("act", text))  # type: ignore[arg-type]
+    named = acts if len(acts) <= MAX_NAMED else [f"{len(acts)}-activations"]
+    words = [f"{name}={_short(value)}" for name, value in settings.items() if value is not None]
+    parts = [command, *(text.rpartition("/")[2] for text in named), *words]
+    return "_".join(re.sub(r"[^\w.=+-]+", "-", part).strip("-.") for part in parts)[:MAX_STEM]
 
 
-def imported(option: str, text: str) -> Any:
-    """What "module:name" or "file.py:name" names; `option`: that it was given for.
-
-    Raises ArgumentError if it cannot be imported.
-    """
-    place, colon, name = text.rpartition(":")
-    folder = str(Path(place).parent) if place.endswith(".py") else ""
-    sys.path.insert(0, folder)
-    try:
-        if not colon:
-            raise ImportError("there is no colon")
-        thing = _imported(place)
-        for part in name.split("."):
-            thing = getattr(thing, part)
-    except (Exception, SystemExit) as error:  # whatever the user-defined file raises
-        also = "a name, " if option == "act" else ""
-        raise ArgumentError(
-            f"{option} must be {also}module:name or file.py:name; "
-            f"{text!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
-    finally:
-        sys.path.remove(folder)
-    return thing
+MAX_STEM = 160
 
 
-def _imported(place: str) -> Any:
-    """A module by its name, or by the path of its file."""
-    if not place.endswith(".py"):
-        return importlib.import_module(place)
-    path = Path(place).absolute()
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None  # it ends in .py
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _short(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "-".join(_short(each) for each in (value if len(set(value)) > 1 else value[:1]))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def start_of(x2: float, k1: float | None) -> dict[str, float]:
+    """Of x2 and K1, what a file's name says: K1 if it is given, x2 if it is not 1."""
+    return {"K1": k1} if k1 is not None else {} if x2 == 1 else {"x2": x2}
+
+
+def kind_of(skip: float, norm: str | None, weights: str) -> dict[str, Any]:
+    """Of the kind of layers, what a file's name says: all that is not plain."""
+    return {"skip": skip or None, "norm": norm, "weights": None if weights == "gaussian" else weights}

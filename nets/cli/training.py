@@ -5,21 +5,38 @@ from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
-import optax
 import tyro
-from rich.table import Table
+from rich.text import Text
 
 import eft
 from eft import arguments
 from eft.arguments import ArgumentError
-from nets.cli.options import CB, CW, K1, X2, Act, Depth, Norm, Out, Skip, Weights, activation_of
-from nets.cli.show import number, terminal, with_error, write_files
+from nets.cli.options import (
+    CB,
+    CW,
+    K1,
+    X2,
+    Act,
+    Depth,
+    Format,
+    MemoryBudget,
+    Norm,
+    Out,
+    Overwrite,
+    Skip,
+    Weights,
+    kind_of,
+    start_of,
+    stem,
+)
+from nets.cli.show import number, opened, publish, score, with_error
+from nets.cli.tables import Table
 from nets.comparison.cases import Case
-from nets.comparison.in_training import compare_training
+from nets.comparison.in_training import TrainingComparison, compare_training
 from nets.files import output
 from nets.paper import targets
 from nets.plots import figures, training_comparison_figure
-from nets.results import netcdf, saving
+from nets.results import saving
 from nets.statistics.estimators import Estimate
 from nets.training.ensemble import train as train_ensemble
 from nets.training.run import TrainingRun
@@ -61,30 +78,34 @@ def train(
     checkpoint: Annotated[
         str | None, tyro.conf.arg(help="a folder; the same command goes on from it")
     ] = None,
+    memory_budget: MemoryBudget = None,
+    format: Format = "table",
     out: Annotated[
         Out, tyro.conf.arg(help="a .json, .csv, .png, .npz or .nc file, or a directory for the first four")
     ] = None,
+    overwrite: Overwrite = False,
 ) -> int:
     """Train an ensemble and measure kernel, susceptibility, vertex and loss at snapshots."""
-    console = terminal()
-    files = output.targets(out, "train", SUFFIXES + MORE if out and out.suffix in MORE else SUFFIXES)
-    if ".nc" in files:
-        netcdf.check_installed()
-    activation = activation_of(act)
+    name = stem(
+        "train", [act], cw=cw, cb=cb or None, depth=depth, width=width, nets=nets, target=target,
+        optimizer=optimizer, steps=steps, **start_of(x2, k1), **kind_of(skip, norm, weights),
+    )  # fmt: skip
+    sheet = opened(name, format, out, overwrite, SUFFIXES, MORE)
+    activation = eft.activation(act)
     data = targets.samples(target, samples, n0, seed)
     same = {
         "steps": steps, "snapshots": snapshots, "seed": seed, "cb": cb, "checkpoint": checkpoint,
         "skip": skip, "norm": norm, "weights": weights, "parametrization": parametrization,
+        "memory_budget": memory_budget,
     }  # fmt: skip
     compared = None
     if theory:
-        _check_theory(optimizer, batch_size, k1, parametrization)
+        _check_theory(optimizer, batch_size, parametrization)
         compared = compare_training(
-            activation, cw, depth, width, nets, data, learning_rate=learning_rate, **same
+            activation, cw, depth, width, nets, data, learning_rate=learning_rate, K1=k1, x2=x2, **same
         )
         run = compared.run
     else:
-        rule = {"sgd": optax.sgd, "adam": optax.adam}[optimizer](learning_rate)
         run = train_ensemble(
             activation,
             cw,
@@ -92,7 +113,8 @@ def train(
             width,
             nets,
             data,
-            optimizer=rule,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
             batch_size=batch_size,
             x2=x2,
             K1=k1,
@@ -102,14 +124,12 @@ def train(
     settings = ", ".join([f"C_W = {cw:g}", f"C_b = {cb:g}", *case.kind_in_words, f"n = {width}"])
     title = f"{activation.name}: {settings}, {nets:,} networks learn {target}"
     rows = _rows(run)
-    console.print(_table(title, run))
+    blocks: list[Table | str | Text] = [_table(title, run)]
     if compared is not None:
-        console.print(
-            f"\nBeside infinitely wide networks, z in standard errors:\n{compared}\n", soft_wrap=True
-        )
+        blocks += _beside_theory(compared)
     if run.n_overflowed[-1]:
-        console.print(f"{run.n_overflowed[-1]:,} networks overflowed and are left out", style="red")
-    console.print(f"{steps:,} steps in {run.seconds:,.2f} s")
+        blocks.append(Text(f"{run.n_overflowed[-1]:,} networks overflowed and are left out", style="red"))
+    blocks.append(f"{steps:,} steps in {run.seconds:,.2f} s")
     given = {
         "act": act, "cw": cw, "cb": cb, "depth": depth, "width": width, "nets": nets, "x2": x2, "K1": k1,
         "skip": skip, "norm": norm, "weights": weights, "target": target, "samples": samples, "n0": n0,
@@ -131,24 +151,40 @@ def train(
         output.write(path, figures.png(figures.training_figure(title, run, flow)))
 
     saved = {suffix: lambda path: saving.save(run, path, given) for suffix in (".npz", ".nc")}
-    return write_files(
-        console,
-        files,
-        {
-            **saved,
-            ".json": lambda path: output.write(path, output.json_text({"arguments": given, "layers": rows})),
-            ".csv": lambda path: output.write(path, output.csv_text(rows)),
-            ".png": figure,
-        },
+    return publish(
+        sheet,
+        blocks,
+        value={"arguments": given, "layers": rows},
+        rows=rows,
+        writers={**saved, ".png": figure},
     )
 
 
-def _check_theory(optimizer: str, batch_size: int | None, k1: float | None, parametrization: str) -> None:
+def _beside_theory(compared: TrainingComparison) -> list[Table | str]:
+    """The loss and the outputs beside those of infinitely wide networks."""
+    theory = np.asarray(compared.flow.train.loss)
+    rows = []
+    for s, step in enumerate(compared.run.steps):
+        loss = Estimate(compared.loss.mean[s], compared.loss.stderr[s])
+        mean, variance = (np.sqrt(np.mean(z[s] ** 2)) for z in (compared.z_mean, compared.z_variance))
+        z = score(float(compared.z_loss[s]))
+        rows.append((f"{step:,}", with_error(loss), number(theory[s]), z, f"{mean:.2f}", f"{variance:.2f}"))
+    rate = f"the largest rate of infinitely wide networks is {float(compared.flow.max_rate):.4g}"
+    return [
+        Table(
+            "Beside infinitely wide networks, z in standard errors (of the outputs: root mean square)",
+            ("steps", "mean loss", "theory", "z", "z of mean", "z of variance"),
+            rows,
+        ),
+        rate if compared.flow.stable else f"{rate}: this one diverges",
+    ]
+
+
+def _check_theory(optimizer: str, batch_size: int | None, parametrization: str) -> None:
     """Raise where the theory of infinite width does not describe the training."""
     for name, value, needed in (
         ("optimizer", optimizer, "sgd"),
         ("batch_size", batch_size, None),
-        ("K1", k1, None),
     ):
         if value != needed:
             raise ArgumentError(f"{name} must be {needed} with theory; got {value}")
@@ -174,34 +210,20 @@ def _rows(run: TrainingRun) -> list[dict]:
 
 
 def _table(title: str, run: TrainingRun) -> Table:
-    table = Table(title=title, title_style="bold", title_justify="left")
-    names = (
-        "steps",
-        "loss: median (two thirds)",
-        "overflowed",
-        "K, last layer",
-        "χ⊥, last hidden",
-        "V, last layer",
-    )
-    for name in names:
-        table.add_column(name, justify="right")
+    head = ("steps", "median loss", "two thirds", "overflowed", "K, last layer", "χ⊥, last hidden",
+            "V, last layer")  # fmt: skip
+    hidden = max(-2, -run.K.mean.shape[1])
+    rows = []
     for s, step in enumerate(run.steps):
         losses = run.loss[s][run.alive[s]]
-        shown = "–"
+        middle, span = "–", "–"
         if losses.size:
-            low, middle, high = np.quantile(losses, [0.16, 0.5, 0.84])
-            shown = f"{number(middle)} ({number(low)} … {number(high)})"
+            low, median, high = np.quantile(losses, [0.16, 0.5, 0.84])
+            middle, span = number(median), f"{number(low)} to {number(high)}"
 
         def layer(estimate: Estimate, which: int, s: int = s) -> str:
             return with_error(Estimate(estimate.mean[s, which].mean(), estimate.stderr[s, which].mean()))
 
-        hidden = max(-2, -run.K.mean.shape[1])
-        table.add_row(
-            f"{step:,}",
-            shown,
-            str(run.n_overflowed[s]),
-            layer(run.K, -1),
-            layer(run.chi_perp, hidden),
-            layer(run.V, -1),
-        )
-    return table
+        measured = (layer(run.K, -1), layer(run.chi_perp, hidden), layer(run.V, -1))
+        rows.append((f"{step:,}", middle, span, str(run.n_overflowed[s]), *measured))
+    return Table(title, head, rows, breaks=(4,))

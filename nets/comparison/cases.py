@@ -1,6 +1,5 @@
 """Cases: settings that theory and experiment share."""
 
-import ast
 from typing import Any, NamedTuple
 
 import jax
@@ -40,8 +39,8 @@ class Case(NamedTuple):
 
     @property
     def activation(self) -> eft.Activation:
-        """`act`, where text may be "name" or "name:parameter=value,…"."""
-        return parse_activation(self.act) if isinstance(self.act, str) else as_activation(self.act)
+        """`act`, where text is as for `eft.activation`."""
+        return as_activation(self.act)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -80,21 +79,8 @@ class Case(NamedTuple):
 
 
 def parse_activation(text: str) -> eft.Activation:
-    """The activation named by a text such as "tanh", "mrepu:p=2" or "sin:frequency=0.5".
-
-    Raises TypeError or ValueError for an unknown name or parameter, or a bad value.
-    """
-    name, _, rest = text.partition(":")
-    parameters = {}
-    for item in filter(None, rest.split(",")):
-        key, equals, value = item.partition("=")
-        try:
-            parameters[key.strip()] = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
-            equals = ""
-        if not equals:
-            raise ArgumentError(f'act must be a name, or one with numbers as "mrepu:p=2"; got {text!r}')
-    return eft.activation(name, **parameters)
+    """`eft.activation(text)`, for text such as "tanh", "mrepu:p=2" or "sin:frequency=0.5"."""
+    return eft.activation(text)
 
 
 PRESETS = {

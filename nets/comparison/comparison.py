@@ -8,6 +8,7 @@ import numpy as np
 
 import eft
 from eft.arguments import ArgumentError
+from eft.records import METHODS
 from nets.initialization.measurement import Measurement
 from nets.statistics import chi_squared, estimators
 from nets.statistics.chi_squared import ChiSquared
@@ -63,6 +64,8 @@ class Comparison(NamedTuple):
     chi2_K: ChiSquared
     chi2_V: ChiSquared
     seconds: float
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion | None = None) -> Comparison:

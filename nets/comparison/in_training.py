@@ -11,6 +11,7 @@ import optax
 import eft
 from eft import arguments
 from eft.activations.definition import ActivationLike
+from eft.records import METHODS
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 from nets.training import schedule
@@ -41,6 +42,8 @@ class TrainingComparison(NamedTuple):
     z_mean: np.ndarray
     z_variance: np.ndarray
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
     def __str__(self) -> str:
         rows = [f"{'steps':>8} {'mean loss':>22} {'theory':>11} {'z':>6}   rms z of outputs: mean, variance"]
         for s, step in enumerate(self.run.steps):
@@ -53,6 +56,7 @@ class TrainingComparison(NamedTuple):
         return "\n".join([*rows, rate if self.flow.stable else f"{rate}: this one diverges"])
 
 
+@arguments.also_named(X_test="x_test")
 def compare_training(
     act: ActivationLike,
     cw: float,
@@ -69,6 +73,8 @@ def compare_training(
     parametrization: str = "ntk",
     layer_rates: tuple[Any, Any] | None = None,
     cb: float = 0.0,
+    K1: float | None = None,
+    x2: float = 1.0,
     skip: float = 0.0,
     norm: str | None = None,
     weights: str = "gaussian",
@@ -83,7 +89,8 @@ def compare_training(
     networks differ from it by terms of order 1/n, which many networks make visible in `z`.
 
     `parametrization`: "ntk" or "standard". `x_test`: inputs at which outputs are compared; default: those of
-    the data. `momentum`: as of `optax.sgd`. `more`: `seed`, `checkpoint`, `progress` … of `nets.train`.
+    the data. `momentum`: as of `optax.sgd`. `K1`, `x2`: as for `FCN`. `more`: `seed`,
+    `checkpoint`, `progress` … of `nets.train`.
 
     Raises ArgumentError or ArgumentTypeError for a bad argument, before networks are drawn.
 
@@ -109,6 +116,7 @@ def compare_training(
         of_weights, of_biases = np.ones((2, depth)) if rates is None else np.array(rates)
         rates = (np.array([X.shape[-1], *[width] * (depth - 1)]) * of_weights, of_biases)
     setting = {"cb": cb, "skip": skip, "norm": norm, "weights": weights}
+    first = None if K1 is None else arguments.number("K1", K1) / float(arguments.positive("x2", x2))
     dense = np.unique(np.geomspace(1, max(marks[-1], 2), CURVE).round().astype(int))
 
     with jax.enable_x64(True):
@@ -117,7 +125,7 @@ def compare_training(
             test = None if x_test is None else np.asarray(x_test, float)
             flow = eft.train_flow(
                 act, cw, depth, X, Y, test, t=t, learning_rate=learning_rate, momentum=momentum,
-                layer_rates=rates, **setting,
+                layer_rates=rates, K1=first, **setting,
             )  # fmt: skip
             return jax.tree.map(np.asarray, flow)
 
@@ -125,7 +133,7 @@ def compare_training(
     sgd = optax.sgd(learning_rate, momentum=momentum or None)
     run = train(
         act, cw, depth, width, n_nets, data, optimizer=sgd, steps=steps, snapshots=marks, x_test=x_test,
-        parametrization=name, layer_rates=layer_rates, dtype=dtype, **setting, **more,
+        parametrization=name, layer_rates=layer_rates, dtype=dtype, K1=K1, x2=x2, **setting, **more,
     )  # fmt: skip
     outputs = flow.train if flow.test is None else flow.test
     mean, shape = np.asarray(outputs.mean), run.outputs.mean.shape

@@ -50,11 +50,14 @@ def _flush(folder: Path) -> None:
         os.close(handle)
 
 
-def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def targets(
+    out: Path | None, stem: str, suffixes: tuple[str, ...], *, overwrite: bool = True
+) -> dict[str, Path]:
     """The files that `out` requests, by suffix, after checking that they can be written.
 
     `out` with one of the suffixes is that file; without a suffix it is a directory that gets one file for
     each suffix, named `stem`. Missing directories are created. Of several processes only the first writes.
+    Without `overwrite` files of those names stay, and the new ones are named stem-2, stem-3, …
 
     Raises ArgumentError for any other suffix, or if the place cannot be written to.
     """
@@ -68,7 +71,16 @@ def targets(out: Path | None, stem: str, suffixes: tuple[str, ...]) -> dict[str,
         paths = {suffix: out / f"{stem}{suffix}" for suffix in suffixes}
     for path in paths.values():
         _check_writable(path)
-    return paths
+    return paths if overwrite else _free(paths)
+
+
+def _free(paths: dict[str, Path]) -> dict[str, Path]:
+    """The same names if none is taken, or else with the first number from 2 at which none is."""
+    numbered, number = paths, 1
+    while any(path.exists() for path in numbered.values()):
+        number += 1
+        numbered = {suffix: path.with_stem(f"{path.stem}-{number}") for suffix, path in paths.items()}
+    return numbered
 
 
 def _check_writable(path: Path) -> None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.programs import precise
+from eft.activations.programs import precise
 from nets.network import chain, connected, fcn, metric
 from nets.network.architecture import Architecture, Settings
 from nets.network.observables import (
@@ -103,8 +103,11 @@ def _sample(program: Program, key: jax.Array, values: Values) -> Member:
 
 def _gram_network(program: Program, key: jax.Array, values: Values) -> Member:
     """The observables at several inputs of one FCN drawn with the given key."""
-    x, (cw, cb, *_) = values.x, values.settings
-    net = fcn.drawn(program.architecture, values.settings, key)
+    x, settings = values.x, values.settings
+    if program.architecture.own_K1:  # the sums are that of K1 x2 over the inputs, and that of x2
+        settings = settings._replace(K1=jnp.trace(values.K1), x2=jnp.sum(jnp.mean(x * x, -1)))
+    cw, cb, *_ = settings
+    net = fcn.drawn(program.architecture, settings, key)
     z = net.preactivations(x)
     G = [values.K1, *(cb + cw * overlap(net.activated(z_l)) for z_l in z[:-1])]
     Theta = mean_ntk(net, x, values.lambda_w, values.lambda_b) if program.ntk else None

@@ -38,6 +38,7 @@ MAX_WRITTEN_OUT = 500
 program: each adds about 0.2 s to its compilation."""
 
 
+@arguments.also_named(X="x")
 def measure(
     act: ActivationLike,
     cw: float,
@@ -54,7 +55,7 @@ def measure(
     method: str = "networks",
     dtype: Any = jnp.float32,
     normal: Normal = standard_normal,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
     progress: bool | None = None,
     ntk: bool = False,
     lambda_w: float = 1.0,
@@ -95,13 +96,14 @@ def measure(
     `act`: a name, an Activation or a function. `cw` = C_W, `cb` = C_b. `depth` = L: layers of
     pre-activations, including the output. `width`: of every hidden layer, or None with
     `widths` = (n₁, …, n_{L−1}). The input is `x` of shape (n₀,), or (√x2, √x2); with Gaussian weights only
-    x2 = ‖x‖²/n₀ matters. `K1`: sets the first kernel, as in `FCN` (one input only). `method`: "networks",
-    each an `FCN` whose weights are drawn, or "metric", which is equal in distribution and draws no weights.
-    `normal`: the function that draws the weights (networks only).
+    x2 = ‖x‖²/n₀ matters. `K1`: sets the first kernel, as in `FCN`; of several inputs K_αβ¹ = K1 x_α·x_β/n₀,
+    that of x2 = 1. `method`: "networks", each an `FCN` whose weights are drawn, or "metric", which is equal
+    in distribution and draws no weights. `normal`: the function that draws the weights (networks only).
     `seed`: an integer from 0 to 2³² − 1, or a key of `jax.random`; `jax.random.key(s)` means the same as s.
-    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes;
-    default: half of the device's memory, or for a CPU, of the memory available to the process (control groups
-    and `ulimit` included). It determines how many blocks of networks a device is given at a time.
+    `dtype`: of the networks' arithmetic; the statistics are always float64. `memory_budget`: in bytes, or as
+    text such as "2GB"; default: half of the device's memory, or for a CPU, of the memory available to the
+    process (control groups and `ulimit` included). It determines how many blocks of networks a device is
+    given at a time.
     `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
 
     `skip`, `norm`, `weights`: networks that are not plain, as in `FCN`. With `skip` = γ > 0 all hidden widths
@@ -198,12 +200,11 @@ def prepare(
         "lambda_b": arguments.number("lambda_b", lambda_b),
     }
     if n_inputs:
-        if own_K1:
-            raise ArgumentError(
-                f"K1 must be left out where x holds several inputs; got {arguments.shown(K1)}"
-            )
+        if own_K1 and not x.any():
+            raise ArgumentError("x must not be 0 where K1 is given: no weights could give it that variance")
+        scale, offset = (arguments.number("K1", K1), 0.0) if own_K1 else (cw, cb)
         with np.errstate(over="ignore", invalid="ignore"):
-            K1 = cb + cw * np.inner(x, x) / x.shape[1]
+            K1 = offset + scale * np.inner(x, x) / x.shape[1]
     else:
         x2 = arguments.number("x2", x2) if given is None else float(np.mean(x**2))
         if own_K1 and x2 == 0:
@@ -343,7 +344,7 @@ def _draw(job: Job, progress: bool | None) -> tuple[Any, float]:
     started = time.perf_counter()
     with progress_bar(progress, "networks/s") as bar, ThreadPoolExecutor(len(calls)) as pool:
         if not bar.disable:
-            bar.console.print(plan)
+            bar.console.print(str(plan))
         task = bar.add_task(job.program.architecture.act.name, total=n_nets, speed=0.0)
 
         def part(call, first: int) -> Any:

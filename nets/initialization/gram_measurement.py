@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eft.records import METHODS
 from nets.initialization import neuron_pairs
 from nets.initialization.drawing import Program
 from nets.network.architecture import Settings
@@ -43,6 +44,8 @@ class GramMeasurement(NamedTuple):
     G: np.ndarray
     Theta_hat: np.ndarray | None
     seconds: float
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def statistics(

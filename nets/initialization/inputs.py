@@ -13,6 +13,7 @@ from eft import arguments
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
+from eft.records import METHODS
 from nets.network import fcn
 from nets.network.architecture import Architecture, Settings, checked_settings
 from nets.runtime import keys, memory, programs
@@ -37,7 +38,10 @@ class InputMeasurement(NamedTuple):
     x2: np.ndarray
     widths: np.ndarray
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
+
+@arguments.also_named(x="X")
 def measure_inputs(
     act: ActivationLike,
     cw: float,
@@ -52,7 +56,7 @@ def measure_inputs(
     K1: float | None = None,
     widths: Sequence[int] | None = None,
     dtype: Any = jnp.float32,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
 ) -> InputMeasurement:
     """K̂^l(x) = (1/n_l) Σ_i z_i^l(x)² of every layer, for `n_nets` networks at each of the inputs X, (m, n₀).
 
@@ -65,8 +69,9 @@ def measure_inputs(
 
     Compiled once for all C_W, C_b, K¹, x2 and seeds; C_b = 0 with homogeneous σ is a program of its own.
 
-    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes; default:
-    half of the device's memory) is too small for one network and the results, before any network is drawn.
+    Raises TypeError or ValueError for a bad argument, and ValueError if `memory_budget` (in bytes, or text
+    such as "2GB"; default: half of the device's memory) is too small for one network and the results, before
+    any network is drawn.
 
     >>> measured = nets.measure_inputs("relu", 2.0, 4, 64, 2, [[1.0, 0.0], [0.0, 1.0]])
     >>> print(measured._fields)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eft.arguments import ArgumentError
+from eft.records import METHODS
 from nets.initialization import neuron_pairs, ntk_measurement
 from nets.initialization.drawing import Program
 from nets.initialization.ntk_measurement import NTKMeasurement
@@ -60,6 +61,8 @@ class Measurement(NamedTuple):
     z2: np.ndarray | None = None
     z2z2: np.ndarray | None = None
     M: np.ndarray | None = None
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     def V_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """The ends, arrays (depth,), of an interval that contains V at this width with probability `level`.

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eft.records import METHODS
 from nets.network.observables import NTKObservables
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
@@ -31,6 +32,8 @@ class NTKMeasurement(NamedTuple):
     B_hat: np.ndarray
     F_hat: np.ndarray
     Theta_hat: np.ndarray
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def statistics(sizes: np.ndarray, z2: np.ndarray, ntk: NTKObservables, whole: np.ndarray) -> NTKMeasurement:

@@ -8,6 +8,7 @@ so that derivatives by W are known from s and δ, which are much smaller.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -32,10 +33,21 @@ class Use(NamedTuple):
     first: bool
 
 
+class Bias(NamedTuple):
+    """A parameter that is added to y in every place, `scale` times for each y: ∂f_i/∂b = scale Σ_t δ_it.
+
+    `parameter`: the index of the array in params.
+    """
+
+    parameter: int
+    scale: float
+
+
 class DenseWeight(NamedTuple):
     """A parameter, or one step of a stacked one, that multiplies data as `scale` times itself.
 
     `parameter`: the index of the array in params. `places`: T. `n_in`, `n_out`: numbers in s_t and y_t.
+    `biases`: what is added to y.
     """
 
     parameter: int
@@ -44,6 +56,7 @@ class DenseWeight(NamedTuple):
     places: int
     n_in: int
     n_out: int
+    biases: tuple[Bias, ...] = ()
 
 
 def dense_weights(program: Program) -> dict[int, tuple[DenseWeight, ...]]:
@@ -57,11 +70,28 @@ def dense_weights(program: Program) -> dict[int, tuple[DenseWeight, ...]]:
     return {i: found for i, found in pieces.items() if found is not None}
 
 
+def with_biases(program: Program, weights: Iterable[DenseWeight]) -> tuple[DenseWeight, ...]:
+    """The weights together with the parameters that are added to their products, and used nowhere else."""
+    finder = _Finder(program)
+    biases: dict[int, list[Bias]] = {}
+    for parameter, v in enumerate(program.parameters):
+        product, scale = finder.product(v)
+        if product is not None:
+            biases.setdefault(product, []).append(Bias(parameter, scale))
+    return tuple(
+        weight._replace(biases=tuple(biases.get(weight.uses[0].operation, ())))
+        if len(weight.uses) == 1 and weight.uses[0].first
+        else weight
+        for weight in weights
+    )
+
+
 class _Finder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.data, made = set(program.inputs), set(program.parameters)
         self.users: dict[int, list[int]] = {}
+        self.makers = {v: i for i, operation in enumerate(program.operations) for v in operation.outputs}
         self.constants = {v: value for v, value in program.values.items() if v not in program.parameters}
         for i, operation in enumerate(program.operations):
             for v in set(operation.inputs):
@@ -111,6 +141,51 @@ class _Finder:
                 return None
             scale *= factor
         return None
+
+    def product(self, v: int) -> tuple[int | None, float]:
+        """The product y of data for which ∂f/∂v = number · Σ_t δ_t, as v is added to it; the number."""
+        scale, shapes = 1.0, self.program.shapes
+        n_out = shapes[v].size
+        while len(self.users.get(v, ())) == 1 and v not in self.program.outputs:
+            operation = self.program.operations[self.users[v][0]]
+            if operation.name in ("add", "add_any"):
+                other = next((u for u in operation.inputs if u != v), v)
+                product, of_y = self.behind(other, shapes[v])
+                return product, scale / of_y
+            shape = shapes[v].shape
+            if operation.name == "broadcast_in_dim":
+                whole = shapes[operation.outputs[0]].shape
+                last = tuple(range(len(whole) - len(shape), len(whole)))
+                if operation.params["broadcast_dimensions"] != last or whole[-len(shape) :] != shape:
+                    break
+            elif (factor := self.factor(operation, v)) and shapes[operation.outputs[0]].size == n_out:
+                scale *= factor
+            else:
+                break
+            v = operation.outputs[0]
+        return None, 1.0
+
+    def behind(self, u: int, shape: Any) -> tuple[int | None, float]:
+        """The product y of data of which u = number · y + …, used nowhere else, and the number."""
+        made = self.makers.get(u)
+        if (
+            made is None
+            or len(self.users[u]) != 1
+            or u in self.program.outputs
+            or self.program.shapes[u] != shape
+        ):
+            return None, 1.0
+        operation = self.program.operations[made]
+        if operation.name == "dot_general":
+            return (made if self.data.intersection(operation.inputs) else None), 1.0
+        if operation.name in ("add", "add_any") and len(set(operation.inputs)) == 2:
+            terms = (self.behind(v, shape) for v in operation.inputs)
+            return next((found for found in terms if found[0] is not None), (None, 1.0))
+        for v in operation.inputs:
+            if factor := self.factor(operation, v):
+                product, of_v = self.behind(v, shape)
+                return product, factor * of_v
+        return None, 1.0
 
     def factor(self, operation: Operation, v: int) -> float | None:
         """The number by which the operation multiplies v, if it does that."""

@@ -5,6 +5,7 @@ import textwrap
 from typing import Any, NamedTuple
 
 import eft
+from eft.records import METHODS
 from nets.models.advice import Setting
 from nets.models.theory import Prediction
 from nets.statistics.estimators import Estimate
@@ -51,6 +52,8 @@ class LayerReport(NamedTuple):
     V: Estimate
     theory: Prediction
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
     @property
     def score(self) -> float:
         """(K̂ − K)/spread; the spread of one network of this width, or the measured error of several."""
@@ -86,6 +89,14 @@ class Diagnosis(NamedTuple):
     notes: tuple[str, ...]
     n_inputs: int
     n_nets: int
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
+    @property
+    def summary(self) -> str:
+        """The number of layers and the faults, in a line."""
+        faults = [f"{verdict.kind} (layer {verdict.layer})" for verdict in self.verdicts]
+        return f"{len(self.layers)} layers: {'; '.join(faults) or 'nothing found'}"
 
     @property
     def healthy(self) -> bool:

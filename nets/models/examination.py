@@ -25,6 +25,7 @@ PADDED = 0.95
 """The part of a convolution's terms that is not padding, below which that is said."""
 
 
+@arguments.also_named(X="x")
 def diagnose(
     f: Callable, params: Any = NOTHING, x: Any = NOTHING, *, n_nets: int | None = None, n_probes: int = 8,
     seed: int = 0,

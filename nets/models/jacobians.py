@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nets.models.dense_layers import DenseWeight, dense_weights, incoming, outgoing
+from nets.models.dense_layers import DenseWeight, dense_weights, incoming, outgoing, with_biases
 from nets.models.program import OWN_DERIVATIVE, Program, equations, evaluate, has_products, programs, traced
 
 OUTPUTS = ("full", "diagonal", "trace")
@@ -73,7 +73,7 @@ class Model(NamedTuple):
         return Factors(*([a.astype(self.dtype) for a in arrays] for arrays in (s, deltas, flat)))
 
     def contracted(self, a: Factors, b: Factors, rates: Sequence[jax.Array], outputs: str) -> jax.Array:
-        """Θ = Σ_W λ Σ_tu (s_at·s_bu)(δ_ait·δ_bju) + Σ_θ λ ∂f_i(x_a)/∂θ · ∂f_j(x_b)/∂θ; `rates`: λ.
+        """Θ = Σ_W Σ_tu (λ_W s_at·s_bu + λ_b)(δ_ait·δ_bju) + Σ_θ λ ∂f_i(x_a)/∂θ · ∂f_j(x_b)/∂θ; `rates`: λ.
 
         Indices are in the order a, b, i, j; their sum over i = j is divided by o for the trace.
         """
@@ -89,6 +89,8 @@ class Model(NamedTuple):
         for weight, *each in zip(self.dense, a.incoming, b.incoming, a.outgoing, b.outgoing, strict=True):
             s_a, s_b, delta_a, delta_b = each
             P = product("atm,bum->abtu", s_a, s_b) * by_place[weight.parameter].astype(self.dtype)
+            for bias in weight.biases:
+                P = P + bias.scale**2 * by_place[bias.parameter].astype(self.dtype)
             Theta = Theta + jnp.sum(
                 jnp.expand_dims(P, beside) * product(of_dense, delta_a, delta_b), (-2, -1)
             )
@@ -153,8 +155,10 @@ def model_of(f: Callable, params: Any, x: Any, outputs: str, structured: bool) -
             if place in parts.places and all(_cheaper(weight, o, outputs) for weight in weights):
                 dense += weights
                 done.add(place)
+    weights = with_biases(program, dense)
+    done.update(bias.parameter for weight in weights for bias in weight.biases)
     rest = tuple(i for i, place in enumerate(parts.places) if place not in done)
-    return Model(f, parts, program, tuple(dense), rest, o, at_least_float32(out.dtype))
+    return Model(f, parts, program, weights, rest, o, at_least_float32(out.dtype))
 
 
 def at_least_float32(dtype: Any) -> Any:

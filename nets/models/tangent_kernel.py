@@ -11,8 +11,8 @@ import numpy as np
 from jax.core import Tracer
 
 from eft import arguments
+from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
-from eft.programs import compiled
 from nets.models.functions import checked_pair, checked_rates, hashable
 from nets.models.jacobians import (
     OUTPUTS,
@@ -41,7 +41,7 @@ def empirical_ntk(
     outputs: str = "full",
     method: str = "auto",
     learning_rates: Any = None,
-    memory_budget: int = MEMORY,
+    memory_budget: int | str = MEMORY,
 ) -> jax.Array:
     """The tangent kernel of a function of (params, x) at inputs x1, and x2 or x1 again.
 
@@ -66,7 +66,8 @@ def empirical_ntk(
                       memory for few copies of the parameters;
         "auto"        "structured", or "products" where that takes fewer operations or it alone fits.
 
-    Inputs are taken in blocks whose derivatives fit into `memory_budget` bytes; the result is not counted.
+    Inputs are taken in blocks whose derivatives fit into `memory_budget`, bytes or text such as "2GB"; the
+    result is not counted.
     Accurate to round-off, symmetric to that for x2 = None, in the dtype of f, at least float32. Where f
     overflows or has no derivative, Θ is inf or NaN. Compiled once for each f and shapes, as by `jax.jit`;
     within `jit`, `vmap` and `grad` it becomes part of their program.
@@ -84,7 +85,7 @@ def empirical_ntk(
     """
     arguments.one_of("outputs", outputs, OUTPUTS)
     arguments.one_of("method", method, METHODS)
-    budget = arguments.positive_int("memory_budget", memory_budget)
+    budget = arguments.byte_count("memory_budget", memory_budget)
     x1, x2 = checked_pair(f, params, x1, x2)
     rates = checked_rates(learning_rates, params)
     Theta, apart = _kernel(hashable(f), outputs, method, budget, params, x1, x2, rates)

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import eft
+from eft.records import METHODS
 from nets.models.forms import Stage
 from nets.models.layers import Layer, Network
 from nets.models.probe import Probe, host, neurons, slope
@@ -46,6 +47,8 @@ class Prediction(NamedTuple):
     chi_spread: float
     V: float
     started: bool
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 class Step(NamedTuple):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from eft import arguments
+from eft.records import METHODS
 from nets.models.layers import Layer, Network, along
 from nets.models.probe import chi_perp, generator, step_between
 from nets.models.program import evaluate
@@ -32,12 +33,16 @@ class Factor(NamedTuple):
     target: float
     note: str
 
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
+
 
 class Tuning(NamedTuple):
     """`params`: the pytree given, with its weights scaled. `factors`: of every layer."""
 
     params: Any
     factors: tuple[Factor, ...]
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     def __str__(self) -> str:
         lines = [f"{'l':>3} {'factor':>8} {'χ⊥ before':>10} {'after':>6}  weights"]
@@ -50,6 +55,7 @@ class Tuning(NamedTuple):
         return "\n".join(lines)
 
 
+@arguments.also_named(X="x")
 def tune(f: Callable, params: Any, x: Any, *, n_probes: int = 32, seed: int = 0) -> Tuning:
     """The parameters with every layer's weights multiplied by a number, so that χ⊥ = 1.
 

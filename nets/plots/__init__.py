@@ -5,6 +5,7 @@ from nets.plots.diagnoses import diagnosis_figure
 from nets.plots.figures import comparison_figure, flow_figure, png, training_figure, width_figure
 from nets.plots.in_training import training_comparison_figure
 from nets.plots.panels import COLORS, Panel, Series, figure
+from nets.plots.records import draw
 
 __all__ = [
     "COLORS",
@@ -13,6 +14,7 @@ __all__ = [
     "comparison_figure",
     "coordinate_figure",
     "diagnosis_figure",
+    "draw",
     "figure",
     "flow_figure",
     "png",

@@ -1,21 +1,21 @@
 """Figures that compare theory with experiment."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import eft
-from eft.figures import BLUE, GREEN, GREY, SKY, VERMILLION
+from eft.figures import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Drawing
+from eft.figures import png as png
+from eft.figures.style import MARKERS, MAX_SHOWN
 from nets.comparison import cases
 from nets.comparison.cases import Case
 from nets.comparison.comparison import Comparison
-from nets.plots.panels import BLACK, MAX_SHOWN, typeset
+from nets.plots.panels import BLACK, typeset
 from nets.statistics.estimators import Estimate
 from nets.training.run import TrainingRun
 
@@ -28,7 +28,7 @@ LEADING, FINITE, MEASURED = BLACK, SKY, VERMILLION
 def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     """One column per case: K and V of every layer, theory as lines, networks as points, z-scores below."""
     n = len(compared)
-    figure = Figure(figsize=(1.2 + 3.7 * n, 7.2), layout="constrained")
+    figure = Drawing(figsize=(1.2 + 3.7 * n, 7.2), layout="constrained")
     axes = figure.subplots(
         4, n, sharex="col", squeeze=False, height_ratios=[3, 1.1, 3, 1.1], gridspec_kw={"hspace": 0.04}
     )
@@ -60,7 +60,7 @@ def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
     case = compared[0][0]
     n = np.array([each.width for each, _ in compared], float)
     fine = np.geomspace(n.min() / 1.2, n.max() * 1.2, 200)
-    figure = Figure(figsize=(9.2, 4.3), layout="constrained")
+    figure = Drawing(figsize=(9.2, 4.3), layout="constrained")
     axes = figure.subplots(1, 2)
     labels = ("mean of the metric, $E[\\hat G]$", "$n$ times its variance")
     if not case.plain:
@@ -93,7 +93,7 @@ def width_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
 
 def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
     """K, V and the susceptibilities of one flow against the layer."""
-    figure = Figure(figsize=(10.5, 3.4), layout="constrained")
+    figure = Drawing(figsize=(10.5, 3.4), layout="constrained")
     axes = figure.subplots(1, 3)
     layer = np.arange(1, flow.K.shape[-1] + 1)
     for axis, values, label in (
@@ -104,19 +104,41 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
         axis.plot(layer, shown, ".-", color=BLUE)
         axis.set_ylabel(label)
         _log_if_wide(axis, shown)
-    for values, color, label in (
-        (flow.chi_parallel, BLUE, r"$\chi_\parallel$"),
-        (flow.chi_perp, MEASURED, r"$\chi_\perp$"),
+    for values, color, style, label in (
+        (flow.chi_parallel, BLUE, "o-", r"$\chi_\parallel$"),
+        (flow.chi_perp, MEASURED, "s--", r"$\chi_\perp$"),
     ):
-        axes[2].plot(layer, _shown(values, flow.valid), ".-", color=color, label=label)
+        axes[2].plot(layer, _shown(values, flow.valid), style, ms=4, color=color, label=label)
     axes[2].axhline(1, color=GREY, linewidth=0.8)
     axes[2].set_ylabel("susceptibility")
-    axes[2].legend(frameon=False)
+    axes[2].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for axis in axes:
         _tidy(axis)
         axis.set_xlabel("layer $\\ell$")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(typeset(title))
+    return figure
+
+
+def flows_figure(titles: Sequence[str], flows: Sequence[eft.KernelFlow]) -> Figure:
+    """K, V, χ∥ and χ⊥ of several flows of one depth against the layer, a line for each."""
+    figure = Drawing(figsize=(12.5, 3.6 + 0.2 * len(flows)), layout="constrained")
+    axes = figure.subplots(1, 4)
+    layer = np.arange(1, flows[0].K.shape[-1] + 1)
+    labels = ("kernel $K$", "four-point vertex $V$", r"$\chi_\parallel$", r"$\chi_\perp$")
+    for axis, name, label in zip(axes, ("K", "V", "chi_parallel", "chi_perp"), labels, strict=True):
+        shown = [_shown(getattr(flow, name), flow.valid) for flow in flows]
+        for i, (title, values) in enumerate(zip(titles, shown, strict=True)):
+            style = f"{MARKERS[i % len(MARKERS)]}{('-', '--', ':')[i % 3]}"
+            color = COLOURS[i % len(COLOURS)]
+            axis.plot(layer, values, style, ms=4, color=color, label=typeset(title))
+        axis.set(xlabel="layer $\\ell$", ylabel=label)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _log_if_wide(axis, np.concatenate(shown))
+        _tidy(axis)
+    for axis in axes[2:]:
+        axis.axhline(1, color=GREY, linewidth=0.8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure
 
 
@@ -126,7 +148,7 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     `start`: the flow of the probe inputs, as a batch. Averages over the probe inputs are shown, with the mean
     of their errors, since all inputs share the same networks.
     """
-    figure = Figure(figsize=(14, 3.6), layout="constrained")
+    figure = Drawing(figsize=(14, 3.6), layout="constrained")
     axes = figure.subplots(1, 4)
     layer = np.arange(1, start.K.shape[-1] + 1)
     shades = colormaps["viridis"](np.linspace(0.85, 0.0, len(run.steps)))
@@ -137,15 +159,15 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     ):
         known = _shown(np.mean(theory, axis=0), np.all(start.valid, axis=0))
         axis.plot(layer, known, color=LEADING, label="theory, at the start")
-        for step, mean, error, shade in zip(run.steps, estimate.mean, estimate.stderr, shades, strict=True):
+        for i, (step, mean, error) in enumerate(zip(run.steps, estimate.mean, estimate.stderr, strict=True)):
             axis.errorbar(
                 layer,
                 mean.mean(-1),
                 error.mean(-1),
-                fmt="o-",
-                ms=3,
+                fmt=f"{MARKERS[i % len(MARKERS)]}-",
+                ms=4,
                 lw=0.7,
-                color=shade,
+                color=shades[i],
                 label=f"after {step:,} steps",
             )
         axis.set(xlabel="layer $\\ell$", ylabel=label)
@@ -161,19 +183,11 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     axes[3].set(xlabel="steps", ylabel="loss", yscale="log")
     for axis in axes:
         _tidy(axis)
-    axes[3].legend(frameon=False)
+    axes[3].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
     figure.suptitle(typeset(title))
     return figure
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file."""
-    FigureCanvasAgg(figure)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=150)
-    return data.getvalue()
 
 
 def _shown(values, valid) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eft.figures import COLOURS, GREY
+from eft.figures import COLOURS, GREY, Drawing
+from eft.figures.style import MARKERS, MAX_SHOWN
 
 BLACK = "#000000"
 COLORS = (*COLOURS, BLACK)
@@ -30,10 +31,6 @@ STYLES = {
         "zorder": 3,
     },
 }
-
-
-MAX_SHOWN = 1e290
-"""The largest value that an axis can show with a margin."""
 
 
 class Series(NamedTuple):
@@ -75,7 +72,7 @@ def figure(
 ) -> Figure:
     """Panels in rows. The legend is "below" the figure, with each label once, or in "each" panel."""
     columns = max(map(len, rows))
-    drawing = Figure(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
+    drawing = Drawing(figsize=(width * columns + 0.6, 3.5 * len(rows) + 0.6), layout="constrained")
     axes = drawing.subplots(len(rows), columns, squeeze=False)
     shown: dict[str, Any] = {}
     for row, line in zip(rows, axes, strict=True):
@@ -110,6 +107,9 @@ def _show(panel: Panel, axis) -> None:
             words, (0.99, height), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8
         )
     for s in panel.series:
+        style = dict(STYLES.get(s.style, {}))
+        if s.style == "points" and s.color in COLORS:  # so that series differ without colours too
+            style["marker"] = MARKERS[COLORS.index(s.color) % len(MARKERS)]
         x, y, label = np.asarray(s.x, float), np.asarray(s.y, float), s.label and typeset(s.label)
         y = np.where(abs(y) < MAX_SHOWN, y, np.nan)
         if s.style == "band":
@@ -117,11 +117,11 @@ def _show(panel: Panel, axis) -> None:
             high = np.where(abs(high) < MAX_SHOWN, high, np.nan)
             axis.fill_between(x, y, high, color=s.color, alpha=0.2, lw=0, label=label)
         elif s.error is None:
-            style = {k: v for k, v in STYLES[s.style].items() if k not in ("capsize", "elinewidth")}
+            style = {k: v for k, v in style.items() if k not in ("capsize", "elinewidth")}
             axis.plot(x, y, color=s.color, label=label, **style)
         else:
             error = np.where(np.isfinite(s.error), s.error, np.nan)
-            axis.errorbar(x, y, error, color=s.color, label=label, **STYLES[s.style])
+            axis.errorbar(x, y, error, color=s.color, label=label, **style)
     axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     axis.set_title(typeset(panel.title), fontsize=10)
     axis.set_xscale(panel.xscale, **({"linthresh": 1} if panel.xscale == "symlog" else {}))

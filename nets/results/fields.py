@@ -3,10 +3,12 @@
 import functools
 from collections.abc import Iterator, Mapping
 from types import UnionType
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from eft.records import DESCRIPTIONS, Description, Field, Part, Tree
+from eft.records.descriptions import flat, of_leaf
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement
 from nets.initialization.measurement import Measurement
@@ -19,18 +21,6 @@ KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMea
 
 RECORDS = {NTKMeasurement.__name__: NTKMeasurement}
 """The kinds of records within them."""
-
-
-class Field(NamedTuple):
-    """A field of a result, or both arrays of an estimate.
-
-    `axes`: their names. `long_name`, `units`: as in NetCDF. `dtype`: of the array; "" for any real one.
-    """
-
-    axes: tuple[str, ...]
-    long_name: str
-    dtype: str = "float64"
-    units: str = "1"
 
 
 LAYER, MEMBERS, SNAPSHOTS = ("layer",), ("member", "layer"), ("snapshot", "layer", "input")
@@ -57,6 +47,7 @@ FIELDS = {
         "z2": Field(MEMBERS, "E[z_i^2] given layer l-1, of every network"),
         "z2z2": Field(MEMBERS, "E[z_i^2 z_j^2] given layer l-1, i and j distinct, of every network"),
         "M": Field(MEMBERS, "G^l + gamma^2 M^(l-1), whose mean is K, of every network"),
+        "ntk": Part("neural tangent kernel"),
     },
     "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),
@@ -96,9 +87,34 @@ FIELDS = {
         "outputs": Field(("snapshot", "test_input", "output"), "mean output over networks"),
         "outputs_variance": Field(("snapshot", "test_input", "output"), "variance of the output"),
         "widths": _SHARED["widths"],
+        "parameters": Tree("parameter {}, of every network", ("member",)),
         "seconds": _SHARED["seconds"],
     },
 }
+
+SYMBOLS = {
+    "K": "K",
+    "V": "V",
+    "chi_parallel": r"\chi_\parallel",
+    "chi_perp": r"\chi_\perp",
+    "Theta": r"\Theta",
+}
+
+TITLES = {
+    "Measurement": ("networks at initialization, one input", "K V chi_parallel chi_perp"),
+    "NTKMeasurement": ("measured neural tangent kernel of one input", "Theta A B D F"),
+    "GramMeasurement": ("networks at initialization, several inputs", "K Theta V"),
+    "InputMeasurement": ("networks at many inputs", "log_K"),
+    "TrainingRun": ("networks in training", "loss alive n_overflowed"),
+}
+"""What the results are, and their main fields."""
+
+for _kind, (_title, _main) in TITLES.items():
+    _fields = {
+        name: field._replace(symbol=SYMBOLS.get(name, "")) if isinstance(field, Field) else field
+        for name, field in FIELDS[_kind].items()
+    }
+    DESCRIPTIONS[_kind] = Description(_title, _fields, tuple(_main.split()), figures="nets.plots")
 
 SAME_SIZE = {"input_2": ("input", 0), "pair_2": ("pair", 0), "place": ("layer", 1)}
 """Axes whose length is that of another axis plus a number."""
@@ -117,25 +133,18 @@ def of(kind: str, name: str, ndim: int) -> Field:
     top, *parts = name.split("/")
     if record := _record(hints(kind).get(top, ())):
         return of(record, "/".join(parts), ndim)
-    if top == "parameters":
-        word = f"parameter {' '.join(parts)}, of every network"
-        return Field(("member", *(f"{flat(name)}_{i}" for i in range(1, ndim))), word, "")
-    field = FIELDS[kind].get(top, Field(tuple(f"{flat(name)}_{i}" for i in range(ndim)), top, ""))
+    about = FIELDS[kind].get(top)
+    if isinstance(about, Tree):
+        return of_leaf(name, ndim, about)
+    if not isinstance(about, Field):
+        return Field(tuple(f"{flat(name)}_{i}" for i in range(ndim)), top, "")
     part = {"mean": "", "stderr": "standard error of "}.get(parts[0] if parts else "mean", "")
-    return field._replace(long_name=part + field.long_name)
+    return about._replace(long_name=part + about.long_name)
 
 
 def _record(allowed: tuple[Any, ...]) -> str | None:
     """The kind of record among the types that a field may have."""
     return next((name for name, kind in RECORDS.items() if kind in allowed), None)
-
-
-def flat(name: str) -> str:
-    """The variable name of an array, such as K_mean or parameters_layer_1_kernel (layers count from 1)."""
-    parts = name.split("/")
-    if parts[:2] == ["parameters", "layers"] and len(parts) > 2 and parts[2].isdigit():
-        parts[1:3] = ["layer", str(int(parts[2]) + 1)]
-    return "_".join(parts)
 
 
 def complaints(kind: str, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 
 from eft.arguments import ArgumentError
+from eft.records.arrays import axis_attributes, axis_values
+from eft.records.descriptions import flat
 from nets.files import archive
 from nets.files.archive import Archive, ArchiveError
 from nets.results import fields
@@ -28,12 +30,12 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
 
     Raises ImportError, which says what to install, if xarray is missing.
     """
-    xarray = _xarray()
+    xarray = imported_xarray()
     variables, sizes = {}, {}
     for name, array in arrays.items():
         field = fields.of(kind, name, array.ndim)
         about = {"long_name": field.long_name, "units": field.units, FIELD: name}
-        variables[fields.flat(name)] = (field.axes, array, about)
+        variables[flat(name)] = (field.axes, array, about)
         sizes |= dict(zip(field.axes, array.shape, strict=True))
     axes = {axis: _coordinate(axis, size, arrays) for axis, size in sizes.items()}
     scalars = {
@@ -45,12 +47,7 @@ def dataset(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any
 
 
 def _coordinate(axis: str, size: int, arrays: Mapping[str, np.ndarray]) -> tuple:
-    if axis == "snapshot":
-        return axis, arrays["steps"], {"long_name": "steps of training", "units": "1"}
-    if axis == "layer":
-        return axis, np.arange(1, size + 1), {"long_name": "layer of pre-activations, from 1", "units": "1"}
-    words = {"place": "layer, where 0 is the input"}.get(axis, f"{axis.replace('_', ' ')}, from 0")
-    return axis, np.arange(size), {"long_name": words, "units": "1"}
+    return axis, axis_values(axis, size, arrays), axis_attributes(axis)
 
 
 def content(kind: str, arrays: Mapping[str, np.ndarray], words: Mapping[str, Any]) -> bytes:
@@ -66,7 +63,7 @@ def load(path: Path) -> Archive:
 
     Raises ArchiveError if the file is damaged or not one of this program.
     """
-    xarray = _xarray()
+    xarray = imported_xarray()
     with open(path, "rb") as file:
         archive.check_whole(file, path)
         file.seek(0)
@@ -89,12 +86,13 @@ def _packed(variable: Any) -> bool:
 def check_installed() -> None:
     """Raises ArgumentError, which says what to install, if NetCDF files cannot be written."""
     try:
-        _xarray()
+        imported_xarray()
     except ImportError as error:
         raise ArgumentError(f"out must end in something else than .nc: {error}") from None
 
 
-def _xarray():
+def imported_xarray():
+    """The module xarray; raises ImportError, which says what to install, if it or h5netcdf is missing."""
     try:
         import h5netcdf  # noqa: F401
         import xarray

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import eft
 from eft.arguments import ArgumentTypeError
 from nets.files import archive
 from nets.results import fields, netcdf
 from nets.results.fields import KINDS
 from nets.statistics.estimators import Estimate
 
-PACKAGES = ("eft", "jax", "jaxlib", "flax", "optax", "numpy")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy")
 
 FORMAT = 3
 """Version of the file format; a file of another version is refused."""
@@ -46,7 +47,7 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
         _put(arrays, name, value)
     if wrong := list(fields.complaints(kind, arrays)):
         raise ArgumentTypeError(f"result must be a {kind} as it was measured; got one where {wrong[0]}")
-    versions = {package: importlib.metadata.version(package) for package in PACKAGES}
+    versions = {"eft": eft.__version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
     words = {"format": FORMAT, "kind": kind, "arguments": dict(arguments or {}), "versions": versions}
     if Path(path).suffix == ".nc":
         content = netcdf.content(kind, arrays, words)

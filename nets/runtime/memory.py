@@ -49,10 +49,10 @@ class Plan(NamedTuple):
 def budget(given: Any, device: Any) -> int:
     """`given`, checked; if None, `SHARE` of the memory of the device.
 
-    Raises TypeError or ValueError if it is not an integer ≥ 1.
+    Raises TypeError or ValueError if it is neither an integer ≥ 1 nor text such as "2GB".
     """
     if given is not None:
-        return arguments.positive_int("memory_budget", given)
+        return arguments.byte_count("memory_budget", given)
     stats = device.memory_stats() if device.platform != "cpu" else None
     if stats and "bytes_limit" in stats:
         return int(SHARE * stats["bytes_limit"])

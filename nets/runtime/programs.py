@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import jax
 
-from eft.programs import call
+from eft.activations.programs import call
 
 __all__ = ["call", "usual_promotion"]
 

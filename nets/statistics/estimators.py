@@ -9,27 +9,17 @@ of several estimates, Σ e_i e_iᵀ.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from eft.arguments import ArgumentError
+from nets.statistics.estimate import Estimate
 
 ROUNDING = 4e-6
 """Relative round-off error of a kernel in float32 arithmetic: the tolerance where nothing fluctuates."""
 
 MAX_LOG = 300.0
 """Largest logarithm of numbers whose squares can be summed without overflow."""
-
-
-class Estimate(NamedTuple):
-    """A measured quantity; both fields have the shape of the quantity.
-
-    `mean`: an unbiased estimate. `stderr`: its standard error; inf where the samples are too few to tell.
-    """
-
-    mean: np.ndarray
-    stderr: np.ndarray
 
 
 def stacked(rows: Sequence[Sequence[Estimate]]) -> list[Estimate]:

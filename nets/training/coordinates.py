@@ -11,12 +11,13 @@ import optax
 from eft import arguments
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.records import METHODS
 from nets.runtime import programs
 from nets.statistics.estimators import Estimate
 from nets.training import ensemble, program
 
 WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384)
-OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
+OPTIMIZERS = ensemble.OPTIMIZERS
 
 
 class CoordinateCheck(NamedTuple):
@@ -41,6 +42,8 @@ class CoordinateCheck(NamedTuple):
     optimizer: str
     learning_rate: float
     steps: int
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     def __str__(self) -> str:
         small, large = self.widths[0], self.widths[-1]

@@ -33,10 +33,14 @@ from nets.training.loop import Folder
 from nets.training.run import TrainingRun, statistics
 from nets.training.step import Data, Learner, Loss, State
 
+OPTIMIZERS = {"sgd": optax.sgd, "adam": optax.adam}
+"""Those that may be given by name."""
+
 MAX_DEPTH = 500
 """Each layer adds about 0.2 s to the compilation."""
 
 
+@arguments.also_named(X_probe="x_probe", X_test="x_test")
 def train(
     act: ActivationLike,
     cw: float,
@@ -45,7 +49,7 @@ def train(
     n_nets: int,
     data: tuple[Any, Any],
     *,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: optax.GradientTransformation | str | None = None,
     learning_rate: float = 0.01,
     steps: int = 1000,
     snapshots: Sequence[int] | None = None,
@@ -63,7 +67,7 @@ def train(
     initial: Any = None,
     checkpoint: str | Path | None = None,
     every: int = 250,
-    memory_budget: int | None = None,
+    memory_budget: int | str | None = None,
     progress: bool | None = None,
     skip: float = 0.0,
     norm: str | None = None,
@@ -81,10 +85,10 @@ def train(
     trained. `data`: inputs (N, n₀) and targets (N,) or (N, n_L).
 
     `optimizer`: any optax optimizer, including those that use the loss or a line search, such as
-    `optax.lbfgs()`; default: gradient descent at `learning_rate`. `loss`: a function of outputs (N, n_L) and
-    targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`: n_L;
-    required if targets are class labels, integers (N,) from 0 to n_L − 1, which are passed to the loss as
-    they are: this is what `optax.softmax_cross_entropy_with_integer_labels` expects. `batch_size`: samples
+    `optax.lbfgs()`; or "sgd" (default) or "adam", at `learning_rate`. `loss`: a function of outputs (N, n_L)
+    and targets (N, n_L) that returns an array (N, n_L) or (N,); default: half the squared error. `n_out`:
+    n_L; required if targets are class labels, integers (N,) from 0 to n_L − 1, which are passed to the loss
+    as they are: this is what `optax.softmax_cross_entropy_with_integer_labels` expects. `batch_size`: samples
     per step, drawn without replacement in each pass, the same for all networks; default: all. `snapshots`:
     steps after which to measure; default: 0 and quarters of `steps`. `x_probe`: inputs (m, n₀) at which
     layers are measured; default: the first 16 of the data. `x_test`: inputs at which outputs are measured;
@@ -112,8 +116,8 @@ def train(
 
     Networks run in blocks of a fixed size, distributed over all devices of all processes; the result of a
     network is bitwise the same for any number of devices, with one jaxlib and CPU type. `memory_budget`: in
-    bytes; default: as for `measure`. `progress`: show the memory plan and the progress of the run on stderr;
-    None: only if stderr is a terminal.
+    bytes or as text such as "2GB"; default: as for `measure`. `progress`: show the memory plan and the
+    progress of the run on stderr; None: only if stderr is a terminal.
 
     Raises ArgumentError or ArgumentTypeError (a ValueError and a TypeError) for a bad argument or too small a
     `memory_budget` before any work is done, and if `checkpoint` holds another run or no folder can be written
@@ -223,14 +227,17 @@ def prepare(
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> tuple[Any, dict[str, float]]:
     """The optax optimizer and, for the default one, the learning rate that multiplies its update."""
-    if optimizer is None:
+    if isinstance(optimizer, str):
+        arguments.one_of("optimizer", optimizer, tuple(OPTIMIZERS))
+    if optimizer is None or optimizer == "sgd":
         return optax.sgd(1.0), {"learning_rate": arguments.number("learning_rate", learning_rate)}
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[optimizer](arguments.number("learning_rate", learning_rate)), {}
     if isinstance(optimizer, optax.MultiSteps):
         optimizer = optimizer.gradient_transformation()
     if not isinstance(optimizer, optax.GradientTransformation):
-        raise ArgumentTypeError(
-            f"optimizer must be of optax, such as optax.adam(1e-3); got {arguments.shown(optimizer)}"
-        )
+        allowed = 'of optax, such as optax.adam(1e-3), or "sgd" or "adam"'
+        raise ArgumentTypeError(f"optimizer must be {allowed}; got {arguments.shown(optimizer)}")
     return optimizer, {}
 
 

@@ -82,7 +82,7 @@ def run(
             step, earlier = checkpoint.step, float(checkpoint.attributes["seconds"])
             state, snapshots = _restored(checkpoint, ensemble, timetable)
         if plan is not None and not bar.disable:
-            bar.console.print(plan)
+            bar.console.print(str(plan))
         task = bar.add_task("training", total=timetable.steps, completed=step, speed=0.0, note="")
         began, first = time.perf_counter(), step
         for stop in schedule.stops(timetable.snapshots, timetable.steps, timetable.every):

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from eft.records import METHODS
 from nets.statistics import estimators
 from nets.statistics.estimators import Estimate
 
@@ -42,6 +43,8 @@ class TrainingRun(NamedTuple):
     widths: np.ndarray
     parameters: dict[str, Any]
     seconds: float
+
+    __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
 def statistics(

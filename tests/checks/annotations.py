@@ -22,6 +22,9 @@ from jaxtyping import install_import_hook, jaxtyped
 CONF = BeartypeConf(is_pep484_tower=True)
 """An int will do for a float, as it does for pyright."""
 
+METHODS = "eft.records.methods"
+"""What every record can do, for users too."""
+
 FROM_USERS = (ArrayLike, ArrayLike | None)
 
 
@@ -38,6 +41,7 @@ def checked(function: Callable) -> Callable:
     """The function, checked against its annotations. JAX fills the fields of pytrees with anything."""
     hints = function.__annotations__
     public = (function.__module__, function.__qualname__.split(".")[0]) in exported()
+    public = public or function.__module__ == METHODS
     for name, hint in hints.items():
         if name != "return" and (public or hint in FROM_USERS):
             hints[name] = Any

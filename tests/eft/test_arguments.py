@@ -89,3 +89,63 @@ def test_errors_name_values_without_a_repr():
             eft.kernel_flow("tanh", 1.0, 3, widths=widths)
     with pytest.raises(ValueError, match=r"width must be ≤ 1,000,000"):
         eft.log_flow("relu", 2.0, 3, 10**30)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("2GB", 2 * 10**9),
+        ("500 MiB", 500 * 2**20),
+        ("1.5 gib", 3 * 2**29),
+        (" 10kB ", 10_000),
+        ("1TB", 10**12),
+        ("7", 7),
+        ("12 b", 12),
+        (np.int64(8), 8),
+    ],
+)
+def test_memory_with_units(text, count):
+    assert arguments.byte_count("memory_budget", text) == count
+
+
+@pytest.mark.parametrize(
+    "text", ["", "GB", "2 G", "2GBit", "-1GB", "0", "1e9", "nan GB", "0.5B", "9" * 30, "2 GB 3"]
+)
+def test_memory_that_is_no_amount(text):
+    with pytest.raises(eft.ArgumentError, match=r"memory_budget must be .*2GB.*GiB or TiB; got"):
+        arguments.byte_count("memory_budget", text)
+
+
+@pytest.mark.parametrize("budget", ["1kB", "2 gigs"])
+def test_budgets_as_text(budget):
+    """Too little, and not an amount; the control: enough."""
+    X = np.ones((4, 2))
+    with pytest.raises(eft.ArgumentError, match="memory_budget must be"):
+        eft.gram_flow("relu", 2.0, 3, np.ones((400, 2)), memory_budget=budget)
+    assert eft.gram_flow("relu", 2.0, 3, X, memory_budget="1 GB").K.shape == (4, 4)
+
+
+NAMED = [
+    (eft.gram_flow, {}),
+    (eft.vertex_flow, {}),
+    (eft.ntk_gram_flow, {}),
+    (eft.log_marginal_likelihood, {"Y": [1.0, 2.0], "noise": 0.1}),
+    (eft.regress, {"Y": [1.0, 2.0], "x_test": [[0.3, 0.1]]}),
+]
+
+
+@pytest.mark.parametrize(("call", "more"), NAMED, ids=lambda value: getattr(value, "__name__", ""))
+def test_inputs_may_be_called_x_or_X(call, more):
+    """And not both; what is no name of an argument is refused as before."""
+    X = [[1.0, 0.5], [0.2, -1.0]]
+    given = {"act": "relu", "cw": 2.0, "depth": 2, **more}
+    one, other, by_place = call(X=X, **given), call(x=X, **given), None
+    if not more:
+        by_place = call("relu", 2.0, 2, X)
+    for found in (other, by_place or one):
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(found), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(eft.ArgumentTypeError, match="X must be given once; got X and x"):
+        call(x=X, X=X, **given)
+    with pytest.raises(TypeError):
+        call(z=X, **given)

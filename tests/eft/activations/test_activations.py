@@ -161,6 +161,45 @@ def test_gelu_is_the_exact_one():
     assert as_activation(jax.nn.gelu) is eft.activation("gelu_tanh")
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "parameters"),
+    [
+        ("mrepu:p=2", "mrepu", {"p": 2}),
+        ("sin: frequency = 0.5", "sin", {"frequency": 0.5}),
+        ("Hard-Tanh", "hard_tanh", {}),
+        ("tanh:", "tanh", {}),
+    ],
+)
+def test_parameters_in_the_text(text, name, parameters):
+    """The same object as by keywords, and wherever an activation is given as text."""
+    assert eft.activation(text) is as_activation(text) is eft.activation(name, **parameters)
+
+
+def test_functions_of_users_as_text(tmp_path, monkeypatch):
+    (tmp_path / "mine_by_name.py").write_text("import jax.numpy as jnp\ndef f(z):\n    return jnp.tanh(z)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for text in ("mine_by_name:f", f"{tmp_path}/mine_by_name.py:f"):
+        assert float(eft.activation(text)(0.5)) == float(jnp.tanh(0.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "words"),
+    [
+        ("mrepu:p", {}, "one with numbers"),
+        ("mrepu:p=2,p=3", {}, "one with numbers"),
+        ("mrepu:p=x", {}, "one with numbers"),
+        ("mrepu:p=2", {"p": 3}, "p must be given once"),
+        ("tanh:p=2", {}, "takes no parameters"),
+        ("tnah:p=2", {}, "did you mean tanh"),
+        ("no.such.module:f", {}, "cannot be imported"),
+        ("jax.numpy:tanh", {"p": 1}, "takes no parameters"),
+    ],
+)
+def test_bad_text(text, parameters, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        eft.activation(text, **parameters)
+
+
 @pytest.mark.parametrize("name", ["glu", "SwiGLU", "softmax", "log-softmax", "maxout"])
 def test_functions_that_are_not_elementwise_are_refused_by_name(name):
     with pytest.raises(ValueError, match=f"{name}.*each entry alone"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft import programs
+from eft.activations import programs
 from eft.gaussian.cumulants import cumulant_source
 
 EXACT = 1e-12

@@ -106,31 +106,36 @@ def test_infinite_width_is_regress():
     assert abs(shallow.mean_shift).max() == 0  # one layer is Gaussian at any width
 
 
+THREE, THREE_Y = np.array([[1.0, 0.2], [-0.3, 0.8], [-0.9, -0.7]]), np.array([1.2, -0.5, 0.3])
+
+
 @pytest.mark.long
-def test_networks_of_finite_width():
-    """erf, depth 3, n = 32: 2,000,000 networks sampled exactly, weighted by the likelihood of the data."""
-    n, count = 32, 50_000
+@pytest.mark.parametrize(
+    ("act", "sigma", "X", "Y"), [("erf", jax.scipy.special.erf, X, Y), ("tanh", jnp.tanh, THREE, THREE_Y)]
+)
+def test_networks_of_finite_width(act, sigma, X, Y):
+    """Depth 3, n = 32: 2,000,000 networks sampled exactly, weighted by the likelihood of the data."""
+    n, count, D = 32, 50_000, len(X)
     x = np.concatenate([X, X_TEST])
 
     @jax.jit
     def sums(key):
-        G = jnp.broadcast_to(0.1 + 1.5 * x @ x.T / 2, (count, 3, 3))
+        G = jnp.broadcast_to(0.1 + 1.5 * x @ x.T / 2, (count, D + 1, D + 1))
         for _ in range(2):
             key, one = jax.random.split(key)
-            L = jnp.linalg.cholesky(G + 1e-12 * jnp.eye(3)[None])
-            z = L @ jax.random.normal(one, (count, 3, n))
-            s = jax.scipy.special.erf(z)
+            L = jnp.linalg.cholesky(G + 1e-12 * jnp.eye(D + 1)[None])
+            s = sigma(L @ jax.random.normal(one, (count, D + 1, n)))
             G = 0.1 + 1.5 * s @ jnp.swapaxes(s, 1, 2) / n
-        inverse = jnp.linalg.inv(G[:, :2, :2] + NOISE * jnp.eye(2)[None])
+        inverse = jnp.linalg.inv(G[:, :D, :D] + NOISE * jnp.eye(D)[None])
         w = jnp.exp(-jnp.einsum("a,sab,b->s", Y, inverse, Y) / 2) * jnp.sqrt(jnp.linalg.det(inverse))
-        f = jnp.einsum("sma,sab,b->sm", G[:, 2:, :2], inverse, Y)
+        f = jnp.einsum("sma,sab,b->sm", G[:, D:, :D], inverse, Y)
         return jnp.concatenate([jnp.mean(w)[None], jnp.mean(w[:, None] * f, 0)])
 
     each = np.array([sums(jax.random.key(i)) for i in range(40)])
     total = each.mean(0)
     mean = total[1:] / total[0]
     error = np.std(each[:, 1:] / each[:, :1], axis=0, ddof=1) / np.sqrt(len(each))
-    found = eft.finite_width_posterior("erf", 1.5, 3, X, Y, X_TEST, width=n, cb=0.1, noise=NOISE)
+    found = eft.finite_width_posterior(act, 1.5, 3, X, Y, X_TEST, width=n, cb=0.1, noise=NOISE)
     left = abs(mean - found.mean)
     assert (left < 4 * error + 0.2 * abs(found.mean_shift)).all()
     # the control: infinite width

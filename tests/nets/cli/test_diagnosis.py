@@ -42,12 +42,12 @@ def model(tmp_path):
 def test_report_and_files(run, model, tmp_path):
     status, out, _ = run("diagnose", f"{model}:make", "--probes", "4", "--out", str(tmp_path / "found"))
     assert status == 0 and "chaotic:" in out and "tanh" in out
-    found = json.loads((tmp_path / "found" / "diagnosis.json").read_text())
+    found = json.loads((tmp_path / "found" / "diagnosis_model.py-make.json").read_text())
     assert found["verdicts"][0]["kind"] == "chaotic" and len(found["layers"]) == 6
     assert found["layers"][1]["cw"] == pytest.approx(64 * 0.09, rel=0.1)
-    rows = list(csv.DictReader((tmp_path / "found" / "diagnosis.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "found" / "diagnosis_model.py-make.csv").read_text().splitlines()))
     assert len(rows) == 6 and float(rows[2]["theory_K"]) > 0
-    assert (tmp_path / "found" / "diagnosis.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "found" / "diagnosis_model.py-make.png").read_bytes().startswith(b"\x89PNG")
     assert jax.config.jax_enable_x64
 
 

@@ -38,9 +38,11 @@ TRAIN = ("train", "--depth", "2", "--width", "4", "--nets", "2", "--steps", "2",
         (["--width", "0"], "width must be an integer ≥ 1"),
         (["--nets", "0"], "n_nets must be an integer ≥ 1"),
         (["--width", "1000000"], "memory_budget must be at least"),
+        (["--memory-budget", "1 kB"], "memory_budget must be at least"),
+        (["--memory-budget", "much"], "memory_budget must be an integer ≥ 1 of bytes, or text such as"),
         (["--seed", "-5"], "seed must be an integer"),
         (["--preset", "paper", "--cw", "2"], "cw must be left out where preset is given"),
-        (["--out", "found.xyz"], "out must end in .json, .csv, .png, or be a directory; got found.xyz"),
+        (["--out", "found.xyz"], "out must end in .json, .csv, .png, .nc, or be a directory; got found.xyz"),
         (["--out", "/proc/none/found.png"], "out must be a place that can be written to"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -112,8 +114,9 @@ def test_an_error_at_the_end_keeps_the_results(run, tmp_path, monkeypatch, kind)
             run(*TRAIN, "--out", str(tmp_path))
     else:
         assert run(*TRAIN, "--out", str(tmp_path))[0] == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"train.json", "train.csv", "train.npz"}
-    assert saving.load(tmp_path / "train.npz").arguments["steps"] == 2
+    name = "train_tanh_cw=1_depth=2_width=4_nets=2_target=waves_optimizer=adam_steps=2"
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.json", f"{name}.csv", f"{name}.npz"}
+    assert saving.load(tmp_path / f"{name}.npz").arguments["steps"] == 2
     monkeypatch.undo()
     assert run(*TRAIN, "--out", str(tmp_path))[0] == 0
 

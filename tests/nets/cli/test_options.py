@@ -14,7 +14,7 @@ def test_classify_a_function_by_its_import_path(run, tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     status, out, _ = run("classify", "--act", "mine_to_import:half")
-    assert status == 0 and "stable" in out and " 4 " in out  # C_W = 1/σ′(0)²
+    assert status == 0 and "stable" in out and "C_W = 4," in out  # C_W = 1/σ′(0)²
     status, _, err = run("classify", "--act", "mine_to_import:other")
     assert status == 2 and "other" in err and "Traceback" not in err
     status, _, err = run("classify", "--act", "__import__('os').system('true')")
@@ -61,3 +61,16 @@ def test_functions_that_cannot_be_had(run, tmp_path, monkeypatch, act, words):
     status, _, err = run("flow", "--act", act)
     assert status == 2 and words in err and err.count("\n") == 1 and "Traceback" not in err
     assert sys.path == path
+
+
+def test_no_activation_at_all(run):
+    """Of `eft flow`; `eft classify` takes the catalogue, and `eft compare` tanh."""
+    status, _, err = run("flow", "--act")
+    assert status == 2 and "act must be one activation or several; got none" in err
+    status, out, _ = run("compare", "--act", *QUICK)
+    assert status == 0 and out.startswith("tanh:")
+
+
+def test_x2_and_K1_in_either_case(run):
+    outs = [run("flow", "--depth", "3", name, "0.5")[1] for name in ("--K1", "--k1", "--x2", "--X2")]
+    assert outs[0] == outs[1] != outs[2] == outs[3]

@@ -4,10 +4,10 @@ import os
 
 import jax.numpy as jnp
 import pytest
-from rich.table import Table
 
 import eft
 from nets.cli.show import terminal, with_error
+from nets.cli.tables import Table, print_table
 from nets.files import output
 from nets.runtime.progress import progress_bar
 from nets.statistics.estimators import Estimate
@@ -69,7 +69,5 @@ def test_brackets_in_names_and_notes_are_brackets(capsys):
     assert "in [/] is damaged" in capsys.readouterr().err
     act = eft.Activation(jnp.tanh, name="f[/]")
     console = terminal()
-    table = Table(act.name, title=act.name)
-    table.add_row(act.name)
-    console.print(table)
+    print_table(console, Table(act.name, [act.name], [[act.name]]))
     assert capsys.readouterr().out.count("f[/]") == 3

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import eft
 import nets
 from nets.plots import training_comparison_figure
 
@@ -56,3 +57,14 @@ def test_one_rate_for_plain_parameters_is_that_of_the_ntk_layer_by_layer():
 def test_bad_arguments(given, says):
     with pytest.raises((ValueError, TypeError), match=says):
         compared(**given)
+
+
+def test_networks_and_theory_have_the_same_first_kernel():
+    """With biases, and K1 of an input of size x2 = 2; the control: theory with the plain one."""
+    X = np.linspace(-1, 1, 5)[:, None]
+    data, settings = (X, np.sin(2 * X)), {"learning_rate": 0.1, "steps": 6, "cb": 0.2}
+    found = nets.compare_training("erf", 1.5, 2, 128, 400, data, K1=0.04, x2=2.0, **settings)
+    assert np.abs(found.z_loss).max() < 5
+    plain = eft.train_flow("erf", 1.5, 2, X, data[1], t=list(found.run.steps), learning_rate=0.1, cb=0.2)
+    loss = np.asarray(plain.train.loss)
+    assert np.abs((found.loss.mean - loss) / found.loss.stderr).max() > 10

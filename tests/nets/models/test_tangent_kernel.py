@@ -143,6 +143,39 @@ def test_methods(name):
     assert np.abs(exact[::-1] - exact).max() > 1e-3 * np.abs(exact).max()  # the control
 
 
+def sequence(p, x):
+    """A bias at three places of a sequence, divided by √7."""
+    z = jax.nn.relu(x[:, :, None] * p["first"]["w"][None])
+    z = jnp.einsum("atm,mn->atn", z, p["inner"]["w"]) + p["inner"]["b"][None, None] / 7**0.5
+    return affine(p["last"], jax.nn.relu(z).sum(1))
+
+
+def twice(p, x):
+    """The same bias in two layers."""
+    z = affine(p["inner"], jax.nn.relu(affine(p["first"], x)))
+    return affine(p["last"], jax.nn.relu(z @ p["inner"]["w"] + p["inner"]["b"][None]))
+
+
+def beside(p, x):
+    """A product that is used with its bias and without; and a bias that is repeated along other axes."""
+    z = x @ p["first"]["w"]
+    y = jax.nn.relu(z) @ p["inner"]["w"] + jnp.sum(p["inner"]["b"])[None, None]
+    return affine(p["last"], jnp.tanh(z + p["first"]["b"][None]) + z * y)
+
+
+@pytest.mark.parametrize(
+    ("f", "params", "rest"),
+    [(skip, PAIR, 0), (sequence, WIDE, 2), (twice, PAIR, 1), (beside, PAIR, 2), (shared, PAIR, 1)],
+)
+def test_biases(f, params, rest):
+    """Of a layer of their own they take no product of their own; others are left for the Jacobian."""
+    model = model_of(f, params, X, "full", True)
+    assert len(model.rest) == rest
+    rates = jax.tree.map(lambda a: 0.3 if a.ndim == 1 else 1.0, params)
+    found = nets.empirical_ntk(f, params, X, X2, learning_rates=rates, method="structured")
+    close(found, by_hand(f, params, X, X2, lambda path: 0.3 if "'b'" in path else 1.0))
+
+
 PARTS = {"full": "abij->abij", "diagonal": "abii->abi", "trace": "abii->ab"}
 
 

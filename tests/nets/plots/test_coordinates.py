@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from eft.figures.style import MARKERS
 from nets import CoordinateCheck, Estimate
 from nets.plots import coordinate_figure
 
@@ -30,7 +31,7 @@ def test_lines_pass_through_exact_powers(depth, layers):
     def ratios(found):
         _, axis = coordinate_figure(found).axes
         theory = [line for line in axis.lines if line.get_linestyle() == "-"]
-        points = [line for line in axis.lines if line.get_marker() == "o"]
+        points = [line for line in axis.lines if line.get_marker() in MARKERS]
         return [a.get_ydata() / b.get_ydata() for a, b in zip(theory, points, strict=True)]
 
     exact = check(depth)

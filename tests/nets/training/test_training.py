@@ -299,7 +299,8 @@ def test_another_run_s_checkpoint_is_refused(tmp_path):
         ({"snapshots": (0, 2000)}, ValueError, "snapshots must be an integer ≥ 1 and ≤ 1,000; got 2,000"),
         ({"snapshots": ()}, ValueError, "snapshots must hold at least one"),
         ({"batch_size": 21}, ValueError, "batch_size must be an integer ≥ 1 and ≤ 20; got 21"),
-        ({"optimizer": "adam"}, TypeError, "optimizer must be of optax"),
+        ({"optimizer": 3}, TypeError, "optimizer must be of optax"),
+        ({"optimizer": "lbfgs"}, ValueError, "optimizer must be one of sgd, adam"),
         ({"learning_rate": -1.0}, ValueError, "learning_rate must be finite and ≥ 0"),
         ({"x_test": X[:, :1]}, ValueError, r"x_test must be of shape \(m, 2\)"),
         ({"n_nets": 0}, ValueError, "n_nets must be an integer ≥ 1"),
@@ -316,3 +317,15 @@ def test_another_run_s_checkpoint_is_refused(tmp_path):
 def test_bad_arguments(change, error, message):
     with pytest.raises(error, match=message):
         train(**change)
+
+
+def test_optimizers_by_name():
+    """The same networks as with those of optax; "sgd" as without. The control: Adam differs from it."""
+    X = np.linspace(-1, 1, 6)[:, None]
+    runs = [
+        nets.train("tanh", 1.0, 2, 8, 3, (X, X**2), steps=5, learning_rate=0.05, optimizer=optimizer)
+        for optimizer in ("adam", optax.adam(0.05), "sgd", None)
+    ]
+    np.testing.assert_array_equal(runs[0].loss, runs[1].loss)
+    np.testing.assert_array_equal(runs[2].loss, runs[3].loss)
+    assert not np.allclose(runs[0].loss[-1], runs[2].loss[-1])

@@ -1,20 +1,15 @@
-"""Figures of the theory. Nothing is shown or saved: each function returns a matplotlib Figure."""
-
-from collections.abc import Mapping
+"""The figure of a phase diagram."""
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from eft.criticality.candidates import Candidate
 from eft.criticality.phases import CHAOTIC, EXPLODING, ORDERED, CriticalCurve, PhaseDiagram
 from eft.criticality.universality import CriticalPoint, Universality
-
-BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, GREY = "#CC79A7", "#56B4E9", "#8c8c8c"
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
-"""The palette of Okabe and Ito: distinguishable with any colour vision."""
+from eft.figures.style import BLUE, GREY, ORANGE, VERMILLION, Drawing
 
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", [BLUE, "#8fc1e0", "#e6f1f8", "#fbe9df", "#eba57c", VERMILLION]
@@ -43,9 +38,21 @@ def phase_figure(
     `curve`: drawn as the boundary between order and chaos, if the diagram has both. `critical`: marked;
     for a Universality, all its candidates are.
     """
-    figure = Figure(figsize=(7.2, 5.0), layout="constrained")
+    figure = Drawing(figsize=(7.2, 5.0), layout="constrained")
     axes = figure.add_subplot()
-    _shade(figure, axes, diagram)
+    draw_phases(axes, diagram, curve, critical)
+    axes.set_title(title, fontsize=11)
+    return figure
+
+
+def draw_phases(
+    axes: Axes,
+    diagram: PhaseDiagram,
+    curve: CriticalCurve | None,
+    critical: CriticalPoint | Universality | None,
+) -> None:
+    """The phases on these axes, as in `phase_figure`."""
+    _shade(axes.figure, axes, diagram)
     if curve is not None and (diagram.phase == CHAOTIC).any():
         attracts = np.abs(curve.chi_parallel) <= 1 + 1e-9
         axes.plot(
@@ -58,8 +65,6 @@ def phase_figure(
         xlim=_span(diagram.cw),
         ylim=_span(diagram.cb),
     )
-    axes.set_title(title, fontsize=11)
-    return figure
 
 
 def _points(critical: CriticalPoint | Universality | None) -> list[tuple[float, float, str]]:
@@ -190,29 +195,3 @@ def _widest(region: np.ndarray) -> tuple[float, float, float] | None:
     middle = len(rows) // 2
     y, x = rows[middle] / (region.shape[0] - 1 or 1), columns[middle] / (region.shape[1] - 1 or 1)
     return float(x), float(y), steps / min(region.shape)
-
-
-def susceptibility_figure(
-    K: np.ndarray, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
-) -> Figure:
-    """χ∥ and χ⊥ against K on the left; on the right their ratio, in which C_W cancels.
-
-    `curves`: name → (χ∥, χ⊥), each of K's shape. At a critical K* both are 1, hence so is their ratio.
-    """
-    figure = Figure(figsize=(9.6, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    colours = COLOURS * (1 + len(curves) // len(COLOURS))
-    for (name, (parallel, perp)), colour in zip(curves.items(), colours, strict=False):
-        left.loglog(K, parallel, color=colour, label=f"χ∥  {name}")
-        left.loglog(K, perp, "--", color=colour, label=f"χ⊥  {name}")
-        right.semilogx(K, np.divide(parallel, perp), color=colour, label=name)
-    for axes in (left, right):
-        axes.axhline(1, color=GREY, linewidth=0.8, zorder=0)
-        axes.set_xlabel("$K$   (variance of the pre-activations)")
-        axes.set_xlim(np.min(K), np.max(K))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
-    left.set_title("what one layer multiplies sizes (χ∥) and angles (χ⊥) by", fontsize=10)
-    right.set_title("χ∥/χ⊥, which criticality needs to be 1", fontsize=10)
-    figure.suptitle(title, fontsize=11)
-    return figure

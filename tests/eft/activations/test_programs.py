@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import nets
-from eft import programs
+from eft.activations import programs
 from eft.activations.catalogue import as_activation
 
 X = np.random.default_rng(0).uniform(-1, 1, (10, 2))
@@ -62,7 +62,7 @@ GROWTH = """
 import gc, sys
 import jax.numpy as jnp, numpy as np
 import nets
-from eft import programs
+from eft.activations import programs
 programs._program.cache_clear()
 X = np.random.default_rng(0).uniform(-1, 1, (6, 2))
 def maps():
@@ -86,7 +86,7 @@ def test_maps_of_memory_are_bounded():
     """Once the cache is full, new functions take no more memory maps. The control: an unbounded cache."""
     found = {}
     for kept in (6, 10_000):
-        text = f"import functools\nfrom eft import programs\n{GROWTH}".replace(
+        text = f"import functools\nfrom eft.activations import programs\n{GROWTH}".replace(
             "programs._program.cache_clear()",
             f"programs._program = functools.lru_cache({kept})(programs._program.__wrapped__)",
         )

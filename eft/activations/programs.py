@@ -11,26 +11,41 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.extend.core import find_top_trace
 
 MAX_PROGRAMS = 64
 """Programs in the cache; the least recently used one is dropped, and its memory freed."""
 
+Options = tuple[tuple[str, bool | int], ...]
+
+QUICK: Options = (("xla_cpu_use_fusion_emitters", False),)
+"""Options with which XLA compiles the flows for a CPU in about two thirds of the time; they run as fast."""
+
+QUICKEST: Options = (*QUICK, ("xla_backend_optimization_level", 0))
+"""In a third of the time; they run several times slower. For what runs only a few times."""
+
 _LOCK = threading.Lock()
+with jax.ensure_compile_time_eval():
+    _CONCRETE = find_top_trace(())
 
 
-def call(body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...] = ()) -> Any:
+def call(
+    body: Callable, about: Hashable, *arrays: Any, donated: tuple[int, ...] = (), how: Options = ()
+) -> Any:
     """body(about, *arrays), compiled for this `about`, these shapes and the static parts of the arguments.
 
     `donated`: the positions, from 0, of the arrays that are used up, so that their memory can be reused.
+    `how`: XLA's options, which apply if this is a program of its own rather than a part of a larger one.
     """
     leaves, structure = jax.tree.flatten(arrays)
     shapes = tuple((np.shape(a), getattr(a, "dtype", type(a))) for a in leaves)
+    how = how if find_top_trace(leaves) is _CONCRETE else ()
     with _LOCK:  # several devices may ask at once, and should get the same program
-        program = _program(body, about, structure, shapes, donated)
+        program = _program(body, about, structure, shapes, donated, how)
     return program(*leaves)
 
 
-def compiled(*static: int) -> Callable[[Callable], Callable]:
+def compiled(*static: int, how: Options = QUICK) -> Callable[[Callable], Callable]:
     """A decorator: `jax.jit` with these static arguments, by position, and a bounded number of programs."""
 
     def decorate(function: Callable) -> Callable:
@@ -45,7 +60,7 @@ def compiled(*static: int) -> Callable[[Callable], Callable]:
         @functools.wraps(function)
         def run(*args):
             arrays = (a for i, a in enumerate(args) if i not in static)
-            return call(body, tuple(args[i] for i in static), *arrays)
+            return call(body, tuple(args[i] for i in static), *arrays, how=how)
 
         return run
 
@@ -54,7 +69,7 @@ def compiled(*static: int) -> Callable[[Callable], Callable]:
 
 @functools.lru_cache(maxsize=MAX_PROGRAMS)
 def _program(
-    body: Callable, about: Hashable, structure: Any, shapes: tuple, donated: tuple[int, ...]
+    body: Callable, about: Hashable, structure: Any, shapes: tuple, donated: tuple[int, ...], how: Options
 ) -> Callable:
     """The program, a function of the leaves alone.
 
@@ -67,7 +82,23 @@ def _program(
         return precise(body)(about, *structure.unflatten(leaves))
 
     run.__name__ = getattr(body, "__name__", "program")
-    return jax.jit(run, donate_argnums=used_up)
+    return jax.jit(run, donate_argnums=used_up, compiler_options=options(how))
+
+
+def options(how: Options) -> dict[str, Any] | None:
+    """The options by name, if this version of XLA knows them and compiles for a CPU."""
+    return dict(how) if how and _known() else None
+
+
+@functools.cache
+def _known() -> bool:
+    if jax.default_backend() != "cpu":
+        return False
+    try:
+        jax.jit(lambda: 0, compiler_options=dict(QUICKEST))()
+    except (RuntimeError, ValueError):
+        return False
+    return True
 
 
 def precise(body: Callable) -> Callable:

@@ -1,0 +1,71 @@
+"""The quick tests with other versions: the lowest that are allowed, and the newest, of every Python.
+
+Each environment is made anew in .venv-matrix. "lowest" takes the lowest version of each direct dependency. A
+Python that is not on this machine is left out, and named.
+
+Run: python tests/matrix.py [name ...]
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / ".venv-matrix"
+UV = str(Path(sys.executable).parent / "uv")
+
+ENVIRONMENTS = {
+    "lowest": ("3.11", ["--resolution", "lowest-direct"]),
+    "newest-3.11": ("3.11", []),
+    "newest-3.12": ("3.12", []),
+    "newest-3.13": ("3.13", []),
+    "newest-3.14": ("3.14", []),
+}
+TESTS = [
+    "eft/gaussian/test_moments.py", "eft/flows/test_flow.py", "eft/criticality/test_criticality.py",
+    "nets/initialization/test_ensemble.py", "nets/training/test_training.py", "nets/files",
+    "test_bad_input.py",
+]  # fmt: skip
+REPORTED = ("jax", "flax", "numpy", "optax")
+
+
+def python(version: str) -> str | None:
+    """The path of a Python of this version, if there is one."""
+    command = [UV, "python", "find", "--offline", version]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def tested(name: str, interpreter: str, options: list[str]) -> bool:
+    """Whether the tests pass in a new environment; prints its versions and the last line of the tests."""
+    folder = FOLDER / name
+    own = folder / "bin" / "python"
+    install = [UV, "pip", "install", "--quiet", "--python", str(own)]
+    subprocess.run([UV, "venv", "--quiet", "--clear", "--python", interpreter, str(folder)], check=True)
+    subprocess.run([*install, *options, "--editable", f"{ROOT}[test]"], check=True)
+    freeze = [UV, "pip", "freeze", "--python", str(own)]
+    lines = subprocess.run(freeze, capture_output=True, text=True, check=True).stdout.splitlines()
+    versions = [line for line in lines if line.split("==")[0] in REPORTED]
+    tests = [f"tests/{test}" for test in TESTS]
+    run = [str(own), "-m", "pytest", "-p", "no:xdist", "-x", *tests]
+    ended = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    (folder / "pytest.log").write_text(ended.stdout + ended.stderr)
+    print(f"{name}: {ended.stdout.strip().splitlines()[-1]} ({', '.join(versions)})", flush=True)
+    return ended.returncode == 0
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    passed = True
+    for name in sys.argv[1:] or ENVIRONMENTS:
+        version, options = ENVIRONMENTS[name]
+        interpreter = python(version)
+        if interpreter is None:
+            print(f"{name}: Python {version} is not on this machine", flush=True)
+            continue
+        passed = tested(name, interpreter, options) and passed
+    sys.exit(not passed)
+
+
+if __name__ == "__main__":
+    main()

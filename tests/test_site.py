@@ -1,0 +1,68 @@
+"""The site has a page for every public name, shows every page and notebook, and names tests that exist.
+
+`make docs` builds it.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import eft
+import nets
+
+TESTS = Path(__file__).parent
+DOCS = TESTS.parent / "docs"
+BLOCK = re.compile(r"\.\. currentmodule:: (\S+)\n\.\. autosummary::\n   :toctree: api\n\n((?:   \S+\n)+)")
+
+
+def listed(text: str) -> list[str]:
+    """The full names in the lists of a page."""
+    return [f"{package}.{name}" for package, names in BLOCK.findall(text) for name in names.split()]
+
+
+def pages(text: str) -> set[str]:
+    """The pages that the site's tables of contents name, one in a line."""
+    trees = re.findall(r"```{toctree}\n(.*?)```", text, re.DOTALL)
+    return {line for tree in trees for line in tree.splitlines() if re.fullmatch(r"\w+", line)}
+
+
+def test_every_public_name_has_a_page_and_no_other():
+    packages = {"eft": eft, "nets": nets, "nets.initializers": nets.initializers}
+    public = {f"{package}.{name}" for package, module in packages.items() for name in module.__all__}
+    names = listed((DOCS / "api.md").read_text())
+    assert set(names) == public - {"nets.initializers"}
+    assert len(names) == len(set(names))
+
+
+def test_every_page_is_in_the_contents():
+    written = {path.stem for path in DOCS.glob("*.md")} - {"index"}
+    assert pages((DOCS / "index.md").read_text()) == written
+
+
+@pytest.mark.parametrize("part", ["   kernel_flow\n", ".. currentmodule:: nets\n"])
+def test_a_name_that_is_missing_is_noticed(part):
+    text = (DOCS / "api.md").read_text()
+    assert set(listed(text.replace(part, ""))) != set(listed(text))
+
+
+def absent(text: str) -> set[str]:
+    """The tests, and the files of tests and benchmarks, that a page names in code and that do not exist."""
+    files = {path.name: path.read_text() for path in TESTS.rglob("*.py")}
+    defined = set(re.findall(r"^def (test_\w+)", "\n".join(files.values()), re.MULTILINE))
+    paths = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", text))
+    return (
+        set(re.findall(r"`(test_\w+)`", text)) - defined
+        | set(re.findall(r"`(test_\w+\.py)`", text)) - set(files)
+        | {path for path in paths if not (TESTS.parent / path).exists()}
+    )
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda path: path.stem)
+def test_the_tests_that_a_page_names_exist(page):
+    assert absent(page.read_text()) == set()
+
+
+@pytest.mark.parametrize("name", ["test_nothing", "test_nothing.py", "tests/eft/test_nothing.py"])
+def test_a_test_that_does_not_exist_is_noticed(name):
+    assert absent(f"`test_a_test_that_does_not_exist_is_noticed` `test_site.py`, `{name}`") == {name}
