@@ -112,8 +112,9 @@ def dntk_flow(
     rows = checked_inputs("X", X)
     inputs, place = np.unique(np.asarray(rows), axis=0, return_inverse=True)
     place = place.ravel()
-    rates = {"lambda_w": lambda_w, "lambda_b": lambda_b}
-    ntk = ntk_gram_flow(act, cw, depth, inputs, cb=cb, K1=K1, widths=widths, **rates)
+    ntk = ntk_gram_flow(
+        act, cw, depth, inputs, cb=cb, K1=K1, lambda_w=lambda_w, lambda_b=lambda_b, widths=widths
+    )
     dtype = ntk.K.dtype
     K, sound = arguments.host_arrays(ntk.K, ntk.valid)
     K = np.where(sound[:, None, None], K, 0.0)
