@@ -10,18 +10,21 @@ Beside them, without a claim: the trace; and "jacobian" and "products" for the 2
 
 Each time is the best of three, the contestants taking turns; compilation is apart.
 
-Typical output (two cores of an AMD EPYC server that others used too, 2026-11-27):
+Typical output (two cores of an AMD EPYC server, 2026-11-27):
 
     jax 0.10.2 on cpu, 1,089,034 parameters
-    jax.jacrev, Jacobians of 20 + 20      1925.1 ms   first call  5.06 s
-    jax.jacrev, contraction, 20 × 20      2223.8 ms   first call  2.62 s
-    jacobian, 20 × 20                     3219.6 ms   first call  4.10 s
-    products, 20 × 20                      300.1 ms   first call  1.10 s
-    structured, 20 × 20                     20.5 ms   first call  0.72 s
-    auto, 100 × 100                        202.7 ms   first call  1.07 s
-    auto, 100 × 100, trace                  92.7 ms   first call  0.83 s
-    plain, scaled to 100 × 100: 65.2 s; largest difference 3e-07 of the largest entry
-    auto over plain, 100 × 100: 322x; 20 × 20, nothing scaled: 202x (claim: >= 5x)
+    jax.jacrev, Jacobians of 20 + 20      1252.8 ms   first call  2.47 s
+    jax.jacrev, contraction, 20 × 20      1516.0 ms   first call  1.81 s
+    jacobian, 20 × 20                     2367.2 ms   first call  3.24 s
+    products, 20 × 20                      182.7 ms   first call  0.92 s
+    structured, 20 × 20                      9.3 ms   first call  0.73 s
+    auto, 100 × 100                         61.5 ms   first call  0.76 s
+    auto, 100 × 100, trace                  36.3 ms   first call  0.62 s
+    plain, scaled to 100 × 100: 44.2 s; largest difference 3e-07 of the largest entry
+    auto over plain, 100 × 100: 718x; 20 × 20, nothing scaled: 298x (claim: >= 5x)
+    neural-tangents, STRUCTURED_DERIVATIVES: 0.11 s; auto, beside it: 0.06 s, 2x
+    neural-tangents, NTK_VECTOR_PRODUCTS: 3.99 s; auto, beside it: 0.07 s, 61x
+    neural-tangents, JACOBIAN_CONTRACTION: 9.94 s; auto, beside it: 0.06 s, 155x
 
 neural-tangents, which needs an older JAX, is timed in an environment of its own if its Python is given, each
 of its three implementations at 100 × 100 inputs, full kernel; claim: none is faster.
