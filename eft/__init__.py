@@ -19,6 +19,7 @@ from eft.criticality.phases import (
 )
 from eft.criticality.universality import CriticalPoint, Universality, classify, critical_point
 from eft.finite_width.correlators import Action, Sum, at_width, correlator, couplings
+from eft.finite_width.dntk import DNTKFlow, dntk_flow
 from eft.finite_width.expansion import Expansion, expand
 from eft.finite_width.homogeneous import LogFlow, log_flow, threshold_cw
 from eft.finite_width.ntk import NTKFlow, ntk_flow
@@ -35,6 +36,7 @@ from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import moments, slopes
 from eft.recipes.advice import Recipe, gain, recipe
 from eft.recipes.shaping import Shape, shape
+from eft.training.corrections import WidthOutputs, WidthTraining, finite_width_training
 from eft.training.ensemble import Outputs, TrainFlow, train_flow, train_flow_from_kernels
 from eft.training.finite_width import WidthPosterior, finite_width_posterior
 from eft.training.inference import (
@@ -56,6 +58,7 @@ __all__ = [
     "CGRegression",
     "CriticalCurve",
     "CriticalPoint",
+    "DNTKFlow",
     "ExpandedPairFlow",
     "Expansion",
     "Expectation",
@@ -84,7 +87,9 @@ __all__ = [
     "TrainFlow",
     "Universality",
     "VertexFlow",
+    "WidthOutputs",
     "WidthPosterior",
+    "WidthTraining",
     "activation",
     "activation_names",
     "at_width",
@@ -94,9 +99,11 @@ __all__ = [
     "couplings",
     "critical_curve",
     "critical_point",
+    "dntk_flow",
     "expand",
     "expanded_pair_flow",
     "finite_width_posterior",
+    "finite_width_training",
     "fixed_points",
     "gain",
     "gaussian_expectation",

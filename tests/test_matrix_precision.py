@@ -55,6 +55,7 @@ def seen(monkeypatch) -> list:
 THEORY = {
     "vertex_flow": lambda: eft.vertex_flow("tanh", np.float32(1.5), 3, X),
     "ntk_gram_flow": lambda: eft.ntk_gram_flow("tanh", np.float32(1.5), 3, X[:2]),
+    "dntk_flow": lambda: eft.dntk_flow("tanh", np.float32(1.5), 3, X[:2]),
     "gram_flow": lambda: eft.gram_flow("tanh", np.float32(1.5), 3, X),
     "expand": lambda: eft.expand("gelu", np.float32(1.5), 3, 2),
     "kernel_flow": lambda: eft.kernel_flow("gelu", np.float32(1.5), 3),
@@ -65,6 +66,9 @@ THEORY = {
     "log_marginal_likelihood": lambda: eft.log_marginal_likelihood("relu", 1.5, 2, X, X[:, 0], noise=0.1),
     "finite_width_posterior": lambda: eft.finite_width_posterior(
         "erf", 1.5, 2, X[:1], X[:1, 0], X[:1], width=4, noise=0.1
+    ),
+    "finite_width_training": lambda: eft.finite_width_training(
+        "erf", 1.5, 2, X[:1], X[:1, 0], X[1:2], t=1.0, width=4
     ),
 }
 

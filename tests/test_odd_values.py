@@ -76,6 +76,10 @@ CALLS = {
     ),
     "ntk_flow": (eft.ntk_flow, FLOW | ONE | BOTH),
     "ntk_gram_flow": (eft.ntk_gram_flow, FLOW | {"X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)} | BOTH),
+    "dntk_flow": (
+        eft.dntk_flow,
+        FLOW | {"act": "gelu", "X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)} | BOTH,
+    ),
     "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)}),
     "log_flow": (eft.log_flow, FLOW | {"width": 4, "x2": 1.0, "K1": 1.0}),
     "log_flow by widths": (eft.log_flow, FLOW | {"widths": (3,)}),
@@ -157,6 +161,13 @@ CALLS = {
     "finite_width_posterior": (
         eft.finite_width_posterior,
         FLOW | {"X": X[:1], "Y": [1.0], "X_test": X[:1], "width": 4, "order": 1, "noise": 0.1, "cb": 0.1},
+    ),
+    "finite_width_training": (
+        eft.finite_width_training,
+        FLOW
+        | {"act": "gelu", "X": X[:1], "Y": [1.0], "X_test": X[:1], "t": 3, "width": 4, "order": 1}
+        | {"cb": 0.1, "K1": 0.5}
+        | BOTH,
     ),
 }
 SAID = {"fn": "activation", "f": "f", "act": "act", "acts": "act"}

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -185,22 +185,20 @@ def ntk_gram_flow(
     K, V, Theta, Theta1, A, B, D, F, error = computed(first)
     if first is quick and not error.max() <= QUICK[x.dtype.itemsize]:
         K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
-    pairs = pair_places(place, len(inputs))
-    index = pair_index(len(inputs))[np.ix_(place, place)]
-    four = (slice(None), *np.ix_(place, place, place, place))
-    flow = NTKGramFlow(
-        K[:, index],
-        V[:, pairs][:, :, pairs],
-        Theta[:, index],
-        Theta1[:, index],
-        A[:, pairs][:, :, pairs],
-        B[four],
-        D[:, pairs][:, :, pairs],
-        F[four],
-        valid_layers(single, error, V, Theta, Theta1, A, B, D, F),
-        error,
-    )
-    return jax.device_put(flow)
+    valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
+    index = pair_index(len(inputs))
+    return at_places((K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error), place)
+
+
+def at_places(fields: Sequence[Any], place: np.ndarray) -> NTKGramFlow:
+    """The record of the inputs at these places of a list of different ones, from its fields on the host."""
+    K, V, Theta, Theta1, A, B, D, F, valid, error = fields
+    n = K.shape[-1]
+    pairs, two, four = pair_places(place, n), np.ix_(place, place), np.ix_(place, place, place, place)
+    K, Theta, Theta1 = (a[:, *two] for a in (K, Theta, Theta1))
+    V, A, D = (a[:, pairs][:, :, pairs] for a in (V, A, D))
+    B, F = (a[:, *four] for a in (B, F))
+    return jax.device_put(NTKGramFlow(K, V, Theta, Theta1, A, B, D, F, valid, error))
 
 
 @functools.lru_cache(maxsize=64)

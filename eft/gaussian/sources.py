@@ -20,7 +20,7 @@ from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
-from eft.gaussian.interpolated import MANY, Interpolated, interpolated
+from eft.gaussian.polynomials import MANY, Interpolated, interpolated
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.tabulated import Table, moment_table, table_moments, table_moments_by_numpy
 from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table

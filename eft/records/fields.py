@@ -60,6 +60,27 @@ describe(
     "K Theta Theta1 V",
 )
 describe(
+    "DNTKFlow",
+    "differentials of the neural tangent kernel of several inputs",
+    {
+        **of_axes(
+            NEURONS,
+            "",
+            P="n_(l-1) E[dTheta_011 z_0], neurons distinct",
+            Q="n_(l-1) E[dTheta_001 z_1], neurons distinct",
+            R="n_(l-1) E[ddTheta_I of neurons 0011], neurons distinct",
+            S="n_(l-1) E[ddTheta_II of neurons 0011], neurons distinct",
+            T="n_(l-1) E[ddTheta_II of neurons 0101], neurons distinct",
+            U="n_(l-1) E[ddTheta_II of neurons 0110], neurons distinct",
+            dTheta="n_(l-1) E[D_c Theta_ab z_d] of one neuron",
+            ddTheta="n_(l-1) E[D_d D_c Theta_ab] of one neuron",
+        ),
+        "ntk": Part("the neural tangent kernel at these inputs"),
+        **of_axes("layer", "valid error"),
+    },
+    "dTheta ddTheta",
+)
+describe(
     "NTKFlow",
     "neural tangent kernel of one input, with fluctuations",
     of_axes(LAYERS, "K V Theta Theta1 A B D F P Q valid error"),
@@ -265,6 +286,30 @@ describe(
         **of_axes("...", "loss"),
     },
     "mean variance",
+    "t",
+)
+describe(
+    "WidthOutputs",
+    "outputs of networks of finite width",
+    {
+        **of_axes("... input", "mean variance"),
+        **of_axes(
+            "... input", "", mean_shift="1/n part of the mean", variance_shift="1/n part of the variance"
+        ),
+    },
+    "mean variance mean_shift variance_shift",
+    "t",
+)
+describe(
+    "WidthTraining",
+    "networks of finite width in training",
+    {
+        **of_axes("...", "", t="time"),
+        "train": Part("training inputs", {"input": "train_input"}),
+        "test": Part("test inputs", {"input": "test_input"}),
+        **of_axes("...", "valid"),
+    },
+    "train_mean test_mean",
     "t",
 )
 TRAINED = {**of_axes(SCALAR, "max_rate stable rank")}

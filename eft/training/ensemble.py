@@ -121,7 +121,7 @@ def train_flow(
         act, cw, depth, x, cb=cb, K1=K1, lambda_w=lambda_w, lambda_b=lambda_b, layer_rates=layer_rates,
         skip=skip, readout=readout, norm=norm, weights=weights, memory_budget=memory_budget,
     )  # fmt: skip
-    trained = _ensemble(whole, flow.K, flow.Theta, targets, after, training)
+    trained = trained_ensemble(whole, flow.K, flow.Theta, targets, after, training)
     return trained._replace(valid=trained.valid & jnp.all(flow.valid))
 
 
@@ -180,7 +180,7 @@ def train_flow_from_kernels(
     training = checked_training(t, learning_rate, momentum, dtype)
     after = _checked_test(Y_test, len(K_) - n, given.shape[1:])
     whole = arguments.true_or_false("covariance", covariance)
-    return _ensemble(whole, K_.astype(dtype), Theta_.astype(dtype), given, after, training)
+    return trained_ensemble(whole, K_.astype(dtype), Theta_.astype(dtype), given, after, training)
 
 
 def targets_alone(Y: object) -> jax.Array:
@@ -225,7 +225,8 @@ def limits(training: Training, m: Modes, targets: int) -> tuple[jax.Array, jax.A
     return max_rate, training.rate < max_rate
 
 
-def _ensemble(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlow:
+def trained_ensemble(covariance: bool, K, Theta, Y, Y_test, training: Training) -> TrainFlow:
+    """The ensemble from kernels and targets that have been checked."""
     Y2, Y_test = (None if a is None else a.reshape(len(a), -1).astype(K.dtype) for a in (Y, Y_test))
     flow = _flow(covariance, K, Theta, Y2, Y_test, training)
 

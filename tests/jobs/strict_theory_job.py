@@ -48,6 +48,7 @@ def main() -> None:
             eft.gp_inference(kernel, y[:1], Theta=kernel, noise=one),
             eft.log_marginal_likelihood("relu", one, 2, X, y, noise=one),
             eft.finite_width_posterior("relu", one, 2, X[:1], y[:1], X[1:], width=4, noise=one),
+            eft.finite_width_training("gelu", one, 2, X[:1], y[:1], X[1:2], t=[1.0, np.inf], width=4),
             eft.cg_regress("relu", one, 2, X, y, X, noise=one),
             eft.max_learning_rate(kernel, momentum=0.5),
         ]

@@ -9,8 +9,8 @@ from references import FLOAT64, PROMISED
 
 import eft
 from eft.activations.analysis import analysed
-from eft.gaussian import interpolated as module
-from eft.gaussian.interpolated import MANY, Interpolated, interpolated
+from eft.gaussian import polynomials as module
+from eft.gaussian.polynomials import MANY, Interpolated, interpolated
 from eft.gaussian.sources import Tabulated, evaluated, source, source_for
 from eft.gaussian.tabulated import units
 
