@@ -147,16 +147,16 @@ def cg_regress(
             LinearOperator((size, size), matvec=product, dtype=np.float64)  # type: ignore[call-arg]
             for product in (times, lambda u: nearly(u.reshape(shape)).ravel())
         )
-        with np.errstate(divide="ignore"):  # where it breaks down, the residual says so
-            u, _ = cg(operator, Y2.ravel(), rtol=limit, atol=0.0, maxiter=most, M=inverse, callback=count)
+        u, _ = cg(operator, Y2.ravel(), rtol=limit, atol=0.0, maxiter=most, M=inverse, callback=count)
         return u
 
     try:
-        u = solved(_preconditioner(tiles, few, s2))
-        residual = np.linalg.norm(times(u) - Y2.ravel()) / (np.linalg.norm(Y2) or 1.0)
-        mean = np.concatenate(
-            [tiles.row(block) @ u.reshape(shape) for block in tiles.blocks(np.asarray(test))]
-        )
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # of a breakdown: see `residual`
+            u = solved(_preconditioner(tiles, few, s2))
+            residual = np.linalg.norm(times(u) - Y2.ravel()) / (np.linalg.norm(Y2) or 1.0)
+            mean = np.concatenate(
+                [tiles.row(block) @ u.reshape(shape) for block in tiles.blocks(np.asarray(test))]
+            )
     except FloatingPointError:
         return result(np.full((len(test), shape[1]), np.nan), np.inf, False)
     good = tiles.valid and residual <= 2 * limit and np.isfinite(mean).all()
