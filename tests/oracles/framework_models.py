@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen, nnx
 
+import nets
+
 SIZES = (16, 128, 128, 128, 128, 4)
 
 Made = tuple[Callable, Any]
@@ -125,6 +127,8 @@ def same_report(one: Any, other: Any) -> bool:
             if name == "path":
                 continue
             theirs = getattr(b, name)
+            if isinstance(value, nets.Estimate):
+                value, theirs = tuple(value), tuple(theirs)
             if isinstance(value, str | int | None) and not isinstance(value, bool):
                 if value != theirs:
                     return False
