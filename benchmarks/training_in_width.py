@@ -27,8 +27,8 @@ Two cores, 100 networks of each width 64, 128, 256 (a + b/n), too few to reject 
     digits, tanh, γ = 0.8       0.97     2.20            1.43    6.1
 
 ReLU on the line is far from linear in 1/n at these widths once small eigenvalues matter: after 128 steps the
-mean loss lies 0.022, 0.022, 0.021, 0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000 to
-100 networks, errors below 0.0005), so that a fit in powers of 1/n misses it.
+mean loss lies 0.022, 0.022, 0.021, 0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000
+to 100 networks, errors below 0.0005), so that a fit in powers of 1/n misses it.
 
 Run: python benchmarks/training_in_width.py [networks] [largest width] [digits | line]
 """
