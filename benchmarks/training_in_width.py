@@ -19,16 +19,17 @@ Two cores, jax 0.10.2, 500 networks of each width 64, 128, 256, 512:
     line, relu                 11.15    51.80           11.27   53.3
     line, tanh, γ = 0.8         1.04     1.70            1.49    3.5
 
-Two cores, 100 networks of each width 64, 128, 256 (a + b/n), too few to reject every control:
+Two cores, 500 networks of each width 64, 128, 256, fitted by a + b/n:
 
-    digits, tanh                1.05     3.04            1.26    4.1
-    digits, gelu                1.45     5.25            0.99    2.9
-    digits, relu                2.72    17.06            3.39   21.8
-    digits, tanh, γ = 0.8       0.97     2.20            1.43    6.1
+    digits, tanh                1.25     3.34            2.05   10.4
+    digits, gelu                2.96    11.57            1.92    5.2
+    digits, relu                6.32    40.70            7.90   50.9
+    digits, tanh, γ = 0.8       0.89     2.97            2.09   11.4
 
-ReLU on the line is far from linear in 1/n at these widths once small eigenvalues matter: after 128 steps the
-mean loss lies 0.022, 0.022, 0.021, 0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000
-to 100 networks, errors below 0.0005), so that a fit in powers of 1/n misses it.
+GELU and ReLU are not linear in 1/n at these widths after 8 steps and more: they need the wider networks. ReLU
+on the line is far from it once small eigenvalues matter: after 128 steps the mean loss lies 0.022, 0.022, 0.021,
+0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000 to 100 networks, errors below 0.0005),
+so that a fit in powers of 1/n misses it.
 
 Run: python benchmarks/training_in_width.py [networks] [largest width] [digits | line]
 """

@@ -6,6 +6,7 @@ Python that is not on this machine is left out, and named.
 Run: python tests/matrix.py [name ...]
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,10 @@ def python(version: str) -> str | None:
     """The path of a Python of this version, if there is one."""
     command = [UV, "python", "find", "--offline", version]
     found = subprocess.run(command, capture_output=True, text=True, cwd=FOLDER)
-    return found.stdout.strip() if found.returncode == 0 else None
+    if found.returncode == 0:
+        return found.stdout.strip()
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return next(map(str, sorted(pyenv.glob(f"versions/{version}.*/bin/python"))), None)
 
 
 def tested(name: str, interpreter: str, options: list[str]) -> bool:
