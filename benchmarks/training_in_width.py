@@ -26,10 +26,10 @@ Two cores, 500 networks of each width 64, 128, 256, fitted by a + b/n:
     digits, relu                6.32    40.70            7.90   50.9
     digits, tanh, γ = 0.8       0.89     2.97            2.09   11.4
 
-GELU and ReLU are not linear in 1/n at these widths after 8 steps and more: they need the wider networks. ReLU
-on the line is far from it once small eigenvalues matter: after 128 steps the mean loss lies 0.022, 0.022, 0.021,
-0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000 to 100 networks, errors below 0.0005),
-so that a fit in powers of 1/n misses it.
+GELU and ReLU are not linear in 1/n at these widths after 8 steps and more: they need the wider networks.
+ReLU on the line is far from it once small eigenvalues matter: after 128 steps the mean loss lies 0.022,
+0.022, 0.021, 0.018, 0.013 below the theory's 0.049 at n = 64, 128, 256, 512, 1024 (2000 to 100 networks,
+errors below 0.0005), so that a fit in powers of 1/n misses it.
 
 Run: python benchmarks/training_in_width.py [networks] [largest width] [digits | line]
 """
