@@ -20,7 +20,7 @@ from jaxtyping import Float
 from eft.activations.definition import Activation
 from eft.gaussian.expectation import WINDOW
 from eft.gaussian.records import Moments
-from eft.gaussian.tabulated import Table, from_table, moment_table, table_moments_by_numpy, units
+from eft.gaussian.tabulated import Table, from_table, table_moments_by_numpy, units
 from eft.gaussian.tabulation import kept
 
 POINTS = 9
@@ -85,19 +85,17 @@ def _scale(intervals: int) -> tuple[float, float]:
     return float(start), float(end - start) / intervals
 
 
-def interpolated(act: Activation, dtype) -> Interpolated | None:
+def interpolated(act: Activation, table: Table) -> Interpolated | None:
     """The moments of an activation by polynomials, made once; None where these are not accurate enough.
 
-    In float64 alone: in float32 the round-off of log K is felt. Not for an activation that is traced.
+    In float64 alone, as in float32 the round-off of log K is felt, and not from a table that is traced.
     """
-    if jnp.dtype(dtype) != jnp.float64:
+    if table.z.dtype != jnp.float64 or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(table)):
         return None
-    return kept(act, "interpolated", dtype, lambda: _made(moment_table(act, dtype)))
+    return kept(act, "interpolated", table.z.dtype, lambda: _made(table))
 
 
 def _made(table: Table) -> Interpolated | None:
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(table)):
-        return None
     by_numpy = jax.tree.map(np.asarray, table)
     tried = (_of_intervals(by_numpy, intervals) for intervals in INTERVALS)
     found = next((each for each in tried if each is not None), None)

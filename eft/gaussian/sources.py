@@ -84,7 +84,7 @@ def source_for(act: Activation, dtype, count: int) -> Source:
     direct = source(act, dtype)
     if count < MANY or not isinstance(direct, Tabulated):
         return direct
-    return interpolated(act, dtype) or direct
+    return interpolated(act, direct.table) or direct
 
 
 def slope_source(act: Activation, dtype) -> SlopeSource:

@@ -99,3 +99,13 @@ def test_maps_of_memory_are_bounded():
 
 def test_the_number_kept_is_bounded():
     assert programs._program.cache_parameters()["maxsize"] == programs.MAX_PROGRAMS <= 64
+
+
+def test_options_that_the_compiler_does_not_know(monkeypatch):
+    """They are left out, as for another version of XLA; the control: those that it knows are not."""
+    programs._known.cache_clear()
+    assert programs.options(programs.QUICK) == dict(programs.QUICK)
+    programs._known.cache_clear()
+    monkeypatch.setattr(programs, "QUICKEST", (("xla_cpu_no_such_option", True),))
+    assert programs.options(programs.QUICK) is None
+    programs._known.cache_clear()

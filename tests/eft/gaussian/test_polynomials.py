@@ -32,7 +32,7 @@ def test_against_the_oracles(key):
     act = tabulated_activation(key)
     if act is None:
         pytest.skip("in closed form")
-    by_polynomials = interpolated(act, jnp.float64)
+    by_polynomials = interpolated(act, source(act, jnp.float64).table)
     assert (by_polynomials is None) == (key in FAILING)
     if by_polynomials is None:
         return
@@ -49,6 +49,15 @@ def test_against_the_oracles(key):
     off = np.max(abs(np.stack(found[:6]) - np.stack(direct[:6])) / size, axis=0)
     assert (off <= found.error - direct.error * (1 - 1e-9) + ROUND_OFF).all() and off.max() <= ROUND_OFF
     assert (found.error >= direct.error).all()
+
+
+def test_the_error_of_the_table_is_kept():
+    """Of a steep function it is the larger part."""
+    act = analysed(lambda z: jnp.tanh(30 * z))
+    direct = source(act, jnp.float64)
+    by_polynomials = interpolated(act, direct.table)
+    found, of_table = (evaluated(each, jnp.asarray(K)).error for each in (by_polynomials, direct))
+    assert (found >= of_table).all() and of_table.max() > module.LARGEST_ERROR
 
 
 def test_with_fewer_intervals_they_are_refused(monkeypatch):
@@ -68,7 +77,8 @@ def test_beyond_the_window(name):
     """As from the table: 0, numbers that no power law reaches, nan and negative ones."""
     far = jnp.array([0.0, 1e-300, 1e-20, 1e17, 1e300, np.inf, 1.0, -1.0, np.nan])
     act = analysed(name)
-    found, direct = (evaluated(s, far) for s in (interpolated(act, jnp.float64), source(act, jnp.float64)))
+    table = source(act, jnp.float64)
+    found, direct = (evaluated(s, far) for s in (interpolated(act, table.table), table))
     for a, b in zip(found[:6], direct[:6], strict=True):
         np.testing.assert_allclose(a, b, rtol=ROUND_OFF)
     assert (found.error >= direct.error)[:7].all()
@@ -98,3 +108,14 @@ def test_a_function_that_changes():
     second = eft.kernel_flow(act, cw, 20)
     assert abs(second.K[:, -1] - first.K[:, -1]).max() > 0.1
     np.testing.assert_allclose(second.K[7], eft.kernel_flow(act, cw[7], 20).K, rtol=1e-11)
+
+
+def test_what_a_function_closes_over_is_traced():
+    """Then the table serves a large grid too."""
+
+    def g(scale):
+        direct = source_for(analysed(lambda z: jnp.tanh(scale * z)), jnp.float64, MANY)
+        assert isinstance(direct, Tabulated)
+        return direct(jnp.ones(())).g
+
+    jax.make_jaxpr(g)(1.0)
