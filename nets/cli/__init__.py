@@ -1,6 +1,5 @@
 """The command `eft`: the theory as a table, and compared with experiment."""
 
-import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from collections.abc import Sequence
 import jax
 import tyro
 
+import eft
 from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.cli import processes
 from nets.cli.classification import classify
@@ -46,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> int:
     }
     args = sys.argv[1:] if args is None else args
     if list(args) == ["--version"]:
-        print(f"eft {importlib.metadata.version('eft')}")
+        print(f"eft {eft.__version__}")
         return 0
     try:
         if "--no-cache" not in args:

@@ -145,7 +145,7 @@ def test_python_m_eft_is_the_command():
 
 def test_the_version(run):
     status, out, _ = run("--version")
-    assert status == 0 and out == f"eft {importlib.metadata.version('eft')}\n"
+    assert status == 0 and out == f"eft {importlib.metadata.version('eft-nets')}\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
