@@ -22,7 +22,7 @@ from nets.network import fcn
 from nets.network.architecture import Architecture, Settings
 from nets.network.fcn import FCN
 from nets.paper import burgers
-from nets.paper.residual import PART, Points, draw_points, gradient, jet, losses
+from nets.paper.residual import ACCELERATED_PART, PART, Points, draw_points, gradient, jet, losses
 from nets.runtime import keys, memory, programs
 from nets.runtime.settings import (
     check_representable,
@@ -143,7 +143,7 @@ def train(
     check_representable(dtype, numbers._asdict())
     nx, nt = _checked_grid(grid)
     architecture = Architecture(as_activation(act), (2, *[width] * hidden, 1), biased=False, dtype=dtype)
-    problem = _Problem(architecture, batch, max(100, PART // n_nets))
+    problem = _Problem(architecture, batch, _part(batch, n_nets))
     _check_memory(problem, n_nets, interior + boundary, nx * nt)
     points = Points(*(a.astype(dtype) for a in draw_points(interior, boundary, seed)))
     mesh = _grid(nx, nt, dtype)
@@ -194,6 +194,12 @@ def _grid(nx: int, nt: int, dtype: np.dtype) -> _Grid:
     x, t = np.linspace(-1, 1, nx), np.linspace(0, 1, nt)
     points = np.stack(np.meshgrid(x, t, indexing="ij"), -1).reshape(-1, 2).astype(dtype)
     return _Grid(x, t, points, burgers.solution(x[:, None], t))
+
+
+def _part(points: int, n_nets: int) -> int:
+    """The points at a time: so few that a CPU's cache holds them, and as an accelerator is kept busy by."""
+    few = PART if jax.default_backend() == "cpu" else ACCELERATED_PART
+    return min(points, max(100, few // n_nets))
 
 
 def _check_memory(problem: _Problem, n_nets: int, points: int, grid: int) -> None:

@@ -2,7 +2,8 @@
 
 The number of blocks is not known to the compiler, so each block runs the same instructions wherever it is.
 The results of a network depend on the size of its block in the last bit, so it depends on nothing that varies
-between machines but the kind of device.
+between machines but the kind of device. An accelerator, which promises no equal bits, divides what is trained
+evenly: a block larger than the ensemble would be work for nothing.
 """
 
 from collections.abc import Callable
@@ -37,10 +38,24 @@ SAMPLED = {False: Limits(128, 128), True: Limits(8192, 8192)}
 TRAINED = {False: Limits(32, 2**20), True: Limits(1024, 2**27)}
 """Of networks in training."""
 
+ACTIVATIONS = 2**30
+"""Upper limit on the preactivations of a step that the networks of a block have together on an accelerator,
+which keeps a few numbers for each."""
+
 
 def size(limits: Limits, numbers: int) -> int:
     """The number of networks in a block, each of so many numbers: a power of 2 within the limits, or 1."""
     return 1 << max(0, min(limits.networks, limits.numbers // numbers).bit_length() - 1)
+
+
+def even(limits: Limits, n_nets: int, weights: int, preactivations: int, devices: int = 1) -> int:
+    """The number of networks in a block on an accelerator, which holds as many as the others do.
+
+    `weights`, `preactivations`: of one network, in one step.
+    """
+    largest = min(limits.networks, limits.numbers // weights, ACTIVATIONS // preactivations)
+    share = -(-n_nets // devices)
+    return -(-share // -(-share // max(1, largest)))
 
 
 def count(n_nets: int, size: int, devices: int = 1) -> int:

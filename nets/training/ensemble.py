@@ -193,9 +193,11 @@ def prepare(
     )  # fmt: skip
     kind, sizes = rates.checked(parametrization), architecture.sizes
     of_layers = None if layer_rates is None else rates.checked_layer_rates(layer_rates, depth)
+    devices = distribution.mesh()
     learner = Learner(
         architecture, rates.parametrized(optimizer, kind, sizes, of_layers), loss, samples.labels, batch_size,
-        distribution.mesh(), output_scale=rates.output_scale(kind, sizes),
+        devices, program.block_size(architecture, n_nets, batch_size or len(X), devices),
+        output_scale=rates.output_scale(kind, sizes),
     )  # fmt: skip
     arrays = {"X": X, "Y": samples.Y, "probe": probe, "test": test}
     plan = program.planned(learner, n_nets, len(marks), arrays, keeps, budget)

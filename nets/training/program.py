@@ -13,7 +13,7 @@ from flax import nnx
 from jax import lax
 
 from eft.arguments import ArgumentError
-from nets.network.architecture import Settings
+from nets.network.architecture import Architecture, Settings
 from nets.runtime import blocks, distribution, keys, memory, programs
 from nets.training import step
 from nets.training.step import Data, Learner, State
@@ -22,15 +22,21 @@ STATISTICS = 7 * 8
 """Bytes of working memory for each number that enters a mean and a variance."""
 
 
-def block_size(learner: Learner) -> int:
-    """The number of networks that are vmapped."""
-    accelerator = learner.devices.devices.flat[0].platform != "cpu"
-    return blocks.size(blocks.TRAINED[accelerator], learner.architecture.n_weights)
+def block_size(architecture: Architecture, n_nets: int, samples: int, devices: jax.sharding.Mesh) -> int:
+    """The number of networks that are vmapped; on a CPU it does not depend on `n_nets`.
+
+    `samples`: of a step.
+    """
+    limits = blocks.TRAINED[devices.devices.flat[0].platform != "cpu"]
+    if limits is blocks.TRAINED[False]:
+        return blocks.size(limits, architecture.n_weights)
+    preactivations = samples * sum(architecture.sizes)
+    return blocks.even(limits, n_nets, architecture.n_weights, preactivations, devices.size)
 
 
 def start(learner: Learner, settings: Settings, seed: int, n_nets: int, initial: Any) -> State:
     """The networks before the first step: drawn, or with the parameters `initial` if these are given."""
-    count = blocks.count(n_nets, block_size(learner), learner.devices.size)
+    count = blocks.count(n_nets, learner.block, learner.devices.size)
     index = distribution.placed(np.arange(count, dtype=np.uint32), learner.devices)
     if initial is not None:
         given = distribution.placed(_given(learner, initial, n_nets), learner.devices)
@@ -69,8 +75,8 @@ def _given(learner: Learner, initial: Any, n_nets: int) -> Any:
 
 
 def _in_blocks(learner: Learner, each: Any, n_nets: int) -> Any:
-    size = block_size(learner)
-    return blocks.arranged(each, size, blocks.count(n_nets, size, learner.devices.size))
+    count = blocks.count(n_nets, learner.block, learner.devices.size)
+    return blocks.arranged(each, learner.block, count)
 
 
 def on_host(state: Any, n_nets: int) -> Any:
@@ -130,7 +136,7 @@ def planned(
         )
     step.check_optimizer(learner)
     bytes_of = sum(a.size * a.dtype.itemsize for a in jax.tree.leaves(step.like(learner)))
-    size, samples = block_size(learner), learner.batch_size or len(data["X"])
+    size, samples = learner.block, learner.batch_size or len(data["X"])
     states = blocks.count(n_nets, size) * size * bytes_of * (2 if checkpoints else 1)
     work = size * (3 * bytes_of + 4 * samples * sum(sizes) * itemsize)
     layer, outputs = len(data["probe"]) * architecture.depth, len(data["test"]) * sizes[-1]
@@ -149,7 +155,7 @@ def planned(
 
 
 def _start(learner: Learner, settings: Settings, words, index, count) -> State:
-    key, size = keys.of_words(words), block_size(learner)
+    key, size = keys.of_words(words), learner.block
 
     def block(i):
         members = keys.of_members(key, blocks.members(index[i], size))

@@ -46,8 +46,9 @@ class Learner:
     alone, since each call may bring new function objects that compute the same as earlier ones.
 
     `labels`: targets are integers, one per sample. `batch_size`: samples per step; None for all. `devices`:
-    over which the networks are spread. `digest`: of what the activation, the loss and the optimizer compute.
-    `output_scale`: of the output weights as drawn, as in `parametrization`.
+    over which the networks are spread. `block`: the number of networks that is vmapped. `digest`: of what the
+    activation, the loss and the optimizer compute. `output_scale`: of the output weights as drawn, as in
+    `parametrization`.
     """
 
     architecture: Architecture
@@ -56,12 +57,13 @@ class Learner:
     labels: bool
     batch_size: int | None
     devices: jax.sharding.Mesh
+    block: int
     digest: str = ""
     output_scale: float = 1.0
 
     @property
     def _compared(self) -> tuple[Any, ...]:
-        settings = self.labels, self.batch_size, self.devices, self.output_scale
+        settings = self.labels, self.batch_size, self.devices, self.block, self.output_scale
         return self.architecture.without_act, *settings, self.digest
 
     def __eq__(self, other: object) -> bool:

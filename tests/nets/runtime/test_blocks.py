@@ -18,6 +18,28 @@ def test_a_power_of_two_within_the_limits(limits):
         assert 2 * size > limits.networks or 2 * size * numbers > limits.numbers
 
 
+@pytest.mark.parametrize(
+    ("n_nets", "preactivations", "devices", "expected"),
+    [
+        (25, 10, 1, 25),  # all of them, though 1024 would do
+        (1025, 10, 1, 513),  # two blocks, not one of 1024 and one of 1
+        (3000, 10, 1, 1000),
+        (3000, 10, 2, 750),
+        (25, blocks.ACTIVATIONS // 10, 1, 9),  # ten would do, in three blocks
+        (25, 2 * blocks.ACTIVATIONS, 1, 1),  # a network that is too large alone is tried alone
+    ],
+)
+def test_an_accelerator_trains_even_blocks(n_nets, preactivations, devices, expected):
+    """Blocks differ by less than a network each, within the limits; the control: a power of 2 is not even."""
+    limits = blocks.Limits(1024, 2**27)
+    size = blocks.even(limits, n_nets, 1000, preactivations, devices)
+    assert size == expected
+    rounds = blocks.count(n_nets, size, devices) // devices
+    assert rounds * size * devices - n_nets < rounds * devices
+    unlike = blocks.size(limits, 1000)
+    assert blocks.count(n_nets, unlike) * unlike - n_nets >= rounds * devices
+
+
 def test_sampled_inputs_share_a_block():
     """128 networks at one input, half as many for each doubling of the inputs."""
     for inputs in range(1, 65):

@@ -201,7 +201,7 @@ def test_initial_parameters():
 def test_mini_batches_go_through_all_samples():
     """Each pass has every sample once; a batch of all is gradient descent on all."""
     architecture = Architecture(eft.activation("tanh"), (2, 8, 1))
-    learner = Learner(architecture, optax.sgd(0.1), optax.l2_loss, False, 5, None)
+    learner = Learner(architecture, optax.sgd(0.1), optax.l2_loss, False, 5, None, 4)
     rows = np.array([program._rows(learner, 20, np.int32(t)) for t in range(8)])
     for one_pass in (rows[:4], rows[4:]):
         assert sorted(one_pass.ravel()) == list(range(20))
