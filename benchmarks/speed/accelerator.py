@@ -26,9 +26,11 @@ In use are blocks of 128 and 8192 there: 512 networks would be a quarter faster,
 Networks of two ensembles that differ in size differed in their last bits on this device: the promise of equal
 bits is for CPUs.
 
-Run: python benchmarks/speed/accelerator.py
+Run: python benchmarks/speed/accelerator.py [--small]
 """
 
+import functools
+import itertools
 import json
 import os
 import subprocess
@@ -47,38 +49,47 @@ import optax  # noqa: E402
 import eft  # noqa: E402
 import nets  # noqa: E402
 from nets.initialization import drawing, ensemble  # noqa: E402
+from nets.runtime import keys  # noqa: E402
 
 ON_CPU = jax.devices()[0].platform == "cpu"
 FEW = 32 if ON_CPU else 1
 """The CPU draws or trains so many times fewer networks."""
 
 
+SMALL = 16 if "--small" in sys.argv else 1
+"""All is so many times smaller: to try this program where there is no accelerator."""
+
+
 def data(n: int, n0: int = 8) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, n0))
 
 
-GRID = np.linspace(0.5, 3.0, 1000)
+GRID = np.linspace(0.5, 3.0, 1000 // SMALL)
 
 
 def flow(dtype, count: int) -> Callable:
-    cw = jnp.asarray(np.linspace(0.5, 3.0, count), dtype)
+    cw = jnp.asarray(np.linspace(0.5, 3.0, count // SMALL), dtype)
     return lambda: eft.kernel_flow("tanh", cw, 50)[:4]
 
 
 def gram(name: str, count: int, cw: float) -> Callable:
-    X = jnp.asarray(data(count))
+    X = jnp.asarray(data(count // SMALL))
     return lambda: eft.gram_flow(name, cw, 50, X, cb=0.1).K[-1]
 
 
 def measured(method: str, width: int, count: int) -> Callable:
-    return lambda: nets.measure("tanh", 1.0, 11, width, count // FEW, method=method, progress=False).K.mean
+    return lambda: (
+        nets.measure("tanh", 1.0, 11, width, count // FEW // SMALL, method=method, progress=False).K.mean
+    )
 
 
 def trained(count: int, steps: int) -> Callable:
     X = data(100, 2)
     settings = {"optimizer": optax.sgd(1e-3), "snapshots": (0,), "progress": False}
     both = (X, np.sin(X[:, 0]))
-    return lambda: nets.train("tanh", 1.0, 6, 512, max(1, count // FEW), both, steps=steps, **settings)[0]
+    return lambda: nets.train(
+        "tanh", 1.0, 6, 512, max(1, count // FEW // SMALL), both, steps=steps, **settings
+    )[0]
 
 
 CASES = {
@@ -95,6 +106,88 @@ CASES = {
 }
 FEWER = list(CASES)[-3:]
 """The cases of which the CPU runs a part."""
+
+NORMALS = {"networks, 8192 of 512 × 11, float32": 8192 * (9 * 512**2 + 9 * 512),
+           "sampler, 131,072 of 1024 × 11, float32": 131_072 * (10 * 1024 + 1)}  # fmt: skip
+"""Random numbers that are drawn in a call."""
+
+
+def best(call: Callable, *given: jax.Array, repeat: int = 5) -> float:
+    """Seconds."""
+    jax.block_until_ready(call(*given))
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        jax.block_until_ready(call(*given))
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def limits() -> tuple[float, float]:
+    """What the device can do, printed; float32 products at full precision, and normals, a second."""
+    n, big = (8192 // SMALL, 2**28 // SMALL**2)
+    products = {}
+    for words, dtype, precision in (
+        ("float32", jnp.float32, "highest"),
+        ("float32 cut to 10 bits", jnp.float32, "default"),
+        ("float64", jnp.float64, "highest"),
+    ):
+        a = jnp.ones((n, n), dtype)
+        product = jax.jit(functools.partial(jnp.matmul, precision=precision))
+        products[words] = 2 * n**3 / best(product, a, a)
+    a = jnp.ones(big, jnp.float32)
+    copy = 8 * big / best(jax.jit(lambda a: a + 1), a)
+    roots = jax.random.split(jax.random.key(0, impl=keys.GENERATOR), 64)
+    draw = jax.jit(lambda k: jnp.sum(jax.vmap(lambda k: jax.random.normal(k, (big // 64,), jnp.float32))(k)))
+    normals = big / best(draw, roots)
+    rates = ", ".join(f"{words} {rate / 1e12:.3g}" for words, rate in products.items())
+    print(
+        f"limits: products {rates} Tflop/s, copy {copy / 1e9:.0f} GB/s, {normals / 1e9:.3g} G normals/s",
+        flush=True,
+    )
+    return products["float32"], normals
+
+
+TRAINED = (
+    ("100 of 512 × 6, 100 samples", "sgd", 512, 100, 100, 400),
+    ("100 of 512 × 6, 1000 samples", "adam", 512, 1000, 100, 100),
+    ("25 of 32 × 6, 51³ samples", "adam", 32, 51**3, 25, 50),
+    ("25 of 32 × 6, 101 samples", "adam", 32, 101, 25, 1000),
+)
+"""In words; the optimizer, the width, samples, networks and steps."""
+
+
+def training_rate(limit: float) -> None:
+    """Of steps alone: a run of twice as many less one, as shares of the rate of products."""
+    for words, optimizer, width, samples, count, steps in TRAINED:
+        if SMALL > 1:
+            samples, count, steps = min(samples, 100), 2, 4
+        X = data(samples, 2)
+        sizes = (2, *[width] * 5, 1)
+        weights = [a * b for a, b in itertools.pairwise(sizes)]
+        flops = 2 * samples * (3 * sum(weights) - weights[0])
+        settings = {"optimizer": optimizer, "learning_rate": 1e-4, "snapshots": (0,), "progress": False}
+        train = functools.partial(
+            nets.train,
+            "tanh",
+            1.0,
+            6,
+            width,
+            count,
+            (X, np.sin(X[:, 0])),
+            every=steps,
+            x_test=X[:1],
+            **settings,
+        )
+        for few in (2, 4):  # the programs are compiled, and called once
+            train(steps=few)
+        step = (train(steps=2 * steps).seconds - train(steps=steps).seconds) / steps
+        rate = count * flops / step
+        print(
+            f"training, {words}, {optimizer}: {1e3 * step:.3f} ms a step, {rate / 1e12:.2f} Tflop/s, "
+            f"{rate / limit:.0%} of products",
+            flush=True,
+        )
 
 
 def timed(call: Callable, repeat: int = 3) -> tuple[float, float]:
@@ -143,8 +236,13 @@ def main() -> None:
         print(json.dumps(of_this_device()))
         return
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind} and {os.cpu_count()} cores")
+    products, normals = limits()
+    training_rate(products)
     here = of_this_device()
-    command = [sys.executable, __file__, "--values"]
+    for name, count in NORMALS.items():
+        rate = count / SMALL / here[name]["warm"]
+        print(f"{name}: {rate / 1e9:.3g} G normals/s, {rate / normals:.0%} of the limit")
+    command = [sys.executable, __file__, "--values", *sys.argv[1:]]
     ran = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, env=os.environ | {"JAX_PLATFORMS": "cpu"}
     )
@@ -161,7 +259,8 @@ def main() -> None:
             + (f"; means of values {apart:.0e} apart" if same else "")
         )
         assert not same or apart <= (1e-12 if name.endswith("float64") else 1e-5)
-    sizes_of_blocks()
+    if not ON_CPU:
+        sizes_of_blocks()
 
 
 if __name__ == "__main__":
