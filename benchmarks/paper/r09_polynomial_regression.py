@@ -48,7 +48,10 @@ Stopped, it goes on from the last checkpoint when it is run again.
 
 import sys
 
+import experiment
 import regression
+import regression_figures
+from experiment import Results
 from regression import Setting
 
 from nets.paper.targets import POLYNOMIALS
@@ -62,9 +65,23 @@ SETTINGS = {
 }
 
 
+NAME = "polynomial_regression"
+
+
+def options():
+    return regression.options(__doc__.split("\n")[0], "r09", list(POLYNOMIALS))
+
+
+def results(args) -> Results:
+    return regression.results(args, POLYNOMIALS, SETTINGS)
+
+
+def pictures(args, drawn) -> dict:
+    return regression_figures.pictures("Polynomials", args, POLYNOMIALS, drawn)
+
+
 def main() -> int:
-    args = regression.options(__doc__.split("\n")[0], "r09", list(POLYNOMIALS))
-    return regression.table(args, "polynomial_regression", "Polynomials", POLYNOMIALS, SETTINGS)
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
         axis.plot(layer, known, color=LEADING, label="theory, at the start")
         for i, (step, mean, error) in enumerate(zip(run.steps, estimate.mean, estimate.stderr, strict=True)):
             axis.errorbar(
-                layer,
+                layer + 0.07 * (i - (len(run.steps) - 1) / 2),
                 mean.mean(-1),
                 error.mean(-1),
                 fmt=f"{MARKERS[i % len(MARKERS)]}-",
@@ -176,16 +176,15 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     loss = np.where(run.alive, run.loss, np.nan)
     kept = run.alive.any(axis=1)
     low, middle, high = np.nanquantile(loss[kept], [0.16, 0.5, 0.84], axis=1)
-    axes[3].fill_between(
-        run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="two thirds of networks"
-    )
+    axes[3].fill_between(run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="16 % to 84 %")
     axes[3].plot(run.steps[kept], middle, "o-", color=BLUE, label="median")
     axes[3].set(xlabel="steps", ylabel="loss", yscale="log")
     for axis in axes:
         _tidy(axis)
-    axes[3].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
+    of_loss = axes[3].get_legend_handles_labels()
+    handles, labels = [*handles, *of_loss[0]], [*labels, *(f"loss, {words}" for words in of_loss[1])]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
     figure.suptitle(typeset(title))
     return figure
 
