@@ -117,7 +117,7 @@ def pictures(args, drawn) -> dict:
     ]
     panel = Panel("target", "output", series, f"after {run.steps[-1]:,} steps")
     return {
-        "_layers": figures.training_figure(title, run, drawn["flow"]),
+        "": figures.training_figure(title, run, drawn["flow"]),
         "_outputs": figure(title, [[panel]], width=5.2, height=3.8),
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatterMathtext, NullLocator
+from matplotlib.ticker import NullLocator
 from regression import ACTIVATIONS, quantiles
 
 from eft.figures import GREY, Drawing
@@ -70,7 +70,7 @@ def both(cells: Cells, axes: Any, words: str = "") -> None:
     """Losses and errors of the derivative of one target."""
     constant = float(next(iter(cells.values()))["variance"])
     dots(axes[0], cells, "final", constant, "best constant")
-    dots(axes[1], cells, "slope error", 1.0, "derivative 0")
+    dots(axes[1], cells, "slope error", 1.0, "of f′ = 0")
     axes[1].tick_params(labelleft=False)
     before = f"{words}: " if words else ""
     axes[0].set_title(f"{before}final loss, mean square", fontsize=10)
@@ -98,8 +98,8 @@ def dots(axis: Axes, cells: Cells, what: str, level: float, words: str) -> None:
     axis.text(level, top - 0.72, name, **place)
     if end > edge:
         axis.axvline(10**edge, color=GREY, lw=0.8, zorder=1)
-    axis.set_xticks([t for t in ticks(first, edge) if 10**first <= t <= 10**edge])
-    axis.xaxis.set_major_formatter(LogFormatterMathtext(labelOnlyBase=False))
+    shown = [t for t in ticks(first, edge) if 10**first <= t <= 10**edge]
+    axis.set_xticks(shown, [exponent(t) if powers(first, edge).size > 2 else f"{t:g}" for t in shown])
     axis.xaxis.set_minor_locator(NullLocator())
     axis.set_yticks(
         list(heights.values()), [typeset(f"{label}, {KINDS[kind][0]}") for label, kind in heights]
@@ -120,10 +120,19 @@ def extent(every: np.ndarray, level: float) -> tuple[float, float, float]:
 
 def ticks(first: float, edge: float) -> np.ndarray:
     """Powers of ten, some of them where there are many; 1, 2 and 5 times them where there are few."""
-    powers = np.arange(np.ceil(first), np.floor(edge) + 1)
-    if len(powers) < 3:
+    found = powers(first, edge)
+    if len(found) < 3:
         return np.outer(10.0 ** np.arange(np.floor(first), np.ceil(edge)), [1, 2, 5]).ravel()
-    return 10.0 ** powers[:: -(-len(powers) // 6)]
+    return 10.0 ** found[:: -(-len(found) // 6)]
+
+
+def powers(first: float, edge: float) -> np.ndarray:
+    """The whole numbers between them."""
+    return np.arange(np.ceil(first), np.floor(edge) + 1)
+
+
+def exponent(tick: float) -> str:
+    return f"$10^{{{round(np.log10(tick))}}}$"
 
 
 def row(

@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from eft.figures import COLOURS, GREY, Drawing
 from eft.figures.style import DASHES, MARKERS, MAX_SHOWN
@@ -166,8 +166,10 @@ def show(panel: Panel, axis: Axes) -> None:
     axis.set_yscale(panel.yscale, **({"linthresh": 1} if panel.yscale == "symlog" else {}))
     if panel.yscale == "linear":
         axis.ticklabel_format(axis="y", scilimits=(-3, 4))
+    elif panel.yscale == "log" and panel.ylim is None:
+        _within_a_decade(axis)
     if panel.xscale == "linear":
-        few = int(np.clip(axis.get_window_extent().width / 75, 2, 6))
+        few = int(np.clip(axis.get_window_extent().width / 60, 2, 6))
         axis.xaxis.set_major_locator(MaxNLocator(few, integer=True, steps=[1, 2, 5, 10]))
     if len(panel.xticks):
         axis.set_xticks(panel.xticks, [f"{tick:g}" for tick in panel.xticks])
@@ -176,6 +178,15 @@ def show(panel: Panel, axis: Axes) -> None:
         axis.set_ylim(panel.ylim)
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.25, lw=0.6)
+
+
+def _within_a_decade(axis: Axes) -> None:
+    """Where a logarithmic axis shows no two powers of ten, numbers as on a linear one."""
+    low, high = axis.get_ylim()
+    if high < 10 * low and 1e-3 < low < 1e4:
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
 
 
 def _draw(s: Series, axis: Axes) -> None:

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -73,7 +74,10 @@ def alike(figure: Figure) -> list[str]:
     for legend in _legends(figure):
         looks = {}
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            if isinstance(handle, Line2D) and looks.setdefault(_look(handle), text) is not text:
+            if (
+                isinstance(handle, Line2D)
+                and looks.setdefault((_look(handle), _pale(handle)), text) is not text
+            ):
                 found.append(f"{text.get_text()!r} looks like another entry of the legend: {_look(handle)}")
     return found
 
@@ -102,8 +106,13 @@ def _colour(line: Line2D) -> tuple[float, ...]:
     return to_rgb(line.get_color())
 
 
-def _legends(figure: Figure) -> list[Any]:
-    return [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+def _pale(line: Line2D) -> bool:
+    """Whether it is light in greyscale too: context, not a series."""
+    return min(_colour(line)) > 0.7
+
+
+def _legends(figure: Figure) -> list[Legend]:
+    return figure.findobj(Legend)
 
 
 def _said(axes: Axes) -> list[Text]:
@@ -112,7 +121,7 @@ def _said(axes: Axes) -> list[Text]:
 
 def _texts(figure: Figure) -> Iterator[tuple[str, Bbox]]:
     """Everything that is written, and where."""
-    own = [figure._suptitle] if figure._suptitle is not None else []
+    own = [part._suptitle for part in (figure, *figure.subfigs) if part._suptitle is not None]
     for axes in figure.axes:
         own += [axes.title, axes._left_title, axes._right_title, axes.xaxis.label, axes.yaxis.label]
         own += _said(axes)
