@@ -31,11 +31,13 @@ Stopped, it goes on from the last checkpoint when it is run again.
 
 import argparse
 import sys
+from pathlib import Path
 
 import experiment
 import numpy as np
 from regression import ACTIVATIONS, spread
 
+from nets.files import archive
 from nets.paper import burgers, pinn
 from nets.plots.panels import BLACK, COLORS, PALE, Panel, Series, figure
 
@@ -66,11 +68,19 @@ def trained(args, label: str) -> pinn.PinnRun:
     }  # fmt: skip
     case = settings | {"nets": args.nets, "cw": cw}
     folder = experiment.checkpoint(args, label, case)
-    over = (folder / f"step-{args.steps:012d}.npz").exists()
+    may_train = argparse.Namespace(**vars(args)) if over(folder, args.steps) else args
     return experiment.kept(
-        argparse.Namespace(**vars(args)) if over else args, label, case, pinn.train, ACTIVATIONS[label], cw,
-        args.nets, **settings, seed=args.seed, checkpoint=folder, record=pinn.PinnRun,
+        may_train, label, case, pinn.train, ACTIVATIONS[label], cw, args.nets, **settings, seed=args.seed,
+        checkpoint=folder, record=pinn.PinnRun,
     )  # fmt: skip
+
+
+def over(folder: Path, steps: int) -> bool:
+    """Whether the folder holds the state after the last step, so that nothing would be trained."""
+    try:
+        return bool(archive.load(folder / f"step-{steps:012d}.npz"))
+    except (OSError, archive.ArchiveError):
+        return False
 
 
 def sound(run: pinn.PinnRun) -> np.ndarray:

@@ -21,6 +21,7 @@ import experiment
 from experiment import Kept, Missing
 
 from nets.files import output
+from nets.files.checkpoints import CheckpointError
 from nets.plots import figures
 
 EXPERIMENTS = {
@@ -65,7 +66,7 @@ def redraw(name: str, results: Path, target: Path, quick: bool) -> list[Path]:
         if settings.quick and not quick:
             raise Missing("these are results of --quick")
         drawn = drawn_of(module, settings)
-    except Missing as error:
+    except (Missing, CheckpointError) as error:
         raise Missing(f"{name} cannot be drawn from {folder}: {error}") from error
     files = []
     for suffix, picture in module.pictures(settings, drawn).items():

@@ -1,6 +1,7 @@
 """Figures of the paper from kept results: those that the experiment drew, or a refusal with a reason."""
 
 import argparse
+import importlib
 import json
 import sys
 
@@ -8,6 +9,7 @@ import experiment
 import numpy as np
 import pytest
 import r01_repu_initialization as r01
+import r11_burgers as r11
 import redraw
 from experiment import Kept, Missing
 
@@ -94,6 +96,61 @@ def test_an_empty_folder_and_an_unknown_experiment(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit) as error:
         run(monkeypatch, "r99", "--figures", tmp_path)
     assert error.value.code == 2 and "r99" in capsys.readouterr().err
+
+
+TINY = {
+    "r02": [
+        "--p",
+        "2",
+        "--hidden",
+        "1",
+        "2",
+        "--width",
+        "8",
+        "--nets",
+        "4",
+        "--steps",
+        "8",
+        "--samples",
+        "6",
+    ],
+    "r03": ["--quick"],
+    "r04": ["--width", "16", "--hidden", "2", "--nets", "40", "--inputs", "6"],
+    "r05": ["--cw", "0.9", "--widths", "16", "--hidden", "2", "--nets", "40", "--sampled", "90"],
+    "r06": ["--width", "8", "--hidden", "3", "--nets", "6", "--samples", "6", "--steps", "8"],
+    "r09": ["--targets", "cubic", "--width", "8", "--hidden", "1", "--nets", "4", "--steps", "20"],
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", TINY)
+def test_every_experiment_is_redrawn_as_it_was_drawn(name, tmp_path, monkeypatch):
+    module = importlib.import_module(redraw.EXPERIMENTS[name])
+    monkeypatch.setattr(sys, "argv", [name, *TINY[name], "--out", str(tmp_path / name)])
+    assert module.main() == 0
+    files = redraw.redraw(name, tmp_path, tmp_path, name == "r03")
+    drawn = {path.name[len(name) :]: path.read_bytes() for path in files}
+    before = (tmp_path / name).glob("*.png")
+    assert drawn == {path.name[len(module.NAME) :]: path.read_bytes() for path in before}
+
+
+@pytest.mark.long
+def test_what_the_last_checkpoint_holds_is_drawn_and_nothing_is_trained(tmp_path, monkeypatch):
+    """Where no result is kept. The control: a last checkpoint that is damaged."""
+    words = ["--nets", "2", "--hidden", "1", "--width", "4", "--interior", "20", "--steps", "10"]
+    folder = tmp_path / "r11"
+    monkeypatch.setattr(sys, "argv", ["r11", *words, "--activations", "tanh", "--out", str(folder)])
+    assert r11.main() == 0
+    drawn = {path.name: path.read_bytes() for path in redraw.redraw("r11", tmp_path, tmp_path, False)}
+    kept = folder / "kept" / "tanh.npz"
+    kept.unlink()
+    again = redraw.redraw("r11", tmp_path, tmp_path, False)
+    assert drawn == {path.name: path.read_bytes() for path in again}
+    kept.unlink()
+    (last,) = (folder / "kept").rglob("step-000000000010.npz")
+    last.write_bytes(last.read_bytes()[:-9])
+    with pytest.raises(Missing, match=r"tanh\.npz is missing"):
+        redraw.redraw("r11", tmp_path, tmp_path, False)
 
 
 def test_records_that_nets_does_not_save_are_kept_as_arrays(tmp_path):
