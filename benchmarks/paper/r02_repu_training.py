@@ -134,7 +134,7 @@ def pictures(args, drawn) -> dict:
     return {
         "_kernel": figure(f"{title}; median, and 16 % to 84 % of them", [kernels], width=5.2, height=3.8),
         "_outputs": figure(
-            f"{title}, after {args.steps:,} steps", outputs, width=3.5, height=3.1, share=True
+            f"{title}, after {args.steps:,} steps", outputs, width=3.5, height=3.1, share="all"
         ),
     }
 

@@ -122,7 +122,7 @@ def pictures(args, runs: dict) -> dict:
     middle_words = "the network of median error of those that did not diverge"
     return {
         "_loss": figure(words, rows, width=2.4, height=2.4, share="row", legend="none"),
-        "_slices": figure(f"{title}: u of {middle_words}; grey: exact", [at], width=2.6, share=True),
+        "_slices": figure(f"{title}: u of {middle_words}; grey: exact", [at], width=2.6, share="all"),
         "_fields": fields(runs, f"Burgers: error of {middle_words}"),
     }  # fmt: skip
 
@@ -155,7 +155,7 @@ def slices(label: str, run: pinn.PinnRun) -> Panel:
 
 def fields(runs: dict[str, pinn.PinnRun], title: str):
     """|u − exact| of the median network of each activation, on one scale that grows darker with it."""
-    made = figure(title, [[Panel("t", "x", []) for _ in runs]], width=2.5, height=3.0, share=True)
+    made = figure(title, [[Panel("t", "x", []) for _ in runs]], width=2.5, height=3.0, share="all")
     shown = None
     for axis, (label, run) in zip(made.axes, runs.items(), strict=True):
         exact, whole = burgers.solution(run.x[:, None], run.t).u, sound(run)

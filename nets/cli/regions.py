@@ -44,16 +44,10 @@ def region(
     integrated everywhere, a phase may be taken for another here: the diagram itself gives the warning.
     """
     about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
-    ends = [cw] if cw else [
-        (low * about.cw, high * about.cw)
-        for low, high in itertools.product(STARTS, ENDS)
-        if high - low >= NARROWEST
-    ]  # fmt: skip
-    tops = np.unique([2.5 * about.cb, *(about.cw * np.geomspace(0.005, 0.8, 12))])
-    heights = [cb] if cb else [(0.0, float(top)) for top in tops if top and top >= 1.2 * about.cb]
-    ends, heights = [tuple(map(_rounded, each)) for each in ends], [tuple(map(_rounded, h)) for h in heights]
-    if len(ends) == len(heights) == 1:
-        return Region(cw or ends[0], cb or heights[0])
+    ends = [cw] if cw else _ends(about.cw)
+    heights = [cb] if cb else _heights(about)
+    if cw and cb:
+        return Region(cw, cb)
     survey = _survey(act, ends, heights, {"x2": x2, "K1": K1, "skip": skip})
     usual = 2 * about.cw, max(2.5 * about.cb, 0.2 * about.cw)
 
@@ -62,14 +56,23 @@ def region(
         seen = critical is not None and _within(critical.cw, at.cw, 0.1) and critical.cb <= at.cb[1]
         return _variety(_shown(survey, at)) + 0.4 * seen - 0.02 * near - 0.05 * (at.cw[0] > 0)
 
-    best = max((Region(w, b) for w, b in itertools.product(ends, heights)), key=worth)
-    return Region(cw or best.cw, cb or best.cb)
+    return max((Region(w, b) for w, b in itertools.product(ends, heights)), key=worth)
 
 
-def _survey(act: Any, ends: list, heights: list, start: dict[str, Any]) -> eft.PhaseDiagram:
+def _ends(cw: float) -> list[Range]:
+    pairs = itertools.product(STARTS, ENDS)
+    return [(_rounded(a * cw), _rounded(b * cw)) for a, b in pairs if b - a >= NARROWEST]
+
+
+def _heights(about: eft.CriticalPoint) -> list[Range]:
+    tops = np.unique([2.5 * about.cb, *(about.cw * np.geomspace(0.005, 0.8, 12))])
+    return [(0.0, _rounded(float(top))) for top in tops if top > 0 and top >= 1.2 * about.cb]
+
+
+def _survey(act: Any, ends: list[Range], heights: list[Range], start: dict[str, Any]) -> eft.PhaseDiagram:
     """The phases on a grid that is dense enough for each of the ranges."""
-    cw = np.unique(np.concatenate([np.linspace(*each, SAMPLES) for each in ends]))
-    cb = np.unique(np.concatenate([np.linspace(*each, SAMPLES) for each in heights]))
+    cw = np.unique(np.concatenate([np.linspace(low, high, SAMPLES) for low, high in ends]))
+    cb = np.unique(np.concatenate([np.linspace(low, high, SAMPLES) for low, high in heights]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return eft.phase_diagram(act, cw, cb, **start)

@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -14,6 +14,7 @@ from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from eft.arguments import ArgumentError, shown
 from eft.figures import COLOURS, GREY, Drawing
 from eft.figures.style import DASHES, MARKERS, MAX_SHOWN
 
@@ -80,13 +81,19 @@ def figure(
     legend: str = "below",
     width: float = 4.2,
     height: float = 3.5,
-    share: bool | str = False,
+    share: Literal["all", "row", "none"] = "none",
 ) -> Figure:
     """Panels in rows. `legend`: "below" the figure, with each label once, below "each" panel, or "none".
 
-    `width`, `height`: of a panel, in inches. `share`: whether the axes of all panels, or of each "row", have
-    one scale, which is named at the left and below only.
+    `width`, `height`: of a panel, in inches. `share`: whether "all" panels, or those of each "row", have axes
+    of one scale, which is named at the left and below only.
+
+    Raises ArgumentError for another word, or a style that is none of STYLES.
     """
+    _checked("legend", legend, ("below", "each", "none"))
+    _checked("share", share, ("all", "row", "none"))
+    for series in (each for row in rows for panel in row for each in panel.series):
+        _checked("style", series.style, (*STYLES, "band"))
     columns = max(map(len, rows))
     size = width * columns + 0.6, height * len(rows) + 0.6
     drawing = Drawing(figsize=size, layout="constrained")
@@ -102,13 +109,18 @@ def figure(
                     place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.6 / height)}
                     style = {"frameon": False, "ncols": max(1, int(width // 1.7)), "handlelength": 3.2}
                     axis.legend(handles, labels, handler_map=maps, fontsize=8, **style, **place)
-    if share:
+    if share != "none":
         for axis in axes.flat:
             axis.label_outer()
     if legend == "below":
         below(drawing, list(axes.flat), columns)
     drawing.suptitle(textwrap.fill(typeset(title), int(11 * size[0])))
     return drawing
+
+
+def _checked(name: str, value: Any, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(f"{name} must be one of {', '.join(allowed)}; got {shown(value)}")
 
 
 def below(drawing: Figure, axes: Sequence[Axes], columns: int) -> None:
@@ -133,7 +145,7 @@ def entries(axes: Sequence[Axes]) -> tuple[list[Any], list[str], dict[Any, Handl
     handles, maps = [], {}
     for looks in found.values():
         several = tuple(looks.values())
-        handles.append(several if len(several) > 1 else several[0])
+        handles.append(several if len(several) > 1 else next(iter(looks.values())))
         if len(several) > 1 and all(look[1] in ("", "None", "none") for look in looks):
             maps[several] = HandlerTuple(ndivide=None)
     return handles, list(found), maps
@@ -141,9 +153,9 @@ def entries(axes: Sequence[Axes]) -> tuple[list[Any], list[str], dict[Any, Handl
 
 def _look(handle: Any) -> tuple[Any, ...]:
     """Marker, dashes, and fill of what a legend shows."""
-    line = handle if isinstance(handle, Line2D | PolyCollection) else handle[0]
-    if not isinstance(line, Line2D):
-        return "band", "-", tuple(np.ravel(line.get_facecolor()))
+    if isinstance(handle, PolyCollection):
+        return "band", "-", tuple(np.ravel(handle.get_facecolor()))
+    line = handle if isinstance(handle, Line2D) else next(iter(handle))
     return line.get_marker(), line.get_linestyle(), line.get_markerfacecolor(), line.get_color()
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pictures import alike, complaints, covered, cut, overlapping
 
+from eft.arguments import ArgumentError
 from eft.figures import Drawing
 from nets.plots.panels import BLACK, COLORS, STYLES, Panel, Series, figure
 
@@ -78,3 +79,16 @@ def test_every_style_can_be_drawn():
     series = [Series(X, X + i, style, COLORS[i % 6]) for i, style in enumerate(STYLES)]
     made = figure("", [[Panel("x", "y", [*series, Series(X, X - 2, "band", BLACK, "a band", X - 1)])]])
     assert len(made.axes[0].lines) == len(STYLES) and not cut(made)
+
+
+@pytest.mark.parametrize(
+    ("style", "words", "said"),
+    [
+        ("line", {"legend": "above"}, "legend must be one of below, each, none; got 'above'"),
+        ("line", {"share": True}, "share must be one of all, row, none; got True"),
+        ("dashes", {}, "style must be one of line, marked, .*, band; got 'dashes'"),
+    ],
+)
+def test_a_word_that_means_nothing_is_refused(style, words, said):
+    with pytest.raises(ArgumentError, match=said):
+        figure("", [[Panel("x", "y", [Series(X, X, style, BLACK)])]], **words)
