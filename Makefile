@@ -10,7 +10,7 @@ QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full clean
+.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full figures clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare --overwrite
@@ -54,6 +54,10 @@ paper: .venv/run
 
 paper-full: .venv/run
 	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script || exit 1; done
+
+# The figures of docs/paper, from what `make paper-full` kept in results/.
+figures: .venv/run
+	$(BIN)/python benchmarks/paper/redraw.py
 
 .venv/run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

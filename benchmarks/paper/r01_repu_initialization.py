@@ -60,7 +60,10 @@ def agreement(L, mean, variance):
     ]
 
 
-def main() -> int:
+NAME = "repu_initialization"
+
+
+def options():
     args = experiment.options(
         __doc__.split("\n")[0],
         "r01",
@@ -73,93 +76,128 @@ def main() -> int:
     )
     if args.quick:
         args.width, args.nets, args.inputs = 128, 400, 200
-    depth, layer = args.hidden + 1, np.arange(1, args.hidden + 2)
-    X = np.random.default_rng(args.seed).uniform(-1, 1, (args.inputs, 2))
-    x2 = np.mean(X**2, 1)
-    rows, summary, arrays = [], {}, {"X": X}
-    for p in args.p:
-        act = eft.activation("repu", p=p)
-        over_networks, over_inputs = [], []
-        for share, color in zip(args.share, COLORS, strict=False):
-            seed = args.seed + 1 + round(1000 * share)  # other networks each time
-            label = f"{share:g} of the threshold"
-            case = {"p": p, "share": share, "width": args.width, "hidden": args.hidden, "nets": args.nets}
-            # over parameters, at one input
-            cw = share * float(eft.threshold_cw(act))
-            mean, variance = theory(act, cw, args)
-            seen = experiment.kept(
-                args, f"networks p={p} {share:g}", case,
-                nets.measure_inputs, act, cw, depth, args.width, args.nets, np.ones((1, 2)), seed=seed,
-            )  # fmt: skip
-            L = seen.log_K[:, :, 0]
-            tests = agreement(L, mean, variance)
-            control = agreement(L, np.asarray(eft.log_flow(act, cw, depth, args.width).mean), variance)[0]
-            found = {
-                "C_W": cw,
-                "log K at the last layer": [L[:, -1].mean(), L[:, -1].std(ddof=1)],
-                "theory": [mean[-1], np.sqrt(variance[-1])],
-                "p of the means": tests[0].p,
-                "p of the variances": tests[1].p,
-                "control, p without what the last average adds": control.p,
-                "networks out of float32 at the last layer": int((abs(L[:, -1]) > 87).sum()),
-            }
-            summary[f"p = {p}, {label}"] = found
-            print(
-                f"p = {p}, C_W = {cw:.4g}, {label}: log K = {L[:, -1].mean():.1f} ± {L[:, -1].std():.1f}",
-                end="; ",
-            )
-            print(
-                f"theory {mean[-1]:.1f} ± {np.sqrt(variance[-1]):.1f}; ",
-                "; ".join(map(experiment.words, tests)),
-            )
-            sd = np.sqrt(variance)
-            over_networks += [
-                Series(layer, (mean - sd) / TEN, "band", color, None, (mean + sd) / TEN),
-                Series(layer, mean / TEN, "line", color, f"theory, C_W at {label}"),
-                Series(
-                    layer,
-                    L.mean(0) / TEN,
-                    "points",
-                    color,
-                    "networks: mean and spread",
-                    L.std(0, ddof=1) / TEN,
-                ),
-            ]
-            # over inputs, at fixed parameters
-            cw = share * float(eft.threshold_cw(act, np.mean(x2)))
-            fixed = experiment.kept(
-                args, f"inputs p={p} {share:g}", {**case, "inputs": args.inputs},
-                nets.measure_inputs, act, cw, depth, args.width, 3, X, seed=seed,
-            )  # fmt: skip
-            log_K = np.asarray(eft.kernel_flow(act, cw, depth, x2=x2).log_K)
-            low, middle, high = np.quantile(log_K, [0.16, 0.5, 0.84], axis=0) / TEN
-            over_inputs += [
-                Series(layer, low, "band", color, None, high),
-                Series(layer, middle, "line", color),
-            ]
-            for i, each in enumerate(fixed.log_K):
-                at = layer + 0.15 * (i - 1)
-                words = "fixed networks: median over inputs" if i == 0 else None
-                over_inputs.append(Series(at, np.median(each, axis=1) / TEN, "squares", color, words))
-            found["spread of log K over inputs, last layer"] = fixed.log_K[:, -1].std(1)
-            found["theory of it"] = log_K.std(0)[-1]
-            arrays |= {f"log_K p={p} {share:g}": L, f"log_K over inputs p={p} {share:g}": fixed.log_K}
-        places = {"xlabel": "layer", "ylabel": "log₁₀ K", "yscale": "symlog"}
-        rows.append(
-            [
-                Panel(
-                    series=over_networks, title=f"RePU, p = {p}: {args.nets} networks, one input", **places
-                ),
-                Panel(
-                    series=over_inputs, title=f"RePU, p = {p}: {args.inputs} inputs, fixed networks", **places
-                ),
-            ]
-        )
-    picture = figure(
-        f"RePU at initialization: width {args.width}, {args.hidden} hidden layers", rows, width=5
+    return args
+
+
+def over_networks(args, p: int, share: float) -> tuple[dict, dict]:
+    """At one input: what was found, and what is drawn of it."""
+    act, depth = eft.activation("repu", p=p), args.hidden + 1
+    cw = share * float(eft.threshold_cw(act))
+    mean, variance = theory(act, cw, args)
+    seen = experiment.kept(
+        args, f"networks p={p} {share:g}", case_of(args, p, share), nets.measure_inputs, act, cw, depth,
+        args.width, args.nets, np.ones((1, 2)), seed=seed_of(args, share),
+    )  # fmt: skip
+    L = seen.log_K[:, :, 0]
+    tests = agreement(L, mean, variance)
+    control = agreement(L, np.asarray(eft.log_flow(act, cw, depth, args.width).mean), variance)[0]
+    found = {
+        "C_W": cw,
+        "log K at the last layer": [L[:, -1].mean(), L[:, -1].std(ddof=1)],
+        "theory": [mean[-1], np.sqrt(variance[-1])],
+        "p of the means": tests[0].p,
+        "p of the variances": tests[1].p,
+        "control, p without what the last average adds": control.p,
+        "networks out of float32 at the last layer": int((abs(L[:, -1]) > 87).sum()),
+    }
+    print(
+        f"p = {p}, C_W = {cw:.4g}, {words(share)}: log K = {L[:, -1].mean():.1f} ± {L[:, -1].std():.1f}; "
+        f"theory {mean[-1]:.1f} ± {np.sqrt(variance[-1]):.1f}; ",
+        "; ".join(map(experiment.words, tests)),
     )
+    return found, {"log_K": L, "mean": mean, "sd": np.sqrt(variance)}
+
+
+def over_inputs(args, p: int, share: float, X: np.ndarray) -> tuple[dict, dict]:
+    """At fixed parameters: what was found, and what is drawn of it."""
+    act, x2 = eft.activation("repu", p=p), np.mean(X**2, 1)
+    cw = share * float(eft.threshold_cw(act, np.mean(x2)))
+    fixed = experiment.kept(
+        args, f"inputs p={p} {share:g}", {**case_of(args, p, share), "inputs": args.inputs},
+        nets.measure_inputs, act, cw, args.hidden + 1, args.width, 3, X, seed=seed_of(args, share),
+    )  # fmt: skip
+    log_K = np.asarray(eft.kernel_flow(act, cw, args.hidden + 1, x2=x2).log_K)
+    found = {
+        "spread of log K over inputs, last layer": fixed.log_K[:, -1].std(1),
+        "theory of it": log_K.std(0)[-1],
+    }
+    return found, {"log_K": fixed.log_K, "theory": np.quantile(log_K, [0.16, 0.5, 0.84], axis=0)}
+
+
+def case_of(args, p: int, share: float) -> dict:
+    return {"p": p, "share": share, "width": args.width, "hidden": args.hidden, "nets": args.nets}
+
+
+def seed_of(args, share: float) -> int:
+    """Other networks for each C_W."""
+    return args.seed + 1 + round(1000 * share)
+
+
+def words(share: float) -> str:
+    return f"{share:g} of the threshold"
+
+
+def results(args) -> experiment.Results:
+    X = np.random.default_rng(args.seed).uniform(-1, 1, (args.inputs, 2))
+    summary, arrays, drawn = {}, {"X": X}, {"networks": {}, "inputs": {}}
+    for p in args.p:
+        for share in args.share:
+            found, networks = over_networks(args, p, share)
+            more, inputs = over_inputs(args, p, share, X)
+            summary[f"p = {p}, {words(share)}"] = found | more
+            arrays |= {f"log_K p={p} {share:g}": networks["log_K"]}
+            arrays |= {f"log_K over inputs p={p} {share:g}": inputs["log_K"]}
+            drawn["networks"][p, share], drawn["inputs"][p, share] = networks, inputs
     summary = {name: {k: np.asarray(v).tolist() for k, v in f.items()} for name, f in summary.items()}
-    return experiment.write(args, "repu_initialization", summary, arrays, {"": picture})
+    return experiment.Results(summary, arrays, drawn)
+
+
+PLACES = {"xlabel": "layer", "ylabel": "log₁₀ K", "yscale": "symlog"}
+
+
+def pictures(args, drawn) -> dict:
+    """Over networks, a panel for each p; over inputs, where the spreads overlap, one for each C_W too."""
+    title = f"RePU at initialization: width {args.width}, {args.hidden} hidden layers"
+    rows = [[networks_panel(args, p, drawn["networks"]) for p in args.p]]
+    small = [[inputs_panel(p, share, drawn["inputs"][p, share]) for share in args.share] for p in args.p]
+    sides = "lines and bands: theory, points: networks, each mean and spread"
+    return {
+        "": figure(f"{title}, {args.nets} networks, one input; {sides}", rows, width=5.2, height=4.0),
+        "_inputs": figure(f"{title}, {args.inputs} inputs", small, width=3.5, height=2.8, share="row"),
+    }
+
+
+def networks_panel(args, p: int, found: dict) -> Panel:
+    series, layer = [], np.arange(1, args.hidden + 2)
+    for i, (share, color) in enumerate(zip(args.share, COLORS, strict=False)):
+        one, label = found[p, share], f"C_W at {words(share)}"
+        mean, sd, L = one["mean"] / TEN, one["sd"] / TEN, one["log_K"] / TEN
+        at = layer + 0.14 * (i - (len(args.share) - 1) / 2)
+        series += [
+            Series(layer, mean - sd, "band", color, None, mean + sd),
+            Series(layer, mean, "line", color, label),
+            Series(at, L.mean(0), "points", color, label, L.std(0, ddof=1)),
+        ]
+    return Panel(series=series, title=f"RePU, p = {p}", **PLACES)
+
+
+def inputs_panel(p: int, share: float, found: dict) -> Panel:
+    layer = np.arange(1, found["log_K"].shape[1] + 1)
+    low, middle, high = found["theory"] / TEN
+    series = [
+        Series(layer, low, "band", COLORS[0], "theory, 16 % to 84 % of inputs", high),
+        Series(layer, middle, "line", COLORS[0], "theory, median"),
+    ]
+    for i, each in enumerate(found["log_K"]):
+        at = layer + 0.17 * (i - (len(found["log_K"]) - 1) / 2)
+        series.append(
+            Series(at, np.median(each, axis=1) / TEN, "squares", COLORS[1], "each of three networks, median")
+        )
+    return Panel(series=series, title=f"p = {p}, C_W at {words(share)}", **PLACES)
+
+
+def main() -> int:
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from experiment import Results  # noqa: E402
 
 import eft  # noqa: E402
 from eft.figures import susceptibility_figure  # noqa: E402
@@ -33,12 +34,10 @@ from nets.plots import figures  # noqa: E402
 CW = 1.0
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Susceptibilities of MRePU against the kernel.")
-    parser.add_argument("--quick", action="store_true", help="fewer points")
-    parser.add_argument("--out", type=Path, default=Path("results/r03"))
-    args = parser.parse_args()
-    files = output.targets(args.out, "mrepu_susceptibility", (".json", ".png"))
+NAME = "mrepu_susceptibility"
+
+
+def results(args) -> Results:
     K = np.logspace(-8, 2, 41 if args.quick else 401)
     curves, summary = {}, {}
     for p in (2, 3):
@@ -65,14 +64,26 @@ def main() -> int:
                 f"{k} {v:.6g}" if isinstance(v, float) else f"{k} {v}" for k, v in summary[f"p={p}"].items()
             )
         )
+    return Results(summary, {}, {"K": K, "curves": curves})
+
+
+def pictures(args, drawn) -> dict:
+    return {"": susceptibility_figure(drawn["K"], drawn["curves"], f"MRePU at $C_W = {CW:g}$")}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Susceptibilities of MRePU against the kernel.")
+    parser.add_argument("--quick", action="store_true", help="fewer points")
+    parser.add_argument("--out", type=Path, default=Path("results/r03"))
+    args = parser.parse_args()
+    files = output.targets(args.out, NAME, (".json", ".png"))
+    found = results(args)
+    curves = found.drawn["curves"]
     series = {name: {"chi_parallel": a.tolist(), "chi_perp": b.tolist()} for name, (a, b) in curves.items()}
     settings = {"cw": CW, "jax": jax.__version__, "quick": args.quick}
-    output.write(
-        files[".json"],
-        output.json_text({"settings": settings, "summary": summary, "K": K.tolist(), **series}),
-    )
-    picture = susceptibility_figure(K, curves, f"MRePU at $C_W = {CW:g}$")
-    output.write(files[".png"], figures.png(picture))
+    document = {"settings": settings, "summary": found.summary, "K": found.drawn["K"].tolist(), **series}
+    output.write(files[".json"], output.json_text(document))
+    output.write(files[".png"], figures.png(pictures(args, found.drawn)[""]))
     print("written: " + ", ".join(map(str, files.values())))
     return 0
 

@@ -39,45 +39,59 @@ import nets
 from nets.comparison.cases import parse_activation
 from nets.paper import targets
 from nets.plots import figures
-from nets.plots.panels import Panel, Series, figure
+from nets.plots.panels import COLORS, Panel, Series, figure
+
+NAME = "mrepu_training"
 
 
-def main() -> int:
+def options():
     args = experiment.options(
         __doc__.split("\n")[0], "r06", act="mrepu:p=2", cw=0.9, cb=0.0, K1=1e-3, width=512, hidden=5, nets=20,
         samples=1000, steps=1000, rate=1e-3, target="waves",
     )  # fmt: skip
     if args.quick:
         args.width, args.nets, args.samples, args.steps = 64, 30, 200, 200
-    act, K1 = parse_activation(args.act), None if args.K1 < 0 else args.K1
-    X, y = targets.samples(args.target, args.samples, 2, args.seed)
-    X_test, y_test = targets.samples(args.target, 500, 2, args.seed + 1)
+    return args
+
+
+def trained(args, X, y, X_test):
     case = {name: value for name, value in vars(args).items() if name != "out"}
-    run = experiment.kept(
-        args, "training", case, nets.train, act, args.cw, args.hidden + 1, args.width, args.nets, (X, y),
-        cb=args.cb, K1=K1, optimizer=optax.adam(args.rate), steps=args.steps, x_test=X_test, seed=args.seed,
+    return experiment.kept(
+        args, "training", case, nets.train, parse_activation(args.act), args.cw, args.hidden + 1, args.width,
+        args.nets, (X, y), cb=args.cb, K1=None if args.K1 < 0 else args.K1, optimizer=optax.adam(args.rate),
+        steps=args.steps, x_test=X_test, seed=args.seed,
         snapshots=tuple(args.steps * quarter // 4 for quarter in range(5)),
         checkpoint=experiment.checkpoint(args, "training", case),
     )  # fmt: skip
+
+
+def snapshot(run, s: int, hidden: slice) -> dict:
+    """χ⊥, V and the loss after a number of steps."""
+    chi = run.chi_perp.mean[s, hidden].mean(-1)
+    error = run.chi_perp.stderr[s, hidden].mean(-1)
+    V, V_error = run.V.mean[s, 1:].mean(-1), run.V.stderr[s, 1:].mean(-1)
+    line, bend = straightness(V, V_error)
+    loss = np.median(run.loss[s][run.alive[s]]) if run.alive[s].any() else np.nan
+    row = {
+        "step": int(run.steps[s]), "loss": loss, "chi_perp": chi, "its error": error,
+        "mean |chi_perp - 1|": np.mean(abs(chi - 1)), "V": V, "error of V": V_error,
+        "explained by a line": line, "t of a quadratic term": bend,
+    }  # fmt: skip
+    print(
+        f"  {run.steps[s]:5d}: loss {loss:.3g}   χ⊥ {chi[0]:.3f} … {chi[-1]:.3f} ± {error[-1]:.3f}   V of "
+        f"the last layer {V[-1]:.3g} ± {V_error[-1]:.2g}   a line explains {line:.2f} of it, t {bend:+.1f}"
+    )
+    return {k: np.asarray(v).tolist() for k, v in row.items()}
+
+
+def results(args) -> experiment.Results:
+    act, K1 = parse_activation(args.act), None if args.K1 < 0 else args.K1
+    X, y = targets.samples(args.target, args.samples, 2, args.seed)
+    X_test, y_test = targets.samples(args.target, 500, 2, args.seed + 1)
+    run = trained(args, X, y, X_test)
     print(f"{args.act}, C_W = {args.cw:g}: {run.n_overflowed[-1]} of {args.nets} networks overflowed")
-    hidden = slice(0, args.hidden)
-    summary = {"overflowed": run.n_overflowed.tolist(), "snapshots": []}
-    for s, step in enumerate(run.steps):
-        chi = run.chi_perp.mean[s, hidden].mean(-1)
-        error = run.chi_perp.stderr[s, hidden].mean(-1)
-        V, V_error = run.V.mean[s, 1:].mean(-1), run.V.stderr[s, 1:].mean(-1)
-        line, bend = straightness(V, V_error)
-        loss = np.median(run.loss[s][run.alive[s]]) if run.alive[s].any() else np.nan
-        row = {
-            "step": int(step), "loss": loss, "chi_perp": chi, "its error": error,
-            "mean |chi_perp - 1|": np.mean(abs(chi - 1)), "V": V, "error of V": V_error,
-            "explained by a line": line, "t of a quadratic term": bend,
-        }  # fmt: skip
-        summary["snapshots"].append({k: np.asarray(v).tolist() for k, v in row.items()})
-        print(
-            f"  {step:5d}: loss {loss:.3g}   χ⊥ {chi[0]:.3f} … {chi[-1]:.3f} ± {error[-1]:.3f}   V of the "
-            f"last layer {V[-1]:.3g} ± {V_error[-1]:.2g}   a line explains {line:.2f} of it, t {bend:+.1f}"
-        )
+    summary = {"overflowed": run.n_overflowed.tolist()}
+    summary["snapshots"] = [snapshot(run, s, slice(0, args.hidden)) for s in range(len(run.steps))]
     mean, spread = run.outputs.mean[-1, :, 0], np.sqrt(run.outputs_variance.mean[-1, :, 0])
     explained = 1 - np.mean((mean - y_test) ** 2) / np.var(y_test)
     summary["explained by the mean output"] = explained
@@ -86,24 +100,26 @@ def main() -> int:
     flow = eft.kernel_flow(
         act, args.cw, args.hidden + 1, cb=args.cb, x2=x2, K1=None if K1 is None else K1 * x2
     )
-    first = f"K¹ = {K1:g}‖x‖²/n₀" if K1 is not None else "K¹ = C_W‖x‖²/n₀"
-    title = f"{act.name}: C_W = {args.cw:g}, {first}, {args.nets} networks of width {args.width}"
-    order = np.argsort(y_test)[::8]
-    panel = Panel(
-        "target",
-        "output",
-        [
-            Series(y_test[order], y_test[order], "dashed", "#333333", "the target"),
-            Series(y_test[order], mean[order], "points", "#0072B2", "mean, spread", spread[order]),
-        ],
-        f"after {run.steps[-1]:,} steps",
-    )
-    pictures = {
-        "_layers": figures.training_figure(title, run, flow),
-        "_outputs": figure(title, [[panel]], legend="each"),
-    }
     arrays = {"X_test": X_test, "y_test": y_test, "mean": mean, "spread": spread, "loss": run.loss}
-    return experiment.write(args, "mrepu_training", summary, arrays, pictures)
+    return experiment.Results(summary, arrays, {"run": run, "flow": flow, "y_test": y_test})
+
+
+def pictures(args, drawn) -> dict:
+    run, y_test = drawn["run"], drawn["y_test"]
+    first = f"K¹ = {args.K1:g}‖x‖²/n₀" if args.K1 >= 0 else "K¹ = C_W‖x‖²/n₀"
+    act = parse_activation(args.act)
+    title = f"{act.name}: C_W = {args.cw:g}, {first}, {args.nets} networks of width {args.width}"
+    mean, spread = run.outputs.mean[-1, :, 0], np.sqrt(run.outputs_variance.mean[-1, :, 0])
+    order = np.argsort(y_test)[::8]
+    series = [
+        Series(y_test[order], y_test[order], "dashed", "#333333", "the target"),
+        Series(y_test[order], mean[order], "points", COLORS[0], "mean and spread", spread[order]),
+    ]
+    panel = Panel("target", "output", series, f"after {run.steps[-1]:,} steps")
+    return {
+        "": figures.training_figure(title, run, drawn["flow"]),
+        "_outputs": figure(title, [[panel]], width=5.2, height=3.8),
+    }
 
 
 def straightness(V: np.ndarray, error: np.ndarray) -> tuple[float, float]:
@@ -116,6 +132,10 @@ def straightness(V: np.ndarray, error: np.ndarray) -> tuple[float, float]:
     ]
     fit, covariance = np.polyfit(layer, V, 2, w=1 / error, cov="unscaled")
     return 1 - residual[1] / residual[0], fit[0] / np.sqrt(covariance[0, 0])
+
+
+def main() -> int:
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

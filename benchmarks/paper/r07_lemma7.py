@@ -48,8 +48,14 @@ def value(network, x):
     return (z * np.maximum(z + 1, 0) ** network.p @ last["kernel"] + last["bias"])[:, 0]
 
 
-def main() -> int:
-    args = experiment.options(__doc__.split("\n")[0], "r07", p=[2, 3, 4, 5, 6], polynomials=200)
+NAME = "lemma7"
+
+
+def options():
+    return experiment.options(__doc__.split("\n")[0], "r07", p=[2, 3, 4, 5, 6], polynomials=200)
+
+
+def results(args) -> experiment.Results:
     count = 20 if args.quick else args.polynomials
     rng, x = np.random.default_rng(args.seed), np.linspace(-SIDE, SIDE, 401)
     summary, arrays, curves = {}, {}, {}
@@ -81,24 +87,25 @@ def main() -> int:
                 f"    p = {p}  {name:18s}{max(errors):9.1e}{network.condition:9.1e}{max(growth):9.1e}"
                 f"{network.counts.neurons:4d} units"
             )
+    return experiment.Results(summary, arrays, {"curves": curves, "count": count})
+
+
+def pictures(args, drawn) -> dict:
     series = [[], []]
-    for (name, rows), color in zip(curves.items(), COLORS, strict=False):
+    for (name, rows), color in zip(drawn["curves"].items(), COLORS, strict=False):
         p, error, condition = np.transpose(rows)
-        series[0].append(Series(p, error, "points", color, name))
-        series[1].append(Series(p, condition, "points", color, name))
+        series[0].append(Series(p, error, "marked", color, name))
+        series[1].append(Series(p, condition, "marked", color, name))
+    title, at = f"worst of {drawn['count']} polynomials", [(1e-9, "1e-9")]
     panels = [
-        Panel(
-            "p",
-            "error / max|P|",
-            series[0],
-            f"worst of {count} polynomials",
-            yscale="log",
-            at=[(1e-9, "1e-9")],
-        ),
+        Panel("p", "error / max|P|", series[0], title, yscale="log", at=at),
         Panel("p", "condition number", series[1], "of the system of the layer", yscale="log"),
     ]
-    picture = figure("Polynomials by one layer of MRePU", [panels])
-    return experiment.write(args, "lemma7", summary, arrays, {"": picture})
+    return {"": figure("Polynomials by one layer of MRePU", [panels], width=5.2)}
+
+
+def main() -> int:
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

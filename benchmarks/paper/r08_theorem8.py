@@ -50,72 +50,91 @@ def value(network, x):
     return (x @ last["kernel"] + last["bias"])[:, 0]
 
 
-def main() -> int:
-    args = experiment.options(__doc__.split("\n")[0], "r08", degree=4, polynomials=20)
-    count, rng = 3 if args.quick else args.polynomials, np.random.default_rng(args.seed)
-    summary, arrays, panels = {}, {}, []
-    for n, p in ((2, 2), (2, 3), (2, 4), (3, 2), (3, 3), (3, 4)):
-        shape, errors = (args.degree + 1,) * n, []
-        for _ in range(count):
-            C = rng.normal(size=shape) * (np.sum(np.indices(shape), 0) <= args.degree)
-            network = multivariate_network(C, p, box=[(-2, 2)] * n)
-            x = rng.uniform(-2, 2, (2000, n))
-            exact = getattr(polynomial, f"polyval{n}d")(*x.T, C)
-            errors.append(np.abs(value(network, x) - exact).max() / np.abs(exact).max())
-        dense = multivariate_network(rng.uniform(1, 2, shape), p)
-        formula = horner_counts([args.degree] * n, p)
-        assert dense.counts == formula
-        summary[f"n = {n}, p = {p}"] = {
-            "worst error": max(errors),
-            "counts, total degree": network.counts._asdict(),
-            "counts, degree in each variable": formula._asdict(),
-            "amplification": network.amplification,
-        }
-        c = network.counts
-        print(
-            f"    n = {n}, p = {p}: {max(errors):.1e}; {c.layers} layers, {c.neurons} units, "
-            f"width {c.width}, {c.parameters} parameters; all coefficients: "
-            f"{formula.layers}, {formula.neurons}, {formula.width}, {formula.parameters}"
-        )
-    degrees = [2, 4, 8, 16, 32, 64]
-    series: list[list[Series]] = [[], []]
-    for (name, f), color in zip(FUNCTIONS.items(), COLORS, strict=False):
-        found = [function_network(f, 2, d) for d in degrees]
-        x = np.linspace(-1, 1, 1001)
-        true = np.asarray(f(x))
-        made = [np.abs(value(each.network, x[:, None]) - true).max() for each in found]
-        rounding = [
-            np.abs(value(each.network, x[:, None]) - chebyshev.chebval(x, each.chebyshev)).max()
-            for each in found
-        ]
-        series[0] += [
-            Series(np.log2(degrees), [each.error for each in found], "line", color, f"interpolant of {name}"),
-            Series(np.log2(degrees), made, "points", color, f"network, {name}"),
-        ]
-        series[1].append(
-            Series(
-                np.log2(degrees),
-                [each.slope_error for each in found],
-                "line",
-                color,
-                f"interpolant of {name}",
-            )
-        )
-        summary[name] = {"degrees": degrees, "network": made, "network - interpolant": rounding}
-        summary[name] |= {"interpolant": [each.error for each in found]}
-        summary[name] |= {"interpolant, slope": [each.slope_error for each in found]}
-        arrays |= {f"{name} network": np.array(made), f"{name} rounding": np.array(rounding)}
-        print(
-            f"    {name}: "
-            + ", ".join(f"{e:.1e}" for e in made)
-            + f"; beside the interpolant ≤ {max(rounding):.0e}"
-        )
-    panels = [
-        Panel("log₂ degree", "max |f − network|", series[0], "function", yscale="log"),
-        Panel("log₂ degree", "max |f′ − P′|", series[1], "derivative", yscale="log"),
+NAME = "theorem8"
+
+
+def options():
+    return experiment.options(__doc__.split("\n")[0], "r08", degree=4, polynomials=20)
+
+
+def polynomials(args, n: int, p: int, count: int, rng: np.random.Generator) -> dict:
+    """Random polynomials of n variables, and the sizes of the networks that equal them."""
+    shape, errors = (args.degree + 1,) * n, []
+    for _ in range(count):
+        C = rng.normal(size=shape) * (np.sum(np.indices(shape), 0) <= args.degree)
+        network = multivariate_network(C, p, box=[(-2, 2)] * n)
+        x = rng.uniform(-2, 2, (2000, n))
+        exact = getattr(polynomial, f"polyval{n}d")(*x.T, C)
+        errors.append(np.abs(value(network, x) - exact).max() / np.abs(exact).max())
+    dense = multivariate_network(rng.uniform(1, 2, shape), p)
+    formula = horner_counts([args.degree] * n, p)
+    assert dense.counts == formula
+    c = network.counts
+    print(
+        f"    n = {n}, p = {p}: {max(errors):.1e}; {c.layers} layers, {c.neurons} units, "
+        f"width {c.width}, {c.parameters} parameters; all coefficients: "
+        f"{formula.layers}, {formula.neurons}, {formula.width}, {formula.parameters}"
+    )
+    return {
+        "worst error": max(errors),
+        "counts, total degree": network.counts._asdict(),
+        "counts, degree in each variable": formula._asdict(),
+        "amplification": network.amplification,
+    }
+
+
+def interpolants(name: str, f, degrees: list[int]) -> dict:
+    """Errors of a function's interpolants, and of the networks that equal these."""
+    found = [function_network(f, 2, d) for d in degrees]
+    x = np.linspace(-1, 1, 1001)
+    true = np.asarray(f(x))
+    made = [np.abs(value(each.network, x[:, None]) - true).max() for each in found]
+    rounding = [
+        np.abs(value(each.network, x[:, None]) - chebyshev.chebval(x, each.chebyshev)).max() for each in found
     ]
-    picture = figure("Functions by MRePU networks of p = 2 that equal their interpolants", [panels], width=5)
-    return experiment.write(args, "theorem8", summary, arrays, {"": picture})
+    print(
+        f"    {name}: "
+        + ", ".join(f"{e:.1e}" for e in made)
+        + f"; beside the interpolant ≤ {max(rounding):.0e}"
+    )
+    return {
+        "degrees": degrees, "network": made, "network - interpolant": rounding,
+        "interpolant": [each.error for each in found],
+        "interpolant, slope": [each.slope_error for each in found],
+    }  # fmt: skip
+
+
+def results(args) -> experiment.Results:
+    count, rng = 3 if args.quick else args.polynomials, np.random.default_rng(args.seed)
+    summary, arrays = {}, {}
+    for n, p in ((2, 2), (2, 3), (2, 4), (3, 2), (3, 3), (3, 4)):
+        summary[f"n = {n}, p = {p}"] = polynomials(args, n, p, count, rng)
+    for name, f in FUNCTIONS.items():
+        summary[name] = found = interpolants(name, f, [2, 4, 8, 16, 32, 64])
+        arrays |= {f"{name} network": np.array(found["network"])}
+        arrays |= {f"{name} rounding": np.array(found["network - interpolant"])}
+    return experiment.Results(summary, arrays, {name: summary[name] for name in FUNCTIONS})
+
+
+def pictures(args, drawn) -> dict:
+    function, derivative = [], []
+    for (name, found), color in zip(drawn.items(), COLORS, strict=False):
+        at = np.log2(found["degrees"])
+        function += [
+            Series(at, found["interpolant"], "line", color, f"interpolant of {name}"),
+            Series(at, found["network"], "points", color, f"network, {name}"),
+        ]
+        derivative.append(Series(at, found["interpolant, slope"], "line", color, f"interpolant of {name}"))
+    panels = [
+        Panel("log₂ degree", "max |f − network|", function, "function", yscale="log"),
+        Panel("log₂ degree", "max |f′ − P′|", derivative, "derivative", yscale="log"),
+    ]
+    title = "Functions by MRePU networks of p = 2 that equal their interpolants"
+    return {"": figure(title, [panels], width=5.2)}
+
+
+def main() -> int:
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

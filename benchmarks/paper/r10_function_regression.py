@@ -45,7 +45,10 @@ Stopped, it goes on from the last checkpoint when it is run again.
 
 import sys
 
+import experiment
 import regression
+import regression_figures
+from experiment import Results
 from regression import Setting
 
 from nets.paper.targets import FUNCTIONS
@@ -58,10 +61,23 @@ SETTINGS = {
 }
 
 
+NAME = "function_regression"
+
+
+def options():
+    return regression.options(__doc__.split("\n")[0], "r10", list(FUNCTIONS))
+
+
+def results(args) -> Results:
+    return regression.results(args, FUNCTIONS, SETTINGS)
+
+
+def pictures(args, drawn) -> dict:
+    return regression_figures.pictures("Functions with jumps of f″", args, FUNCTIONS, drawn)
+
+
 def main() -> int:
-    args = regression.options(__doc__.split("\n")[0], "r10", list(FUNCTIONS))
-    title = "Functions with jumps of f″"
-    return regression.table(args, "function_regression", title, FUNCTIONS, SETTINGS)
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

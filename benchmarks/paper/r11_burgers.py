@@ -29,26 +29,58 @@ Run: python benchmarks/paper/r11_burgers.py [--quick] [--out results/r11] [--ste
 Stopped, it goes on from the last checkpoint when it is run again.
 """
 
+import argparse
 import sys
+from pathlib import Path
 
 import experiment
 import numpy as np
-from regression import ACTIVATIONS, CHOSEN, spread
+from regression import ACTIVATIONS, spread
 
+from nets.files import archive
 from nets.paper import burgers, pinn
-from nets.plots.panels import Panel, Series, figure
+from nets.plots.panels import BLACK, COLORS, PALE, Panel, Series, figure
+
+NAME = "burgers"
+MEASURES = ("residual", "boundary", "error", "slope_error")
+TIMES = {0.25: ("solid", COLORS[0]), 0.5: ("dashed", COLORS[1]), 1.0: ("dotted", BLACK)}
+"""When u is drawn, and how."""
+
+
+def options():
+    args = experiment.options(
+        __doc__.split("\n")[0], "r11", nets=5, hidden=7, width=64, interior=10_000, batch=0, steps=10_000,
+        first="fan_out", activations=list(ACTIVATIONS),
+        choices={"first": ("fan_out", "fan_in"), "activations": list(ACTIVATIONS)},
+    )  # fmt: skip
+    if args.quick:
+        args.nets, args.interior, args.steps, args.hidden, args.width = 2, 200, 60, 4, 32
+    return args
 
 
 def trained(args, label: str) -> pinn.PinnRun:
-    """A run, or what is left of it in the folder of its checkpoints."""
+    """A run that was kept, or what is left of it in the folder of its checkpoints, or a new one."""
     cw = 0.45 if label.startswith("MRePU") else 1.0
     first = cw / {"fan_out": args.width, "fan_in": 2}[args.first]
     settings = {
         "hidden": args.hidden, "width": args.width, "first": first, "interior": args.interior,
         "batch_size": args.batch or None, "steps": args.steps,
     }  # fmt: skip
-    folder = experiment.checkpoint(args, label, settings | {"nets": args.nets, "cw": cw})
-    return pinn.train(ACTIVATIONS[label], cw, args.nets, **settings, seed=args.seed, checkpoint=folder)
+    case = settings | {"nets": args.nets, "cw": cw}
+    folder = experiment.checkpoint(args, label, case)
+    may_train = argparse.Namespace(**vars(args)) if over(folder, args.steps) else args
+    return experiment.kept(
+        may_train, label, case, pinn.train, ACTIVATIONS[label], cw, args.nets, **settings, seed=args.seed,
+        checkpoint=folder, record=pinn.PinnRun,
+    )  # fmt: skip
+
+
+def over(folder: Path, steps: int) -> bool:
+    """Whether the folder holds the state after the last step, so that nothing would be trained."""
+    try:
+        return bool(archive.load(folder / f"step-{steps:012d}.npz"))
+    except (OSError, archive.ArchiveError):
+        return False
 
 
 def sound(run: pinn.PinnRun) -> np.ndarray:
@@ -62,42 +94,15 @@ def middle(run: pinn.PinnRun) -> int:
     return order[max(sound(run).sum() - 1, 0) // 2]
 
 
-def fields(runs: dict[str, pinn.PinnRun]):
-    """u − exact of the median network of each activation, on one scale."""
-    made = figure("", [[Panel("t", "x", []) for _ in runs]], width=3)
-    exact = None
-    for axis, (label, run) in zip(made.axes, runs.items(), strict=True):
-        exact = burgers.solution(run.x[:, None], run.t).u
-        u, error = run.fields[middle(run)], run.error[-1, middle(run)]
-        words = (
-            f"error {error:.2g}, {sound(run).sum()} of {len(sound(run))}" if sound(run).any() else "all lost"
-        )
-        left = u - exact if sound(run).any() else np.full_like(exact, np.nan)
-        shown = axis.pcolormesh(run.t, run.x, left, vmin=-1, vmax=1, cmap="RdBu_r")
-        axis.set_title(f"{label}: {words}", fontsize=10)
-        axis.grid(False)
-    made.colorbar(shown, ax=made.axes, label="u − exact")
-    made.suptitle("Burgers: error of the network of median error of those that did not diverge")
-    return made
-
-
-def main() -> int:
-    args = experiment.options(
-        __doc__.split("\n")[0], "r11", nets=5, hidden=7, width=64, interior=10_000, batch=0, steps=10_000,
-        first="fan_out", activations=list(ACTIVATIONS),
-        choices={"first": ("fan_out", "fan_in"), "activations": list(ACTIVATIONS)},
-    )  # fmt: skip
-    if args.quick:
-        args.nets, args.interior, args.steps, args.hidden, args.width = 2, 200, 60, 4, 32
+def results(args) -> experiment.Results:
     runs, summary, arrays = {}, {}, {}
     for label in args.activations:
         run = runs[label] = trained(args, label)
         kept = sound(run)
-        measures = ("residual", "boundary", "error", "slope_error")
-        last = {k: spread(getattr(run, k)[-1][kept]) for k in measures}
-        summary[label] = last | {"lost": int((~kept).sum()), "seconds": run.seconds}
+        last = {k: spread(getattr(run, k)[-1][kept]) for k in MEASURES}
+        summary[label] = last | {"lost": int((~kept).sum()), "seconds": float(run.seconds)}
         summary[label]["errors"] = run.error[-1].tolist()
-        arrays |= {f"{label} {k}": getattr(run, k) for k in measures}
+        arrays |= {f"{label} {k}": getattr(run, k) for k in MEASURES}
         print(
             f"{label:8s} residual {last['residual']['median']:.2g}, "
             f"boundary {last['boundary']['median']:.2g}, "
@@ -106,33 +111,66 @@ def main() -> int:
             f"of u_x {last['slope_error']['median']:.3g}; lost {summary[label]['lost']}; {run.seconds:.0f} s",
             flush=True,
         )
-    curves = {"loss": [], "error": []}
-    for label, run in runs.items():
-        for what, values in (("loss", run.residual + run.boundary), ("error", run.error)):
-            for i, each in enumerate(np.where(run.alive, values, np.nan).T):
-                curves[what].append(Series(run.steps, each, "line", CHOSEN[label], None if i else label))
-    x, slices = run.x, []
-    for t in (0.25, 0.5, 1.0):
-        lines = [Series(x, burgers.solution(x, t).u, "dotted", "#000000", "exact")]
-        for label, run in runs.items():
-            if not sound(run).any():
-                continue
-            u = run.fields[middle(run)][:, round(t * 100)]
-            lines.append(Series(x, u, "line", CHOSEN[label], label))
-        slices.append(Panel("x", "u", lines, f"t = {t}", ylim=(-1.3, 1.3)))
-    panels = [
-        Panel("step", "residual + boundary", curves["loss"], "mean squares", yscale="log", ylim=(1e-4, 10)),
-        Panel(
-            "step", "‖u − exact‖/‖exact‖", curves["error"], "all of the domain", yscale="log", ylim=(0.01, 10)
-        ),
-    ]
+    return experiment.Results(summary, arrays, runs)
+
+
+def pictures(args, runs: dict) -> dict:
     title = f"Burgers: {args.nets} networks each, {args.steps:,} steps"
-    pictures = {
-        "_loss": figure(f"{title} (those above the frame diverge)", [panels], width=5),
-        "_slices": figure(f"{title}; of median error of those that did not diverge", [slices]),
-        "_fields": fields(runs),
-    }
-    return experiment.write(args, "burgers", summary, arrays, pictures)
+    rows = [[curves(label, runs, what) for label in runs] for what in LIMITS]
+    at = [slices(label, run) for label, run in runs.items()]
+    words = f"{title}; a line for each network, the other activations in grey; those above the frame diverge"
+    middle_words = "the network of median error of those that did not diverge"
+    return {
+        "_loss": figure(words, rows, width=2.4, height=2.4, share="row", legend="none"),
+        "_slices": figure(f"{title}: u of {middle_words}; grey: exact", [at], width=2.6, share="all"),
+        "_fields": fields(runs, f"Burgers: error of {middle_words}"),
+    }  # fmt: skip
+
+
+LIMITS = {"residual + boundary": (1e-4, 10.0), "‖u − exact‖/‖exact‖": (0.01, 10.0)}
+"""What is drawn against the step, and between which limits."""
+
+
+def curves(label: str, runs: dict, what: str) -> Panel:
+    """A line for each network of one activation, those of the others behind."""
+    series = []
+    for other, run in sorted(runs.items(), key=lambda each: each[0] == label):
+        values = run.error if what.startswith("‖") else run.residual + run.boundary
+        for each in np.where(run.alive, values, np.nan).T:
+            own = ("solid", BLACK) if other == label else ("behind", PALE)
+            series.append(Series(run.steps, each, *own))
+    return Panel("step", what, series, label, yscale="log", ylim=LIMITS[what])
+
+
+def slices(label: str, run: pinn.PinnRun) -> Panel:
+    """u at three times, on the exact solution."""
+    series = [Series(run.x, burgers.solution(run.x, t).u, "beneath", PALE) for t in TIMES]
+    if sound(run).any():
+        for t, own in TIMES.items():
+            u = run.fields[middle(run)][:, round(t * 100)]
+            series.append(Series(run.x, u, *own, f"t = {t:g}"))
+    title = label if sound(run).any() else f"{label}: all diverged"
+    return Panel("x", "u", series, title, ylim=(-1.3, 1.3))
+
+
+def fields(runs: dict[str, pinn.PinnRun], title: str):
+    """|u − exact| of the median network of each activation, on one scale that grows darker with it."""
+    made = figure(title, [[Panel("t", "x", []) for _ in runs]], width=2.5, height=3.0, share="all")
+    shown = None
+    for axis, (label, run) in zip(made.axes, runs.items(), strict=True):
+        exact, whole = burgers.solution(run.x[:, None], run.t).u, sound(run)
+        error = run.error[-1, middle(run)]
+        words = f"error {error:.2g}\n{whole.sum()} of {len(whole)} left" if whole.any() else "all diverged\n"
+        off = abs(run.fields[middle(run)] - exact) if whole.any() else np.full_like(exact, np.nan)
+        shown = axis.pcolormesh(run.t, run.x, off, vmin=0, vmax=1, cmap="magma_r", rasterized=True)
+        axis.set_title(f"{label}: {words}", fontsize=10)
+        axis.grid(False)
+    made.colorbar(shown, ax=made.axes, label="|u − exact|", extend="max")
+    return made
+
+
+def main() -> int:
+    return experiment.run(options(), NAME, results, pictures)
 
 
 if __name__ == "__main__":

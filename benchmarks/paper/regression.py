@@ -15,7 +15,6 @@ from scipy import stats
 import eft
 import nets
 from nets.paper.targets import Regression
-from nets.plots.panels import COLORS, Panel, Series, figure
 
 ACTIVATIONS = {
     "MRePU 2": eft.activation("mrepu", p=2),
@@ -24,7 +23,6 @@ ACTIVATIONS = {
     "GELU": eft.activation("gelu"),
     "tanh": eft.activation("tanh"),
 }
-CHOSEN = dict(zip(ACTIVATIONS, COLORS, strict=False))
 
 
 class Setting(NamedTuple):
@@ -92,12 +90,16 @@ def run(args, target: Regression, name: str, label: str, setting: Setting, first
     case = {"cw": cw, "rate": rate, "steps": steps, "batch": batch, "points": len(X), "first": first}
     case |= {"nets": args.nets, "width": args.width, "hidden": args.hidden}
     stem = f"{name} {label} {first}"
-    result = experiment.kept(
-        args, stem, case, nets.train, act, cw, args.hidden + 1, args.width, args.nets, (X, y),
-        optimizer=optax.adam(rate), loss=optax.squared_error, steps=steps, snapshots=marks, batch_size=batch,
-        x_probe=X[:1], x_test=X[:1], initial=drawn(act, cw, target, args, first), every=1000,
-        checkpoint=experiment.checkpoint(args, stem, case),
-    )  # fmt: skip
+
+    def trained() -> nets.TrainingRun:
+        return nets.train(
+            act, cw, args.hidden + 1, args.width, args.nets, (X, y), optimizer=optax.adam(rate),
+            loss=optax.squared_error, steps=steps, snapshots=marks, batch_size=batch, x_probe=X[:1],
+            x_test=X[:1], initial=drawn(act, cw, target, args, first), every=1000,
+            checkpoint=experiment.checkpoint(args, stem, case),
+        )  # fmt: skip
+
+    result = experiment.kept(args, stem, case, trained)
     alive = result.alive[-1]
     shown = target.grid({1: 401, 2: 41, 3: 15}[target.n0])
     u, slope = learned(act, result.parameters, jnp.asarray(shown, jnp.float32))
@@ -141,66 +143,37 @@ def beside(cells: Mapping[tuple[str, str], Mapping[str, Any]]) -> dict[str, Any]
     return found
 
 
-def table(
-    args, stem: str, title: str, known: Mapping[str, Regression], settings: Mapping[str, Setting]
-) -> int:
-    """All cells, printed as they come; figures of the losses and of the functions of one variable."""
-    summary, arrays, curves, pictures = {}, {}, [], []
+def cells(args, name: str, target: Regression, setting: Setting) -> dict[tuple[str, str], dict[str, Any]]:
+    """All cells of one target, printed as they come."""
+    variants = [(label, "fan_out") for label in ACTIVATIONS]
+    variants += [(label, "below") for label in ACTIVATIONS if label.startswith("MRePU")]
+    variants += [(label, "fan_in") for label in ACTIVATIONS if name in args.both]
+    found = {}
+    for label, first in variants:
+        cell = found[label, first] = run(args, target, name, label, setting, first)
+        f, e, d = (spread(cell[k]) for k in ("final", "error", "slope error"))
+        print(
+            f"{name:8s}{label:8s} {first:8s}{f['mean']:9.2g} ± {f['error of it']:7.1g}"
+            + "".join(f"{q['median']:9.2g} ({q['low']:.2g} … {q['high']:.2g})" for q in (f, e, d))
+            + f"   lost {cell['lost']} of {args.nets}, {cell['seconds']:.0f} s",
+            flush=True,
+        )
+    return found
+
+
+def results(args, known: Mapping[str, Regression], settings: Mapping[str, Setting]) -> experiment.Results:
+    """All cells of all targets."""
+    summary, arrays, drawn = {}, {}, {}
     print("final loss: mean ± error of those left; median (16 % … 84 %) of loss, error of f, of f′")
     for name in args.targets:
-        target, cells = known[name], {}
-        variants = [(label, "fan_out") for label in ACTIVATIONS]
-        variants += [(label, "below") for label in ACTIVATIONS if label.startswith("MRePU")]
-        variants += [(label, "fan_in") for label in ACTIVATIONS if name in args.both]
-        for label, first in variants:
-            cell = run(args, target, name, label, settings[name], first)
-            cells[label, first] = cell
+        drawn[name] = cells(args, name, known[name], settings[name])
+        for (label, first), cell in drawn[name].items():
             found = {k: spread(cell[k]) for k in ("final", "error", "slope error")}
             summary[f"{name}, {label}, {first}"] = found | {k: cell[k] for k in ("lost", "seconds")}
             arrays |= {
                 f"{name} {label} {first} {k}": cell[k] for k in ("final", "error", "slope error", "loss")
             }
-            f, e, d = found.values()
-            print(
-                f"{name:8s}{label:8s} {first:8s}{f['mean']:9.2g} ± {f['error of it']:7.1g}"
-                + "".join(f"{q['median']:9.2g} ({q['low']:.2g} … {q['high']:.2g})" for q in (f, e, d))
-                + f"   lost {cell['lost']} of {args.nets}, {cell['seconds']:.0f} s",
-                flush=True,
-            )
-        summary[f"{name}, MRePU 2 below beside the others"] = found = beside(cells)
+        summary[f"{name}, MRePU 2 below beside the others"] = found = beside(drawn[name])
         for other, test in found.items():
             print(f"{name:8s}MRePU 2 below beside {other}: less in {test['less']:.0%}, p = {test['p']:.1g}")
-        constant = [(float(cell["variance"]), "the best constant")]
-        lowest = min(cell["loss"].min() for cell in cells.values())
-        limits = 0.3 * float(lowest), 1e3 * constant[0][0]
-        series, styles = [], {"fan_out": "line", "fan_in": "dashed", "below": "dotted"}
-        for (label, first), cell in cells.items():
-            low, middle, high = np.minimum(
-                quantiles(cell["loss"]), 1e3 * limits[1]
-            )  # those above are not seen
-            words = label if first == "fan_out" else None
-            series.append(Series(cell["steps"], middle, styles[first], CHOSEN[label], words))
-            if first == "fan_out":
-                series.append(Series(cell["steps"], low, "band", CHOSEN[label], None, high))
-        curves.append(
-            Panel("step", "mean square", series, target.formula, yscale="log", at=constant, ylim=limits)
-        )
-        if target.n0 == 1:
-            x, row = cell["x"][:, 0], []
-            for what, true in (("u", target.fn(cell["x"])), ("slope", target.gradient(cell["x"])[:, 0])):
-                lines = [Series(x, true, "dotted", "#000000", "the target")]
-                for label in ACTIVATIONS:
-                    cell = cells.get((label, "below"), cells[label, "fan_out"])
-                    middle = np.argsort(cell["error"])[len(cell["error"]) // 2]
-                    if np.isfinite(cell["error"][middle]):
-                        found = cell[what][middle].reshape(len(x), -1)[:, 0]
-                        lines.append(Series(x, found, "line", CHOSEN[label], label))
-                room = 0.3 * np.ptp(true)
-                limits = true.min() - room, true.max() + room
-                row.append(Panel("x", "f" if what == "u" else "f′", lines, target.formula, ylim=limits))
-            pictures.append(row)
-    words = f"{title}: median and two thirds of {args.nets} networks; dotted: below, dashed: fan_in"
-    shown = {"_loss": figure(words, [curves[i : i + 3] for i in range(0, len(curves), 3)])}
-    if pictures:
-        shown["_functions"] = figure(f"{title}: the network of median error", pictures, width=5)
-    return experiment.write(args, stem, summary, arrays, shown)
+    return experiment.Results(summary, arrays, drawn)

@@ -1,7 +1,6 @@
 """The figure of a phase diagram."""
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 from matplotlib.figure import Figure
@@ -9,7 +8,7 @@ from matplotlib.figure import Figure
 from eft.criticality.candidates import Candidate
 from eft.criticality.phases import CHAOTIC, EXPLODING, ORDERED, CriticalCurve, PhaseDiagram
 from eft.criticality.universality import CriticalPoint, Universality
-from eft.figures.style import BLUE, GREY, ORANGE, VERMILLION, Drawing
+from eft.figures.style import BLUE, ORANGE, VERMILLION, Drawing
 
 ANGLES = LinearSegmentedColormap.from_list(
     "angles", [BLUE, "#8fc1e0", "#e6f1f8", "#fbe9df", "#eba57c", VERMILLION]
@@ -23,8 +22,10 @@ NAMES = {
 }
 
 BOX = {"boxstyle": "round,pad=0.3", "facecolor": "white", "alpha": 0.9, "edgecolor": "none"}
-LABEL = (0.34, 0.12)
-"""Width and height of a label as fractions of the axes; generous."""
+LETTER, LINE, ROOM = 0.0122, 0.046, 0.035
+"""Width of a letter, height of a line and room about a label, as fractions of the axes; generous."""
+CELLS = 100
+"""Cells on each axis by which labels are placed."""
 
 
 def phase_figure(
@@ -105,52 +106,86 @@ def _shade(figure, axes, diagram: PhaseDiagram) -> None:
     bar.ax.axhline(1, color="black", linewidth=1.4)
     if exploding.any():
         soft = _softened(exploding)
-        with rc_context({"hatch.color": "#bdbdbd"}):
-            axes.contourf(*plane, soft, levels=[0.5, 1.5], colors=["#e3e3e3"], hatches=["//"])
+        axes.contourf(*plane, soft, levels=[0.5, 1.5], colors=["#dedede"])
         if not exploding.all():
-            axes.contour(*plane, soft, levels=[0.5], colors=GREY, linewidths=1.4)
+            axes.contour(*plane, soft, levels=[0.5], colors="#555555", linewidths=1.4, linestyles="dashed")
 
 
 def _softened(mask: np.ndarray) -> np.ndarray:
     """The mask with its steps smoothed."""
     soft = mask.astype(float)
-    for _ in range(3):
+    for _ in range(min(soft.shape) // 16):
         wide = np.pad(soft, 1, mode="edge")
         soft = (wide[1:-1, 1:-1] + wide[:-2, 1:-1] + wide[2:, 1:-1] + wide[1:-1, :-2] + wide[1:-1, 2:]) / 5
     return soft
 
 
 def _name(axes, diagram: PhaseDiagram, points: list[tuple[float, float, str]]) -> None:
-    """Label the regions and mark the critical points, without overlaps of the labels."""
-    taken: list[tuple[float, float]] = []
-    outside = []
+    """Label the regions and mark the critical points; labels cover neither one another nor a boundary."""
+    cells = _cells(diagram.phase)
+    bounds = _bounds(cells)
+    labels = []
     for phase, text in NAMES.items():
-        place = _widest(diagram.phase == phase)
-        if place and place[2] >= 0.12:
-            x, y = (min(max(a, size / 2), 1 - size / 2) for a, size in zip(place[:2], LABEL, strict=True))
-            axes.text(x, y, text, transform=axes.transAxes, **_centred())
-            taken.append((x, y))
-        elif place:  # a narrow region is labelled from beside it
-            outside.append((text, place[:2]))
+        place = _widest(cells == phase)
+        if place is not None:
+            labels.append((text, place, phase))
     for i, (cw, cb, kind) in enumerate(points):
         target = _fraction(diagram, cw, cb)
+        text = f"critical{kind}\n$C_W$ = {cw:.4g}, $C_b$ = {cb:.4g}"
         if not all(0 <= a <= 1 for a in target):
+            if i == 0:
+                _say_outside(axes, text)
             continue
         style = {"marker": "o", "color": "white"} if i else {"marker": "*", "markersize": 17, "color": ORANGE}
         axes.plot(cw, cb, markeredgecolor="black", clip_on=False, zorder=5, **style)
-        outside.append((f"critical{kind}\n$C_W$ = {cw:.4g}, $C_b$ = {cb:.4g}", target))
-    for text, target in outside:
-        at = _free(taken, target)
+        bounds[_box(target, (0.05, 0.05))] = True
+        labels.append((text, target, None))
+    for text, target, phase in labels:
+        size = _size(text)
+        at = _free(bounds, size, target, None if phase is None else cells == phase)
+        inside = phase is not None and (cells == phase)[_box(at, (0.02, 0.02))].all()
+        arrow = {"arrowstyle": "-", "color": "black", "linewidth": 0.8, "shrinkB": 6}
         axes.annotate(
-            text,
-            target,
-            xycoords="axes fraction",
-            xytext=at,
-            textcoords="axes fraction",
-            arrowprops={"arrowstyle": "-", "color": "black", "linewidth": 0.8, "shrinkB": 6},
-            **_centred(),
-        )
-        taken.append(at)
+            text, target, xycoords="axes fraction", xytext=at, textcoords="axes fraction",
+            arrowprops=None if inside else arrow, **_centred(),
+        )  # fmt: skip
+        bounds[_box(at, size)] = True
+
+
+def _say_outside(axes, text: str) -> None:
+    """A critical point that is not in view is named below the axes' names."""
+    words = text.replace("\n", " at ") + ": not in view"
+    axes.annotate(
+        words, (1.0, -0.13), xycoords="axes fraction", ha="right", va="top", fontsize=9, annotation_clip=False
+    )
+
+
+def _cells(phase: np.ndarray) -> np.ndarray:
+    """The phases at the centres of CELLS × CELLS cells."""
+    middle = (np.arange(CELLS) + 0.5) / CELLS
+    rows, columns = ((middle * n).astype(int).clip(max=n - 1) for n in phase.shape)
+    return phase[np.ix_(rows, columns)]
+
+
+def _bounds(cells: np.ndarray) -> np.ndarray:
+    """Whether a cell has a neighbour of another phase."""
+    wide = np.pad(cells, 1, mode="edge")
+    around = wide[:-2, 1:-1], wide[2:, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:]
+    return np.any([each != cells for each in around], axis=0)
+
+
+def _size(text: str) -> tuple[float, float]:
+    """Width and height of a label as fractions of the axes."""
+    lines = text.replace("$", "").replace("_", "").split("\n")
+    return LETTER * max(map(len, lines)) + ROOM, LINE * len(lines) + ROOM
+
+
+def _box(at: tuple[float, float], size: tuple[float, float]) -> tuple[slice, slice]:
+    """The cells that a box about a place covers: rows, columns."""
+    (x, y), (w, h) = at, size
+    first = [max(0, int(np.floor(CELLS * (a - b / 2)))) for a, b in ((y, h), (x, w))]
+    last = [int(np.ceil(CELLS * (a + b / 2))) for a, b in ((y, h), (x, w))]
+    return slice(first[0], last[0]), slice(first[1], last[1])
 
 
 def _centred() -> dict:
@@ -163,35 +198,37 @@ def _fraction(diagram: PhaseDiagram, cw: float, cb: float) -> tuple[float, float
     return (cw - left) / (right - left), (cb - bottom) / (top - bottom)
 
 
-def _free(taken: list[tuple[float, float]], target: tuple[float, float]) -> tuple[float, float]:
-    """The position for a label that is nearest to its target and clear of the others."""
-    grid = [(x, y) for x in np.linspace(0.18, 0.82, 17) for y in np.linspace(0.09, 0.91, 17)]
-
-    def covers(at, x, y):
-        return abs(at[0] - x) < LABEL[0] and abs(at[1] - y) < LABEL[1] * 1.2
+def _free(
+    taken: np.ndarray, size: tuple[float, float], target: tuple[float, float], region: np.ndarray | None
+) -> tuple[float, float]:
+    """The place for a label that covers nothing taken, in its region and near its target where it can."""
+    w, h = size
+    grid = [(x, y) for x in np.linspace(w / 2, 1 - w / 2, 41) for y in np.linspace(h / 2, 1 - h / 2, 41)]
 
     def cost(at):
-        hidden = 10.0 * sum(covers(at, *other) for other in taken)
-        hidden += 5.0 * (
-            abs(at[0] - target[0]) < LABEL[0] / 2 + 0.03 and abs(at[1] - target[1]) < LABEL[1] / 2 + 0.04
+        box = _box(at, (w + 0.01, h + 0.01))
+        elsewhere = 0.0 if region is None else 1.0 - region[box].mean()
+        return (
+            20.0 * taken[box].any()
+            + 10.0 * taken[box].mean()
+            + elsewhere
+            + np.hypot(*np.subtract(at, target))
         )
-        return hidden + np.hypot(at[0] - target[0], at[1] - target[1])
 
     return min(grid, key=cost)
 
 
-def _widest(region: np.ndarray) -> tuple[float, float, float] | None:
-    """Where a region is widest, and half its width there, in fractions of the axes; None if it is empty."""
+def _widest(region: np.ndarray) -> tuple[float, float] | None:
+    """Where a region is widest, in fractions of the axes; None if it is empty."""
     if not region.any():
         return None
-    left, steps = region, 0
-    while True:
+    left = region
+    for _ in range(CELLS):
         wide = np.pad(left, 1)
         inner = left & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-        if not inner.any() or steps > max(region.shape):
+        if not inner.any():
             break
-        left, steps = inner, steps + 1
+        left = inner
     rows, columns = np.nonzero(left)
-    middle = len(rows) // 2
-    y, x = rows[middle] / (region.shape[0] - 1 or 1), columns[middle] / (region.shape[1] - 1 or 1)
-    return float(x), float(y), steps / min(region.shape)
+    middle = np.argmin((rows - rows.mean()) ** 2 + (columns - columns.mean()) ** 2)
+    return float(columns[middle] + 0.5) / CELLS, float(rows[middle] + 0.5) / CELLS

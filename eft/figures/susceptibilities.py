@@ -22,6 +22,7 @@ def susceptibility_figure(
         style = {
             "color": colour,
             "marker": MARKERS[i % len(MARKERS)],
+            "mfc": "white" if i // len(MARKERS) % 2 else colour,
             "markevery": max(1, len(K) // 8),
             "ms": 4,
         }

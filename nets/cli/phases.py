@@ -11,6 +11,7 @@ from eft import arguments
 from eft.criticality.phases import PHASES
 from eft.figures import phase_figure
 from nets.cli.options import K1, X2, Act, Format, Overwrite, Skip, start_of, stem
+from nets.cli.regions import region
 from nets.cli.show import opened, publish
 from nets.cli.tables import Table
 from nets.files import output
@@ -21,7 +22,7 @@ from nets.results.rows import rows_content
 def phase(
     act: Act = "tanh",
     cw: Annotated[
-        tuple[float, float] | None, tyro.conf.arg(help="C_W from, to; default: about criticality")
+        tuple[float, float] | None, tyro.conf.arg(help="C_W from, to; default: where all phases are seen")
     ] = None,
     cb: Annotated[tuple[float, float] | None, tyro.conf.arg(help="C_b from, to; default likewise")] = None,
     x2: X2 = 1.0,
@@ -47,11 +48,8 @@ def phase(
     activation = eft.activation(act)
     with sheet.aside.status("computing"):
         critical = eft.critical_point(activation, skip=skip)
-        about = critical or eft.CriticalPoint(0.0, 1.0, 0.0)
-        axes = [
-            np.linspace(*(given or (0.0, limit)), points)
-            for given, limit in ((cw, 2 * about.cw), (cb, max(2.5 * about.cb, 0.2 * about.cw)))
-        ]
+        about = region(activation, critical, x2=x2, K1=k1, skip=skip, cw=cw, cb=cb)
+        axes = [np.linspace(*limits, points) for limits in about]
         diagram = eft.phase_diagram(activation, axes[0], axes[1], x2=x2, K1=k1, skip=skip)
         curve = eft.critical_curve(activation, skip=skip)
     start = f"x²/n₀ = {x2:g}" if k1 is None else f"K¹ = {k1:g}"

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 import eft
 from eft.figures import BLUE, COLOURS, GREEN, GREY, SKY, VERMILLION, Drawing
 from eft.figures import png as png
-from eft.figures.style import MARKERS, MAX_SHOWN
+from eft.figures.style import DASHES, MARKERS, MAX_SHOWN
 from nets.comparison import cases
 from nets.comparison.cases import Case
 from nets.comparison.comparison import Comparison
@@ -47,7 +47,7 @@ def comparison_figure(compared: Sequence[tuple[Case, Comparison]]) -> Figure:
         axis.set_ylabel(label)
     figure.align_ylabels(axes[:, 0])
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=3 if n > 1 else 2, frameon=False)
     return figure
 
 
@@ -101,9 +101,9 @@ def flow_figure(title: str, flow: eft.KernelFlow) -> Figure:
         (axes[1], flow.V, "four-point vertex $V$"),
     ):
         shown = _shown(values, flow.valid)
-        axis.plot(layer, shown, ".-", color=BLUE)
-        axis.set_ylabel(label)
         _log_if_wide(axis, shown)
+        axis.plot(layer, _seen(axis, shown), ".-", color=BLUE)
+        axis.set_ylabel(label)
     for values, color, style, label in (
         (flow.chi_parallel, BLUE, "o-", r"$\chi_\parallel$"),
         (flow.chi_perp, MEASURED, "s--", r"$\chi_\perp$"),
@@ -128,13 +128,13 @@ def flows_figure(titles: Sequence[str], flows: Sequence[eft.KernelFlow]) -> Figu
     labels = ("kernel $K$", "four-point vertex $V$", r"$\chi_\parallel$", r"$\chi_\perp$")
     for axis, name, label in zip(axes, ("K", "V", "chi_parallel", "chi_perp"), labels, strict=True):
         shown = [_shown(getattr(flow, name), flow.valid) for flow in flows]
+        _log_if_wide(axis, np.concatenate(shown))
         for i, (title, values) in enumerate(zip(titles, shown, strict=True)):
-            style = f"{MARKERS[i % len(MARKERS)]}{('-', '--', ':')[i % 3]}"
-            color = COLOURS[i % len(COLOURS)]
-            axis.plot(layer, values, style, ms=4, color=color, label=typeset(title))
+            look = {"color": COLOURS[i % len(COLOURS)], "ls": DASHES[i % len(DASHES)]}
+            look["marker"] = MARKERS[(i + i // len(MARKERS)) % len(MARKERS)]
+            axis.plot(layer, _seen(axis, values), ms=4, label=typeset(title), **look)
         axis.set(xlabel="layer $\\ell$", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _log_if_wide(axis, np.concatenate(shown))
         _tidy(axis)
     for axis in axes[2:]:
         axis.axhline(1, color=GREY, linewidth=0.8)
@@ -161,7 +161,7 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
         axis.plot(layer, known, color=LEADING, label="theory, at the start")
         for i, (step, mean, error) in enumerate(zip(run.steps, estimate.mean, estimate.stderr, strict=True)):
             axis.errorbar(
-                layer,
+                layer + 0.07 * (i - (len(run.steps) - 1) / 2),
                 mean.mean(-1),
                 error.mean(-1),
                 fmt=f"{MARKERS[i % len(MARKERS)]}-",
@@ -176,16 +176,15 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
     loss = np.where(run.alive, run.loss, np.nan)
     kept = run.alive.any(axis=1)
     low, middle, high = np.nanquantile(loss[kept], [0.16, 0.5, 0.84], axis=1)
-    axes[3].fill_between(
-        run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="two thirds of networks"
-    )
+    axes[3].fill_between(run.steps[kept], low, high, color=FINITE, alpha=0.5, lw=0, label="16 % to 84 %")
     axes[3].plot(run.steps[kept], middle, "o-", color=BLUE, label="median")
     axes[3].set(xlabel="steps", ylabel="loss", yscale="log")
     for axis in axes:
         _tidy(axis)
-    axes[3].legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 7), frameon=False)
+    of_loss = axes[3].get_legend_handles_labels()
+    handles, labels = [*handles, *of_loss[0]], [*labels, *(f"loss, {words}" for words in of_loss[1])]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), frameon=False)
     figure.suptitle(typeset(title))
     return figure
 
@@ -199,6 +198,11 @@ def _log_if_wide(axis: Axes, values: np.ndarray) -> None:
     positive = values[values > 0]
     if positive.size and positive.max() > 1e4 * positive.min():
         axis.set_yscale("log")
+
+
+def _seen(axis: Axes, values: np.ndarray) -> np.ndarray:
+    """Without what a logarithmic axis cannot show, V of the first layer, to which a line would fall."""
+    return np.where(values > 0, values, np.nan) if axis.get_yscale() == "log" else values
 
 
 def _title(axis: Axes, case: Case) -> None:

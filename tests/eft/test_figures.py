@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from pictures import alike, complaints
 
 import eft
 from eft.figures import phase_figure, susceptibility_figure
+from eft.figures.phases import _box, _cells
 
 
 def drawn(figure):
@@ -13,6 +15,12 @@ def drawn(figure):
     axes = figure.axes[0]
     boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
     return {name: box.transformed(axes.transAxes.inverted()) for name, box in boxes.items()}
+
+
+def mixed(cells, box):
+    """Whether there is a boundary of phases beneath a label."""
+    at, size = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2), (box.width, box.height)
+    return len(np.unique(cells[_box(at, size)])) > 1
 
 
 @pytest.mark.parametrize(
@@ -27,11 +35,16 @@ def drawn(figure):
 def test_phase_figure(name, cw, cb, regions):
     diagram = eft.phase_diagram(name, np.linspace(0, cw, 100), np.linspace(0, cb, 100), x2=1e-3)
     found = eft.classify(name)
-    labels = drawn(phase_figure(diagram, eft.critical_curve(name), found, name))
+    made = phase_figure(diagram, eft.critical_curve(name), found, name)
+    labels = drawn(made)
+    assert not complaints(made)
     assert sorted(label.split("\n")[0] for label in labels if "critical" not in label) == sorted(regions)
     critical = [label for label in labels if "critical" in label]
     assert f"{found.cw:.4g}" in critical[0] and len(critical) == sum(p.cw <= cw for p in found.candidates)
     boxes = list(labels.values())
+    cells = _cells(diagram.phase)
+    assert not any(mixed(cells, box) for box in boxes)
+    assert any(mixed(cells, box.translated(dx, 0)) for box in boxes for dx in np.linspace(-0.9, 0.9, 19))
     for i, box in enumerate(boxes):
         assert min(box.x0, box.y0) >= -0.02 and max(box.x1, box.y1) <= 1.02
         assert not any(box.overlaps(other) for other in boxes[:i])
@@ -46,12 +59,22 @@ def test_phase_figure_of_little():
     drawn(phase_figure(diagram, None, eft.critical_point("tanh"), ""))
 
 
+def test_a_critical_point_that_is_not_in_view_is_named_below():
+    """The control: in view, it is within the axes."""
+    for cw, inside in ((0.5, False), (1.5, True)):
+        diagram = eft.phase_diagram("mrepu", np.linspace(0, cw, 50), np.linspace(0, 0.05, 50))
+        made = phase_figure(diagram, eft.critical_curve("mrepu"), eft.critical_point("mrepu"), "")
+        (box,) = [box for text, box in drawn(made).items() if "critical" in text]
+        assert (box.y0 > 0) == inside and not complaints(made)
+
+
 def test_susceptibility_figure():
     K = np.geomspace(1e-3, 1e3, 20)
     curves = {f"p = {p}": (K**p, K ** (2 * p)) for p in range(8)}
     figure = susceptibility_figure(K, curves, "title")
     left, right = figure.axes
     (legend,) = figure.legends  # outside the axes, where it covers no curve
+    assert not alike(figure)
     assert len(legend.get_texts()) == 16 and left.get_legend() is None and right.get_legend() is None
     np.testing.assert_allclose(right.lines[3].get_ydata(), K**-3.0)
     drawn(figure)

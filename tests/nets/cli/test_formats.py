@@ -60,7 +60,7 @@ def test_netcdf_needs_out_and_is_whole(run, name, tmp_path):
             expected = eft.kernel_flow("gelu", 1.0, 3).K[2]
             assert data.K.sel(activation="gelu", layer=3).item() == pytest.approx(float(expected), rel=1e-12)
         if name == "phase":
-            assert data.phase.dims == ("cb", "cw") and data.phase.sel(cb=0, cw=2).item() == "chaotic"
+            assert data.phase.dims == ("cb", "cw") and data.phase.sel(cb=0, cw=3).item() == "chaotic"
 
 
 def test_an_unknown_format_is_refused(run):
