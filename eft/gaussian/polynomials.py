@@ -46,6 +46,9 @@ CHECKS = np.array([-END, -0.91, -0.5, 0.09, 0.4, 0.77, END])
 LARGEST_ERROR = 3e-14
 """Of the polynomials, in units of the functions. Where it is exceeded, the nodes are summed."""
 
+LARGEST_ADDED_ERROR = 1e-13
+"""The same where each function has an error of its own, to which that of its polynomials is added."""
+
 MANY = 20_000
 """Evaluations from which on polynomials are made: that takes as long as so many from the nodes."""
 
@@ -72,13 +75,10 @@ class Polynomials(NamedTuple):
         x = n * xp.log2(2 * mantissa)
         j = xp.clip(x.astype(np.int32), 0, n - 1)
         i, t = xp.clip(n * (exponent - 1) + j, 0, intervals - 1), 2 * (x - j.astype(x.dtype)) - 1
-        values = []
-        for c in self.coefficients:
-            y = c[points - 1][i]
-            for k in range(points - 2, -1, -1):
-                y = y * t + c[k][i]
-            values.append(y)
-        return xp.stack(values), xp.stack([error[i] for error in self.error])
+        y = self.coefficients[:, points - 1][:, i]
+        for k in range(points - 2, -1, -1):
+            y = y * t + self.coefficients[:, k][:, i]
+        return y, self.error[:, i]
 
 
 def inside(K: Any) -> Any:
@@ -100,14 +100,14 @@ def polynomials(
     sampler: Callable[[Any], Callable[[np.ndarray], Sampled]],
     count: int,
     *,
-    intervals: tuple[int, ...] = INTERVALS,
+    octave: tuple[int, ...] = INTERVALS,
     relative: bool = True,
 ) -> Polynomials | None:
     """Those of a table's functions for this many K, none of them traced; made once.
 
     None if the K are few, or where polynomials are not accurate enough, as in float32, in which the round-off
     of log K is felt; and for a table that is traced. `sampler`: the table, of NumPy arrays → K → values, units
-    and errors. `relative`: whether the errors are in these units, one for all functions.
+    and errors. `octave`: the numbers of intervals in an octave that are tried. `relative`: whether the errors are in these units, one for all functions.
     """
     leaves = jax.tree.leaves(table)
     if count < MANY or leaves[0].dtype != jnp.float64 or any(isinstance(leaf, Tracer) for leaf in leaves):
@@ -115,7 +115,7 @@ def polynomials(
 
     def made() -> Polynomials | None:
         sample = sampler(jax.tree.map(np.asarray, table))
-        tried = (fitted(sample, number, relative) for number in intervals)
+        tried = (fitted(sample, number, relative) for number in octave)
         found = next((each for each in tried if each is not None), None)
         return jax.tree.map(jax.device_put, found)
 
@@ -144,9 +144,9 @@ def fitted(
     found = Polynomials(coefficients, np.max(errors, 1))
     with np.errstate(invalid="ignore"):
         off = np.abs(found(K[POINTS:])[0] - values[:, POINTS:])
-    off, units = np.where(infinite, 0.0, off), np.where(infinite | (units == 0), 1.0, units)[:, POINTS:]
-    share = off / units
-    if not np.max(share) <= LARGEST_ERROR:
+    off, units = np.where(infinite, 0.0, off), np.where(infinite | (units == 0), 1.0, units)
+    share = off / (units[:, POINTS:] if relative else np.max(units, 1, keepdims=True))
+    if not np.max(share) <= (LARGEST_ERROR if relative else LARGEST_ADDED_ERROR):
         return None
     added = np.max(share, (0, 1))[None] if relative else np.max(off, 1)
     return found._replace(error=found.error + added)
