@@ -53,8 +53,8 @@ def brackets(grid: MomentGrid, log_g: LogG, cw, cb, start) -> tuple[np.ndarray, 
     # K rises, or falls, from node to node until the step changes sign
     node, up, down = np.where(way > 0, cell, cell + 1), way > 0, way < 0
     node[up] = first_above(fixed - rounding, column[up], node[up] + 1, cb[up])
-    node[down] = nodes - 1 - first_above(
-        -(fixed + rounding)[:, ::-1], column[down], nodes - node[down], -cb[down]
+    node[down] = (
+        nodes - 1 - first_above(-(fixed + rounding)[:, ::-1], column[down], nodes - node[down], -cb[down])
     )
     ending = np.where(way == 0, 2, np.where(node < 0, -1, np.where(node >= nodes, 1, 0)))
     lost = _lost(grid, fixed, column, cb, np.stack([cell, cell + 1, node]))
@@ -80,7 +80,7 @@ def first_above(a: np.ndarray, row: np.ndarray, start: np.ndarray, level: np.nda
 
 
 def _lost(grid: MomentGrid, fixed, column, cb, visited: np.ndarray) -> np.ndarray:
-    """Whether a flow comes to a node, of those between the visited ones, that does not decide its direction."""
+    """Whether a flow comes to a node that does not decide its direction, of those between visited ones."""
     error = np.where(grid.moments.error <= RELIABLE_ERROR, 0.0, grid.moments.error)
     lost, low, high = np.zeros(cb.shape, bool), visited.min(0), visited.max(0)
     for i in np.flatnonzero(error):
@@ -114,8 +114,6 @@ def bisected(log_g: LogG, cw, cb, cell) -> np.ndarray:
         going = ~(good & (step <= LAST_STEP) | (high - low <= EPS))
         found[of[~going]] = t[~going]
         if not going.all():
-            cw, cb, x, h, t, low, high, step, of = (
-                a[going] for a in (cw, cb, x, h, t, low, high, step, of)
-            )
+            cw, cb, x, h, t, low, high, step, of = (a[going] for a in (cw, cb, x, h, t, low, high, step, of))
             c = c[:, going]
     return np.exp(log_g.x[cell] + found * np.diff(log_g.x)[cell])

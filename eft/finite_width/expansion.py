@@ -280,15 +280,21 @@ def bell(kappa: jax.Array, order: int) -> dict[tuple[int, int, int], jax.Array]:
     are not 0, as there are at least k − 2q factors κ_1, and that contribute, as E[yʲ] = O(n^{−j/2}).
     """
     scaled = {
-        (i, a): kappa[i, a] / math.factorial(i) for i in range(order + 1) for a in range(last(order, i + 1) + 1)
+        (i, a): kappa[i, a] / math.factorial(i)
+        for i in range(order + 1)
+        for a in range(last(order, i + 1) + 1)
     }
     B = {(0, 0, 0): jnp.ones_like(kappa[0, 0])}
     for k in range(2 * order):
         row: dict = {}
         for q in range(min(k, order) + 1):
             for j in range(max(0, k + 1 - 2 * q), last(order, q + 1) + 1):
-                pairs = ((i, a, (k - i, q - i, j - a)) for i in range(q + 1) for a in range(int(i == 0), j + 1))
-                row[k + 1, q, j] = sum(scaled[i, a] * B[lower] for i, a, lower in pairs if lower in B) / (k + 1)
+                pairs = (
+                    (i, a, (k - i, q - i, j - a)) for i in range(q + 1) for a in range(int(i == 0), j + 1)
+                )
+                row[k + 1, q, j] = sum(scaled[i, a] * B[lower] for i, a, lower in pairs if lower in B) / (
+                    k + 1
+                )
         B |= jax.lax.optimization_barrier(row)
     return B
 
@@ -299,13 +305,13 @@ def average(B: dict, M: jax.Array, error: jax.Array, order: int) -> tuple[jax.Ar
     B of κ, of |κ| and of |κ| with its error enlarged by `AMPLIFICATION`, on the last axis but one.
     """
     places = entries(order)
-    M, error, size = (dict(zip(places, a, strict=True)) for a in (M, error, jnp.abs(M) / AMPLIFICATION))
     split = {place: (b[0], jnp.abs(b[0]), b[2] - b[1]) for place, b in B.items()}
+    of_M = dict(zip(places, zip(M, error, jnp.abs(M) / AMPLIFICATION, strict=True), strict=True))
     values, errors = [], []
     for k, q in places:
-        terms = [(b, (j, q - r)) for (of, r, j), b in split.items() if of == k and (j, q - r) in M]
-        values.append(math.factorial(k) * sum(b * M[at] for (b, *_), at in terms))
-        errors.append(math.factorial(k) * sum(b * error[at] + d * size[at] for (_, b, d), at in terms))
+        terms = [(*b, *of_M[j, q - r]) for (of, r, j), b in split.items() if of == k and (j, q - r) in of_M]
+        values.append(math.factorial(k) * sum(b * m for b, _, _, m, _, _ in terms))
+        errors.append(math.factorial(k) * sum(size * e + off * each for _, size, off, _, e, each in terms))
     return jnp.stack(values), jax.lax.stop_gradient(jnp.stack(errors))
 
 

@@ -98,7 +98,7 @@ def cumulant_source(act: Activation, order: int, dtype, count: int = 0) -> Cumul
     table, first = table_of_every_rule(act, dtype), forms if forms.has("first_cumulant") else None
 
     def sampler(table):
-        return lambda K: _sampled(*_evaluated(order, table, K), order)
+        return lambda K: _sampled(_evaluated(order, table, K), order)
 
     kind = f"the series of order {order}"
     by_polynomials = polynomials(act, kind, table, sampler, count, octave=OF_SERIES, relative=False)
@@ -110,16 +110,16 @@ def _evaluated(order: int, table: Table, K: jax.Array) -> Cumulants:
     return _from_nodes(table, K, order)
 
 
-def _sampled(c, error, valid, order: int) -> tuple:
+def _sampled(series: Cumulants, order: int) -> tuple:
     """The ĉ that are needed, their units and errors, as `polynomials` takes them; inf where not valid.
 
     From ĉ_12 on, ĉ_1j has the round-off of those before it.
     """
     some = needed(order, float)[..., 0] > 0
-    units = np.array(error) / ROUNDING
+    units = np.array(series.error) / ROUNDING
     units[0, 2:] = np.maximum.accumulate(units[0, 2:])
-    values, errors = (np.asarray(a)[some] for a in (c, error))
-    return values, units[some], np.where(valid, errors, np.inf)
+    values, errors = (np.asarray(a)[some] for a in (series.c, series.error))
+    return values, units[some], np.where(series.valid, errors, np.inf)
 
 
 def _from_polynomials(by_polynomials: Polynomials, K: jax.Array, order: int) -> Cumulants:

@@ -53,7 +53,7 @@ MANY = 20_000
 """Evaluations from which on polynomials are made: that takes as long as so many from the nodes."""
 
 Sampled = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Values and units, (functions, K), and the errors of the values, (errors, K), for one error of all or one each."""
+"""Values and units, (functions, K), and their errors, (errors, K): one of all functions, or one of each."""
 
 
 class Polynomials(NamedTuple):
@@ -77,7 +77,7 @@ class Polynomials(NamedTuple):
         i, t = xp.clip(n * (exponent - 1) + j, 0, intervals - 1), 2 * (x - j.astype(x.dtype)) - 1
         y = self.coefficients[:, points - 1][:, i]
         for k in range(points - 2, -1, -1):
-            y = y * t + self.coefficients[:, k][:, i]
+            y = y * t[None] + self.coefficients[:, k][:, i]
         return y, self.error[:, i]
 
 
@@ -105,9 +105,10 @@ def polynomials(
 ) -> Polynomials | None:
     """Those of a table's functions for this many K, none of them traced; made once.
 
-    None if the K are few, or where polynomials are not accurate enough, as in float32, in which the round-off
-    of log K is felt; and for a table that is traced. `sampler`: the table, of NumPy arrays → K → values, units
-    and errors. `octave`: the numbers of intervals in an octave that are tried. `relative`: whether the errors are in these units, one for all functions.
+    None if the K are few, or where polynomials are not accurate enough; in float32, where they save little;
+    and for a table that is traced. `sampler`: the table, of NumPy arrays → K → values, units and errors.
+    `octave`: the numbers of intervals in an octave that are tried. `relative`: whether the errors are in
+    these units, one of all functions; else each function has its own, in units of nothing.
     """
     leaves = jax.tree.leaves(table)
     if count < MANY or leaves[0].dtype != jnp.float64 or any(isinstance(leaf, Tracer) for leaf in leaves):
@@ -122,9 +123,7 @@ def polynomials(
     return kept(act, f"polynomials of {kind}", leaves[0].dtype, made)
 
 
-def fitted(
-    sample: Callable[[np.ndarray], Sampled], n: int, relative: bool = True
-) -> Polynomials | None:
+def fitted(sample: Callable[[np.ndarray], Sampled], n: int, relative: bool = True) -> Polynomials | None:
     """Those on n intervals in an octave, or None if an error is too large."""
     t = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
     x = np.arange(n * OCTAVES) + (1 + np.concatenate([t, CHECKS])[:, None]) / 2
@@ -135,7 +134,7 @@ def fitted(
         if not np.isfinite(rows[-1][2]).all():
             return None
     values, units, errors = (np.stack(each, 1) for each in zip(*rows, strict=True))
-    infinite = np.isposinf(values).all((1, 2), keepdims=True)  # functions, t, intervals
+    infinite = np.all(np.isposinf(values), (1, 2), keepdims=True)  # functions, t, intervals
     some = np.where(infinite, 0.0, values)
     if not np.isfinite(some).all():
         return None

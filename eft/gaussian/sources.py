@@ -35,18 +35,6 @@ from eft.gaussian.tabulated_slopes import (
 )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Closed:
-    """Moments in closed form; `table`: for those that have none."""
-
-    forms: ClosedForms = dataclasses.field(metadata={"static": True})
-    table: Table | None = None
-
-    def __call__(self, K: jax.Array) -> Moments:
-        return self.forms.moments(K, None if self.table is None else table_moments(self.table, K))
-
-
 class Tabulated(NamedTuple):
     """Moments from a table, or from polynomials that the table continues beyond the window."""
 
@@ -63,6 +51,25 @@ class Tabulated(NamedTuple):
             return m._replace(error=numpy_of(K).maximum(m.error, error[0]))
 
         return continued(lambda: Moments._make([*values, error[0]]), beyond, K)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Closed:
+    """Moments in closed form; `table` and `polynomials`: for those that have none."""
+
+    forms: ClosedForms = dataclasses.field(metadata={"static": True})
+    table: Table | None = None
+    polynomials: Polynomials | None = None
+
+    def __call__(self, K: Array) -> Moments:
+        if self.table is None:
+            return self.forms.moments(K, None)
+        by_table = Tabulated(self.table, self.polynomials)(K)
+        m = self.forms.moments(K, by_table)
+        if self.polynomials is None:
+            return m
+        return m._replace(error=numpy_of(K).maximum(m.error, by_table.error))
 
 
 @jax.tree_util.register_dataclass
@@ -109,9 +116,12 @@ def source(act: Activation, dtype) -> Source:
 def source_for(act: Activation, dtype, count: int) -> Source:
     """The same for this many K, none of them traced: if there are many, from polynomials, made once."""
     direct = source(act, dtype)
-    if not isinstance(direct, Tabulated):
+    if direct.table is None:
         return direct
-    return direct._replace(polynomials=polynomials(act, "moments", direct.table, sampled_moments, count))
+    found = polynomials(act, "moments", direct.table, sampled_moments, count)
+    if isinstance(direct, Closed):
+        return dataclasses.replace(direct, polynomials=found)
+    return direct._replace(polynomials=found)
 
 
 def slope_source(act: Activation, dtype, count: int = 0) -> SlopeSource:
@@ -142,11 +152,8 @@ def evaluated(source: Source | SlopeSource, K: jax.Array):
 
 def evaluated_by_numpy(source: Source, K: np.ndarray) -> Moments:
     """source(K) without compilation: for few K, of which only the sums over the nodes take time."""
-    source = jax.tree.map(np.asarray, source)
     with np.errstate(all="ignore"):
-        if isinstance(source, Tabulated):
-            return source(K)
-        return source.forms.moments(K, None if source.table is None else from_table(source.table, K))
+        return jax.tree.map(np.asarray, source)(K)
 
 
 def moments(act: ActivationLike, K: ArrayLike) -> Moments:

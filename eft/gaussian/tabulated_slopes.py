@@ -173,8 +173,9 @@ def slope_moments(table: SlopeTable, K: jax.Array) -> SlopeMoments:
 
 def _record(m: Moments, crossed: tuple[Any, ...]) -> SlopeMoments:
     """From the moments of σ′ and those of F and S together."""
-    *cross, error = crossed
-    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, *cross, numpy_of(error).maximum(m.error, error))
+    cross, cov, cross_slopes, error = crossed
+    error = numpy_of(error).maximum(m.error, error)
+    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, cross_slopes, error)
 
 
 def slopes_from_values(table: SlopeTable, K: jax.Array, values: jax.Array) -> SlopeMoments:
