@@ -32,6 +32,7 @@ import eft  # noqa: E402
 from eft.gaussian.tabulated import moment_table  # noqa: E402
 
 CW, DEPTH = np.linspace(0.5, 3.0, 1000), 50
+GRID, PHASES = (np.linspace(0.5, 3.0, 200), np.linspace(0.0, 1.0, 200)), ("tanh", "gelu", "relu")
 
 
 def seconds(call, repeat: int = 7) -> float:
@@ -42,6 +43,22 @@ def seconds(call, repeat: int = 7) -> float:
         jax.block_until_ready(call())
         times.append(time.perf_counter() - start)
     return float(np.median(times))
+
+
+def first_and_warm(call, repeat: int = 7) -> tuple[float, float]:
+    """The time of the first call, and the median time of later ones."""
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start, seconds(call, repeat)
+
+
+def beside_nodes(flow) -> tuple[tuple[float, float], float, float]:
+    """Times of an NTK flow, the ratio of the sums over the nodes to it, and the difference of Θ."""
+    found = first_and_warm(lambda: flow("tanh", CW, DEPTH))
+    summed = jax.jit(lambda cw: flow("tanh", cw, DEPTH))
+    exact = summed(CW)
+    off = float(jnp.max(jnp.abs(flow("tanh", CW, DEPTH).Theta / exact.Theta - 1)))
+    return found, seconds(lambda: summed(CW)) / found[1], off
 
 
 def plain_step():
@@ -101,12 +118,24 @@ def main() -> None:
     print(f"{nodes / 1e9:.2f}e9 nodes a second (an exponential and 11 multiply-adds each)")
     rate = DEPTH * len(CW) * 6 / warm
     print(f"by polynomials: {rate / 1e9:.2f}e9 polynomials of degree 8 a second")
+    relu = first_and_warm(lambda: eft.kernel_flow("relu", CW, DEPTH), 200)
+    print(f"relu: first call {relu[0]:.2f} s   warm {relu[1] * 1e3:.2f} ms")
+    ntk, ntk_ratio, ntk_off = beside_nodes(eft.ntk_flow)
+    print(f"ntk_flow: first call {ntk[0]:.2f} s   warm {ntk[1] * 1e3:.1f} ms", end="   ")
+    print(f"by the nodes {ntk_ratio:.1f} × slower; Theta differs by {ntk_off:.0e}")
+    diagram = {name: first_and_warm(lambda n=name: eft.phase_diagram(n, *GRID)) for name in PHASES}
+    for name, (once, again) in diagram.items():
+        print(f"phase diagram 200 × 200, {name}: first call {once:.2f} s   warm {again * 1e3:.0f} ms")
     checks = {
         "first call ≤ 1 s": first <= 1.0,
         "warm ≤ 5 ms": warm <= 0.005,
         "K within 1e-12": off <= 1e-12,
         "≥ 100 × the plain loop": loop / warm >= 100,
         "program no larger at depth 10,000": sizes[1] <= sizes[0] * 1.02,
+        "relu ≤ 0.9 ms": relu[1] <= 0.9e-3,
+        "ntk_flow ≤ 20 ms": ntk[1] <= 0.02,
+        "Theta within 1e-12": ntk_off <= 1e-12,
+        "phase diagrams ≤ 50 ms": max(again for _, again in diagram.values()) <= 0.05,
     }
     for claim, holds in checks.items():
         print(("holds  " if holds else "MISSED ") + claim)

@@ -49,6 +49,9 @@ LARGEST_ERROR = 3e-14
 LARGEST_ADDED_ERROR = 1e-13
 """The same where each function has an error of its own, to which that of its polynomials is added."""
 
+SAFETY, ROUNDING = 2.0, 16 * np.finfo(float).eps
+"""The stated error in units of the measured one, to which round-off is added, in units of the functions."""
+
 MANY = 20_000
 """Evaluations from which on polynomials are made: that takes as long as so many from the nodes."""
 
@@ -147,5 +150,5 @@ def fitted(sample: Callable[[np.ndarray], Sampled], n: int, relative: bool = Tru
     share = off / (units[:, POINTS:] if relative else np.max(units, 1, keepdims=True))
     if not np.max(share) <= (LARGEST_ERROR if relative else LARGEST_ADDED_ERROR):
         return None
-    added = np.max(share, (0, 1))[None] if relative else np.max(off, 1)
-    return found._replace(error=found.error + added)
+    added, unit = (np.max(share, (0, 1))[None], 1.0) if relative else (np.max(off, 1), np.max(units, 1))
+    return found._replace(error=found.error + SAFETY * added + ROUNDING * unit)

@@ -9,7 +9,6 @@ from references import FLOAT64, PROMISED
 
 import eft
 from eft.activations.analysis import analysed
-from eft.finite_width.correlators import at_width
 from eft.gaussian import polynomials as module
 from eft.gaussian.cumulants import TabulatedSeries, cumulant_source
 from eft.gaussian.polynomials import LARGEST_ADDED_ERROR, MANY, Polynomials, fitted
@@ -28,6 +27,9 @@ from eft.gaussian.tabulated import sampled_moments, units
 
 FAILING = {"soft_shrink", "hard_shrink", "user_kink_1e3"}
 """Moments of the first two vanish at small K like e^{−λ²/2K}; those of the last feel its kink."""
+
+NO_SLOPES = {*FAILING, "snake", "mrepu_3"}
+"""The slope of snake is not resolved at large K; ⟨σ²σ′²⟩ of the MRePU of degree 3 grows like K⁵."""
 
 NO_SERIES = {*FAILING, "mrepu_3"}
 """F⁴ of the MRePU of degree 3 is beyond the range of floating-point numbers in the window."""
@@ -78,7 +80,7 @@ def test_slope_moments_against_the_nodes(key):
     """Of σ′², at 200 K of the range that is promised; infinite where those of the table are."""
     sources = tabulated(key, slopes=True)
     if sources is None or sources[1].polynomials is None:
-        assert sources is None or key in FAILING | {"snake"}
+        assert sources is None or key in NO_SLOPES
         return
     _, found_by, direct_by = sources
     found, direct = (evaluated(each, jnp.asarray(PROMISED_K)) for each in (found_by, direct_by))
@@ -108,7 +110,8 @@ def test_series_against_the_nodes(key, order):
         return
     at = jnp.asarray(PROMISED_K)
     m = evaluated(source(act, jnp.float64), at)
-    found, direct = (jax.jit(each, static_argnums=2)(at, m, order) for each in (found_by, direct_by))
+    run = jax.jit(lambda series, K, m: series(K, m, order))
+    found, direct = (run(each, at, m) for each in (found_by, direct_by))
     assert (found.valid == direct.valid).all()
     assert (abs(found.c - direct.c) <= found.error * (1 + 1e-9)).all()
     of_terms = np.array(direct.error)
@@ -116,7 +119,7 @@ def test_series_against_the_nodes(key, order):
     assert (found.error <= 2 * of_terms + LARGEST_ADDED_ERROR * of_terms.max(1, keepdims=True) / 1e-15).all()
 
 
-@pytest.mark.parametrize("key", ["tanh", "gelu", "hard_tanh"])
+@pytest.mark.parametrize("key", ["tanh", "gelu"])
 def test_series_against_fifty_digits(key):
     """ĉ_10 … ĉ_12 and ĉ_20 by the moments of the oracles: Kʲ/j! g⁽ʲ⁾/g and Var/g²."""
     act, (at, values) = activation(key), references.table()[key]
@@ -243,10 +246,9 @@ def test_a_large_expansion(name):
     some = jax.jit(lambda cw: eft.expand(name, cw, 50, 3, cb=0.1)._replace(n=None))(cw)
     assert (abs(grid.M - some.M) <= grid.error + some.error).all()
     assert (grid.valid == some.valid).all() and grid.valid.all()
-    near, off = (at_width(each, 64).K for each in (grid, some)), at_width(some, 65).K
-    first, second = near
-    np.testing.assert_allclose(first, second, rtol=1e-10)
-    assert np.max(abs(off / second - 1)) > 1e-6, "the control"
+    near, off = grid.G[..., 1:] / grid.K[..., None], some.G[..., 1:] / some.K[..., None]
+    assert np.max(abs(near - off)) <= 1e-9 * np.max(abs(off))
+    assert not (abs(grid.M * (1 + 1e-6) - some.M) <= grid.error + some.error).all(), "the control"
 
 
 def test_gradients_of_a_large_flow():
