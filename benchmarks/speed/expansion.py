@@ -20,7 +20,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import eft  # noqa: E402
-from eft.gaussian.tabulated import moment_table  # noqa: E402
+from eft.gaussian.cumulants import cumulant_source  # noqa: E402
+from eft.gaussian.sources import source_for  # noqa: E402
 
 CW, DEPTH, ORDER = np.linspace(0.5, 3.0, 1000), 50, 3
 
@@ -45,7 +46,10 @@ def main() -> None:
     jax.block_until_ready(eft.expand("tanh", CW, DEPTH, ORDER))
     first = time.perf_counter() - start
     warm = seconds(lambda: eft.expand("tanh", CW, DEPTH, ORDER))
-    moment_table(eft.activation("gelu"), jnp.float64)
+    gelu, count = eft.activation("gelu"), len(CW) * DEPTH
+    start = time.perf_counter()
+    source_for(gelu, jnp.float64, count), cumulant_source(gelu, ORDER, jnp.float64, count)
+    made = time.perf_counter() - start
     start = time.perf_counter()
     jax.block_until_ready(eft.expand("gelu", CW, DEPTH, ORDER))
     other = time.perf_counter() - start
@@ -58,7 +62,8 @@ def main() -> None:
     jax.block_until_ready(eft.expand("relu", CW, DEPTH, ORDER))
     relu = seconds(lambda: eft.expand("relu", CW, DEPTH, ORDER))
     print(f"jax {jax.__version__} on {jax.devices()[0].device_kind}, {len(CW)} C_W × {DEPTH}, order {ORDER}")
-    print(f"first call {first:.2f} s   warm {warm * 1e3:.0f} ms   gelu, its polynomials made: {other:.2f} s")
+    print(f"first call {first:.2f} s   warm {warm * 1e3:.0f} ms   gelu, same program: {other * 1e3:.0f} ms")
+    print(f"polynomials of gelu: {made:.2f} s")
     print(f"by the nodes, inside jax.jit: {nodes:.0f} × slower; M differs by {off:.1f} of the stated errors")
     print(f"relu, warm: {relu * 1e3:.0f} ms   kernel_flow of the same grid, warm: {flow * 1e3:.1f} ms")
     print(f"compiled program at depth 50: {sizes[0]:,} bytes; at depth 5000: {sizes[1]:,} bytes")
@@ -66,7 +71,7 @@ def main() -> None:
         "first call ≤ 5 s": first <= 5,
         "warm ≤ 100 ms": warm <= 0.1,
         "M within the stated errors": off <= 1,
-        "gelu without compiling": other <= first / 2,
+        "gelu without compiling": other <= 2 * warm,
         "program no larger at depth 5000": sizes[1] <= sizes[0] * 1.02,
     }
     for claim, holds in checks.items():

@@ -280,9 +280,9 @@ def bell(kappa: jax.Array, order: int) -> dict[tuple[int, int, int], jax.Array]:
     are not 0, as there are at least k − 2q factors κ_1, and that contribute, as E[yʲ] = O(n^{−j/2}).
     """
     scaled = {
-        (i, a): kappa[i, a] / math.factorial(i)
+        (i, a): row
         for i in range(order + 1)
-        for a in range(last(order, i + 1) + 1)
+        for a, row in enumerate(kappa[i, : last(order, i + 1) + 1] / math.factorial(i))
     }
     B = {(0, 0, 0): jnp.ones_like(kappa[0, 0])}
     for k in range(2 * order):
@@ -305,14 +305,20 @@ def average(B: dict, M: jax.Array, error: jax.Array, order: int) -> tuple[jax.Ar
     B of κ, of |κ| and of |κ| with its error enlarged by `AMPLIFICATION`, on the last axis but one.
     """
     places = entries(order)
-    split = {place: (b[0], jnp.abs(b[0]), b[2] - b[1]) for place, b in B.items()}
-    of_M = dict(zip(places, zip(M, error, jnp.abs(M) / AMPLIFICATION, strict=True), strict=True))
-    values, errors = [], []
+    whole = jnp.stack(list(B.values()))
+    value, off = whole[:, :1], whole[:, 2:] - whole[:, 1:2]
+    of_B = list(jax.lax.optimization_barrier(jnp.concatenate([value, jnp.abs(value), off], 1)))
+    of_M = dict(zip(places, jnp.stack([M, error, jnp.abs(M) / AMPLIFICATION], 1), strict=True))
+    rows = []
     for k, q in places:
-        terms = [(*b, *of_M[j, q - r]) for (of, r, j), b in split.items() if of == k and (j, q - r) in of_M]
-        values.append(math.factorial(k) * sum(b * m for b, _, _, m, _, _ in terms))
-        errors.append(math.factorial(k) * sum(size * e + off * each for _, size, off, _, e, each in terms))
-    return jnp.stack(values), jax.lax.stop_gradient(jnp.stack(errors))
+        terms = [
+            b * of_M[j, q - r]
+            for b, (of, r, j) in zip(of_B, B, strict=True)
+            if of == k and (j, q - r) in of_M
+        ]
+        rows.append(math.factorial(k) * sum(terms))
+    total = jnp.stack(rows)
+    return total[:, 0], jax.lax.stop_gradient(total[:, 1] + total[:, 2])
 
 
 def powers(a: jax.Array, count: int) -> jax.Array:

@@ -249,7 +249,7 @@ def _flow(
             return jnp.log(saturated(K_next))
         from_g = log_c + (degree * log_K if degree else 0.0)
         # log(C_b + K′) ≈ log K′ + C_b/K′ has the derivative at C_b = 0 too
-        unbiased = from_g + cb / jnp.maximum(K_next, jnp.finfo(cb.dtype).tiny)
+        unbiased = from_g + cb / jnp.maximum(saturated(K_next), jnp.finfo(cb.dtype).tiny)
 
         def summed():
             some = cb != 0
