@@ -24,7 +24,7 @@ from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.closed_forms.homogeneous import constant_series
 from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
-from eft.gaussian.polynomials import Polynomials, polynomials
+from eft.gaussian.polynomials import Polynomials, interpolation
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
 from eft.gaussian.tabulated import Table, table_of_every_rule
@@ -101,7 +101,7 @@ def cumulant_source(act: Activation, order: int, dtype, count: int = 0) -> Cumul
         return lambda K: _sampled(_evaluated(order, table, K), order)
 
     kind = f"the series of order {order}"
-    by_polynomials = polynomials(act, kind, table, sampler, count, octave=OF_SERIES, relative=False)
+    by_polynomials = interpolation(act, kind, table, sampler, count, octave=OF_SERIES, relative=False)
     return TabulatedSeries(table, by_polynomials, first)
 
 
@@ -111,7 +111,7 @@ def _evaluated(order: int, table: Table, K: jax.Array) -> Cumulants:
 
 
 def _sampled(series: Cumulants, order: int) -> tuple:
-    """The ĉ that are needed, their units and errors, as `polynomials` takes them; inf where not valid.
+    """The ĉ that are needed, their units and errors, as `interpolation` takes them; inf where not valid.
 
     From ĉ_12 on, ĉ_1j has the round-off of those before it.
     """

@@ -23,7 +23,7 @@ from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
-from eft.gaussian.polynomials import Polynomials, continued, polynomials
+from eft.gaussian.polynomials import Polynomials, continued, interpolation
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.tabulated import Table, from_table, moment_table, sampled_moments, table_moments
 from eft.gaussian.tabulated_slopes import (
@@ -118,7 +118,7 @@ def source_for(act: Activation, dtype, count: int) -> Source:
     direct = source(act, dtype)
     if direct.table is None:
         return direct
-    found = polynomials(act, "moments", direct.table, sampled_moments, count)
+    found = interpolation(act, "moments", direct.table, sampled_moments, count)
     if isinstance(direct, Closed):
         return dataclasses.replace(direct, polynomials=found)
     return direct._replace(polynomials=found)
@@ -130,7 +130,7 @@ def slope_source(act: Activation, dtype, count: int = 0) -> SlopeSource:
     if forms.has("slopes"):
         return ClosedSlopes(forms)
     table = slope_table(act, dtype)
-    return TabulatedSlopes(table, polynomials(act, "slopes", table, sampled_slopes, count))
+    return TabulatedSlopes(table, interpolation(act, "slopes", table, sampled_slopes, count))
 
 
 def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:

@@ -337,7 +337,7 @@ def from_nodes(table: Table, K: np.ndarray) -> Moments:
 
 
 def sampled_moments(table: Table) -> Callable[[np.ndarray], tuple]:
-    """K → the moments, their units and error, as `polynomials` takes them."""
+    """K → the moments, their units and error, as `interpolation` takes them."""
 
     def sample(K):
         with np.errstate(all="ignore"):

@@ -188,7 +188,7 @@ def slopes_from_values(table: SlopeTable, K: jax.Array, values: jax.Array) -> Sl
 
 
 def sampled_slopes(table: SlopeTable) -> Callable[[np.ndarray], tuple]:
-    """K → the slope moments, their units and error, as `polynomials` takes them."""
+    """K → the slope moments, their units and error, as `interpolation` takes them."""
 
     def sample(K):
         with np.errstate(all="ignore"):

@@ -265,7 +265,7 @@ def test_float64_whatever_the_switch():
 def test_a_large_phase_diagram_is_that_of_its_rows(name):
     """From polynomials and from the nodes. The control: other C_W give other K*."""
     cw, cb = np.linspace(0.5, 3.0, 150), np.linspace(0.0, 1.0, 140)
-    whole = phase_diagram(name, cw, cb)
+    whole, moved = phase_diagram(name, cw, cb), False
     for i in (0, 1, 70, 139):
         row = phase_diagram(name, cw, cb[i : i + 1])
         assert (whole.phase[i] == row.phase[0]).all()
@@ -273,7 +273,8 @@ def test_a_large_phase_diagram_is_that_of_its_rows(name):
             np.testing.assert_allclose(getattr(whole, field)[i], getattr(row, field)[0], rtol=1e-9)
         other = phase_diagram(name, cw * (1 + 1e-6), cb[i : i + 1]).K[0]
         finite = np.isfinite(whole.K[i]) & np.isfinite(other)
-        assert (abs(other[finite] - whole.K[i][finite]) > 1e-8 * whole.K[i][finite]).any()
+        moved |= (abs(other[finite] - whole.K[i][finite]) > 1e-8 * whole.K[i][finite]).any()
+    assert moved
 
 
 def test_the_first_node_above():
