@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -82,9 +83,17 @@ class Activation:
 
     @property
     def jumps(self) -> tuple[float, ...]:
-        """[σ]_c = σ(c⁺) − σ(c⁻) at each kink."""
-        return jumps_at(self.fn, self.kinks, jnp.result_type(float))
+        """[σ]_c = σ(c⁺) − σ(c⁻) at each kink; computed once of a function that is known not to change."""
+        dtype = jnp.result_type(float)
+        if not (self.resolved or self.state):
+            return jumps_at(self.fn, self.kinks, dtype)
+        jumps = _jumps.setdefault(self, {})
+        if dtype not in jumps:
+            jumps[dtype] = jumps_at(self.fn, self.kinks, dtype)
+        return jumps[dtype]
 
+
+_jumps: WeakKeyDictionary[Activation, dict] = WeakKeyDictionary()
 
 ActivationLike = str | Activation | Function
 """What may be given as an activation: a name, an Activation, or a function of an array."""

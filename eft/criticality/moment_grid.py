@@ -18,7 +18,7 @@ from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.expectation import WINDOW
 from eft.gaussian.records import Moments
-from eft.gaussian.sources import evaluated, evaluated_by_numpy, source
+from eft.gaussian.sources import evaluated, evaluated_by_numpy, source_for
 from eft.gaussian.tabulated import moment_table
 
 BLOCK_SIZE = 512
@@ -86,8 +86,9 @@ def in_float64(function):
 
 def sampled(act: Activation, K: np.ndarray) -> Any:
     """The moments at any array of K, as NumPy arrays of K's shape in float64."""
-    moments = source(act, jnp.float64)
-    if np.size(K) * (1 if moments.table is None else moments.table.z.size) <= MAX_WEIGHTS:
+    moments = source_for(act, jnp.float64, np.size(K))
+    nodes = 1 if moments.table is None or moments.polynomials is not None else moments.table.z.size
+    if np.size(K) * nodes <= MAX_WEIGHTS:
         return evaluated_by_numpy(moments, np.asarray(K, float))
     flat = np.ravel(K)
     count = max(1, -(-flat.size // BLOCK_SIZE))

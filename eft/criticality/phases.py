@@ -342,14 +342,13 @@ def phase_diagram(
     grid = moments_on_grid(analysed(act))
     first = cb_[:, None] + cw_ * _scalar("x2", x2) if K1 is None else np.full((1, 1), _scalar("K1", K1))
     parts = cw_ / contracted, cb_[:, None] / contracted, first
-    W, B, start = (np.ravel(a) for a in np.broadcast_arrays(*parts))  # those of a plain network
+    W, B, start = np.broadcast_arrays(*parts)  # those of a plain network
     log_g = interpolated(grid)
-    cell, ending, lost = brackets(grid, log_g, W, B, start)
-    K = np.select(
-        [ending == -1, ending == 1, ending == 2],
-        [0.0, np.exp(grid.x[-1]), start],
-        bisected(log_g, W, B, cell),
-    )
+    bracketed = brackets(grid, log_g, cw_ / contracted, B, start)
+    W, B, start, cell, ending, lost = map(np.ravel, (W, B, start, *bracketed))
+    K = np.select([ending == -1, ending == 1], [0.0, np.exp(grid.x[-1])], start)
+    within = ending == 0
+    K[within] = bisected(log_g, W[within], B[within], cell[within])
     m = sampled(grid.act, K)
     with np.errstate(all="ignore"):
         parallel, perp = W * m.dg, W * m.slope2

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
@@ -30,7 +31,7 @@ from eft.records import METHODS
 
 MAX_ORDER = 5
 
-BLOCK_SIZE = 128
+BLOCK_SIZE = 512
 """Batch elements processed together: few enough that their series stay in cache."""
 
 AMPLIFICATION = 4096
@@ -162,7 +163,7 @@ def expand(
     cw_, cb_ = (
         arguments.converted(arguments.real_array(name, a), dtype) for name, a in (("cw", cw), ("cb", cb))
     )
-    cumulants = cumulant_source(act, order, dtype)
+    cumulants = cumulant_source(act, order, dtype, 0 if isinstance(flow.K, Tracer) else flow.K.size)
     M, error, valid = _series(order, cumulants, cw_, cb_, flow, m, ratios.astype(dtype))
     n = None if n is None else jax.device_put(n.astype(dtype))
     return Expansion(flow.K, flow.log_K, M, error, valid, n)
@@ -180,14 +181,21 @@ def _size(depth: object, *settings: object) -> int:
 class _Layer(NamedTuple):
     """The state passed from one layer to the next; the batch is the last axis.
 
-    `M`: (2p+1, p+1, N).
+    `M`: (entries, N), those of `entries`.
     `error`: of M's shape.
     `valid`: (N,).
     """
 
-    M: Float[jax.Array, "moments powers N"]
-    error: Float[jax.Array, "moments powers N"]
+    M: Float[jax.Array, "entries N"]
+    error: Float[jax.Array, "entries N"]
     valid: Bool[jax.Array, "N"]
+
+
+@functools.cache
+def entries(order: int) -> tuple[tuple[int, int], ...]:
+    """The k, q at which M[k, q] is not 0 by its order in 1/n: q ≥ k/2, and q = 0 of k = 0."""
+    higher = ((k, q) for k in range(1, 2 * order + 1) for q in range((k + 1) // 2, order + 1))
+    return (0, 0), *higher
 
 
 @compiled(0)
@@ -198,7 +206,13 @@ def _series(order: int, cumulants: CumulantSource, cw, cb, flow: KernelFlow, m: 
     kept = flow.K, flow.log_K, m
     K, log_K, m = jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0).reshape(shape[-1], -1), kept)
     M, error, valid = _by_row(order, cumulants, cw, cb, K, log_K, m, ratios)
-    M, error = (jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, *a.shape[1:3]) for a in (M, error))
+    places = np.array(entries(order)).T
+
+    def whole(a):
+        rows = jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, -1)
+        return jnp.zeros((*shape, 2 * order + 1, order + 1), a.dtype).at[..., *places].set(rows)
+
+    M, error = map(whole, (M, error))
     return M, error, jnp.moveaxis(valid, 0, -1).reshape(shape) & flow.valid
 
 
@@ -224,32 +238,22 @@ def _flow(order: int, cumulants: CumulantSource, ratios, batch):
 
     def layer(now: _Layer, at):
         K, log_next, m, ratio = at
-        rescaled = powers(ratio, order + 1)[None, :, None]
+        rescaled = powers(ratio, order + 1)[np.array(entries(order))[:, 1], None]
         M, error = now.M * rescaled, now.error * rescaled
         of_layer = cumulants(K, m, order)
         share = _share(cw, cb, m.g, log_next)
         scale = jnp.stack([share**r for r in range(1, order + 2)])[:, None]
         kappa, spread = scale * of_layer.c, scale * of_layer.error
-        kappa, spread = (a.at[0, 0].set(0.0) for a in (kappa, spread))
         size, perturbation = jnp.abs(kappa), AMPLIFICATION * (spread + 2 * order * eps * jnp.abs(kappa))
-        B, sizes, perturbed = jnp.split(
-            bell(
-                jax.lax.optimization_barrier(jnp.concatenate([kappa, size, size + perturbation], -1)), order
-            ),
-            3,
-            -1,
-        )
-        perturbation = (perturbed - sizes) / AMPLIFICATION
-        both = jnp.concatenate([B, jnp.abs(B), perturbation], -1), jnp.concatenate([M, error, jnp.abs(M)], -1)
-        M_next, handed_on, added = jnp.split(average(*both), 3, -1)
-        error_next = jax.lax.stop_gradient(handed_on + added)
-        fine = jnp.isfinite(M_next).all((0, 1)) & jnp.isfinite(error_next).all((0, 1)) & of_layer.valid
+        every = jax.lax.optimization_barrier(jnp.stack([kappa, size, size + perturbation], -2))
+        M_next, error_next = average(bell(every, order), M, error, order)
+        fine = jnp.isfinite(M_next).all(0) & jnp.isfinite(error_next).all(0) & of_layer.valid
         after = _Layer(_finite(M_next), _finite(error_next), now.valid & fine)
         return after, now
 
     N = K.shape[-1]
-    one = jnp.zeros((2 * order + 1, order + 1, N), K.dtype)
-    start = _Layer(one.at[0, 0].set(1.0), one, jnp.ones(N, bool))
+    none = jnp.zeros((len(entries(order)), N), K.dtype)
+    start = _Layer(none.at[0].set(1.0), none, jnp.ones(N, bool))
     _, flow = jax.lax.scan(layer, start, (K, after, m, ratios))
     return flow
 
@@ -268,32 +272,53 @@ def _finite(a):
     return jnp.clip(jnp.where(jnp.isnan(a), largest, a), -largest, largest)
 
 
-def bell(kappa: jax.Array, order: int) -> jax.Array:
+def bell(kappa: jax.Array, order: int) -> dict[tuple[int, int, int], jax.Array]:
     """B_0 … B_2p as polynomials in y and 1/n_l: B_{k+1} = Σ_i C(k, i) κ_{i+1} B_{k−i}.
 
-    kappa: (p+1, 2p+1) + rest, the coefficient of yʲ in κ_r, without its factor n_l^{1−r}. Returns
-    an array of shape (2p+1, 2p+1, p+1) + rest: k, power of y, power of 1/n_l.
+    kappa: (p+1, 2p+1) + rest, the coefficient of yʲ in κ_r, without its factor n_l^{1−r}; that of y⁰ in κ_1
+    is 0. Returns the coefficients of n_l^{−q} yʲ in B_k/k! at (k, q, j), of the shape of the rest: those that
+    are not 0, as there are at least k − 2q factors κ_1, and that contribute, as E[yʲ] = O(n^{−j/2}).
     """
-    one = jnp.zeros((2 * order + 1, order + 1, *kappa.shape[2:]), kappa.dtype).at[0, 0].set(1.0)
-    B = [one]
+    scaled = {
+        (i, a): row
+        for i in range(order + 1)
+        for a, row in enumerate(kappa[i, : last(order, i + 1) + 1] / math.factorial(i))
+    }
+    B = {(0, 0, 0): jnp.ones_like(kappa[0, 0])}
     for k in range(2 * order):
-        total = jnp.zeros_like(one)
-        for i in range(min(k, order) + 1):
-            a = kappa[i, : last(order, i + 1) + 1][:, None]
-            product = times(a, B[k - i][:, : order + 1 - i])
-            total = total.at[:, i:].add(math.comb(k, i) * product)
-        B.append(jax.lax.optimization_barrier(total))
-    return jnp.stack(B)
+        row: dict = {}
+        for q in range(min(k, order) + 1):
+            for j in range(max(0, k + 1 - 2 * q), last(order, q + 1) + 1):
+                pairs = (
+                    (i, a, (k - i, q - i, j - a)) for i in range(q + 1) for a in range(int(i == 0), j + 1)
+                )
+                row[k + 1, q, j] = sum(scaled[i, a] * B[lower] for i, a, lower in pairs if lower in B) / (
+                    k + 1
+                )
+        B |= jax.lax.optimization_barrier(row)
+    return B
 
 
-def average(B: jax.Array, M: jax.Array) -> jax.Array:
-    """E[B_k] = Σ_j B_k[yʲ] E[yʲ], truncated in 1/n; (2p+1, p+1) + rest."""
-    order = M.shape[1] - 1
-    total = jnp.zeros_like(M)
-    for q in range(order + 1):
-        part = jnp.sum(B[:, :, q, None] * M[None, :, : order + 1 - q], 1)
-        total = total.at[:, q:].add(part)
-    return total
+def average(B: dict, M: jax.Array, error: jax.Array, order: int) -> tuple[jax.Array, jax.Array]:
+    """E[B_k] = Σ_j B_k[yʲ] E[yʲ], truncated in 1/n, and its error; of M's shape.
+
+    B of κ, of |κ| and of |κ| with its error enlarged by `AMPLIFICATION`, on the last axis but one.
+    """
+    places = entries(order)
+    whole = jnp.stack(list(B.values()))
+    value, off = whole[:, :1], whole[:, 2:] - whole[:, 1:2]
+    of_B = list(jax.lax.optimization_barrier(jnp.concatenate([value, jnp.abs(value), off], 1)))
+    of_M = dict(zip(places, jnp.stack([M, error, jnp.abs(M) / AMPLIFICATION], 1), strict=True))
+    rows = []
+    for k, q in places:
+        terms = [
+            b * of_M[j, q - r]
+            for b, (of, r, j) in zip(of_B, B, strict=True)
+            if of == k and (j, q - r) in of_M
+        ]
+        rows.append(math.factorial(k) * sum(terms))
+    total = jnp.stack(rows)
+    return total[:, 0], jax.lax.stop_gradient(total[:, 1] + total[:, 2])
 
 
 def powers(a: jax.Array, count: int) -> jax.Array:

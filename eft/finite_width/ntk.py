@@ -148,7 +148,8 @@ def ntk_flow(
         fixed = np.asarray(fixed_shares(block, widths, depth), cw_.dtype)
         of_each = (jnp.ones(depth),) * 2 if rates is None else rates
         by_layer = ratios, fixed, *(first_and_next(a.astype(cw_.dtype), depth)[1] for a in of_each)
-        ntk = _flow(weights, slope_source(act, cw_.dtype), flow, m, cw_, lw, lb, first, by_layer)
+        count = 0 if isinstance(flow.K, Tracer) else flow.K.size
+        ntk = _flow(weights, slope_source(act, cw_.dtype, count), flow, m, cw_, lw, lb, first, by_layer)
     warn(ntk, act, *accuracies(act, cw_.dtype))
     return ntk
 

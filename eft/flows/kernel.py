@@ -242,10 +242,20 @@ def _flow(
     if degree is not None:  # log K′ = log(C_b + C_W c Kᵖ), with c = ⟨σ²⟩_1
         log_c = jnp.log(cw) + jnp.log(moments(jnp.ones((), K1.dtype)).g)
 
+    biased = jnp.any(cb != 0)
+
     def log_next(K_next, log_K):
         if degree is None:
             return jnp.log(saturated(K_next))
-        return jnp.logaddexp(jnp.log(cb), log_c + (degree * log_K if degree else 0.0))
+        from_g = log_c + (degree * log_K if degree else 0.0)
+        # log(C_b + K′) ≈ log K′ + C_b/K′ has the derivative at C_b = 0 too
+        unbiased = from_g + cb / jnp.maximum(saturated(K_next), jnp.finfo(cb.dtype).tiny)
+
+        def summed():
+            some = cb != 0
+            return jnp.where(some, jnp.logaddexp(jnp.log(jnp.where(some, cb, 1.0)), from_g), unbiased)
+
+        return jax.lax.cond(biased, summed, lambda: unbiased)
 
     def layer(now: _Layer, at):
         (ratio, fixed), m = at, moments(now.K)
@@ -301,8 +311,10 @@ def _with_memory(act, depth, block: Block, skip, cw, cb, K1, widths) -> tuple[Ke
 
 def warn(flow: Any, act: Activation, *accuracies: Accuracy) -> None:
     """Warn where the quadrature is not accurate, and why, unless the values are traced."""
+    if act.resolved:
+        return
     error, kernel = jax.lax.stop_gradient((flow.error, flow.K))
-    if act.resolved or isinstance(error, Tracer) or isinstance(kernel, Tracer):
+    if isinstance(error, Tracer) or isinstance(kernel, Tracer):
         return
     error, kernel = np.asarray(error), np.asarray(kernel)
     bad = error > tolerance(error.dtype)

@@ -18,11 +18,13 @@ import numpy as np
 
 from eft import arguments
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.gaussian.accuracy import SAFETY
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.closed_forms.homogeneous import constant_series
 from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
+from eft.gaussian.polynomials import Polynomials, interpolation
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
 from eft.gaussian.tabulated import Table, table_of_every_rule
@@ -34,6 +36,12 @@ CUT_DECAY = 40
 MAX_HALF_U2 = 800.0
 """Limit of u²/2 in the polynomials: the Gaussian is 0 there, and 0 times a large power must not be NaN."""
 
+ROUNDING = 16 * np.finfo(float).eps
+"""The error that is stated of ĉ, in units of its terms."""
+
+OF_SERIES = (16,)
+"""Intervals in an octave: of ĉ_rj ~ Kʲ fewer are too few."""
+
 RANGE_SHARE = 0.9
 """Share of the exponent range of floating-point numbers that the highest power of F may fill."""
 
@@ -41,13 +49,21 @@ RANGE_SHARE = 0.9
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TabulatedSeries:
-    """The series from the table; `first`: the closed forms in which the first cumulant is known, if it is."""
+    """The series from the table, or from polynomials.
+
+    `first`: the closed forms in which the first cumulant is known, if it is.
+    """
 
     table: Table
+    polynomials: Polynomials | None = None
     first: ClosedForms | None = dataclasses.field(default=None, metadata={"static": True})
 
     def __call__(self, K: jax.Array, m: Moments, order: int) -> Cumulants:
-        by_table = _from_nodes(self.table, K, order)
+        within = jnp.clip(K, *WINDOW)
+        if self.polynomials is None:
+            by_table = _from_nodes(self.table, within, order)
+        else:
+            by_table = _from_polynomials(self.polynomials, within, order)
         some, g = jnp.where(K > 0, K, 1.0), jnp.where(m.g > 0, m.g, 1.0)
         c, error = by_table.c, by_table.error
         c = c.at[0, 0].set(1.0).at[0, 1].set(some * (m.dg / g)).at[0, 2].set(some * (some * (m.d2g / g)) / 2)
@@ -65,9 +81,10 @@ CumulantSource = Callable[[jax.Array, Moments, int], Cumulants]
 """A pytree that is called as (K, moments at K, order)."""
 
 
-def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
+def cumulant_source(act: Activation, order: int, dtype, count: int = 0) -> CumulantSource:
     """(K, Moments at K, order) → Cumulants of the activation; K is a vector.
 
+    `count`: for so many K, none of them traced; if there are many, they are interpolated by polynomials.
     Of the moments, g, var, g′ and g″ are used. One compiled program serves all activations that are
     homogeneous, one all sines, and one all that have tables.
     """
@@ -78,7 +95,39 @@ def cumulant_source(act: Activation, order: int, dtype) -> CumulantSource:
     forms = closed_forms(act)
     if forms.has("series"):
         return forms.series(order, dtype)
-    return TabulatedSeries(table_of_every_rule(act, dtype), forms if forms.has("first_cumulant") else None)
+    table, first = table_of_every_rule(act, dtype), forms if forms.has("first_cumulant") else None
+
+    def sampler(table):
+        return lambda K: _sampled(_evaluated(order, table, K), order)
+
+    kind = f"the series of order {order}"
+    by_polynomials = interpolation(act, kind, table, sampler, count, octave=OF_SERIES, relative=False)
+    return TabulatedSeries(table, by_polynomials, first)
+
+
+@compiled(0)
+def _evaluated(order: int, table: Table, K: jax.Array) -> Cumulants:
+    return _from_nodes(table, K, order)
+
+
+def _sampled(series: Cumulants, order: int) -> tuple:
+    """The ĉ that are needed, their units and errors, as `interpolation` takes them; inf where not valid.
+
+    From ĉ_12 on, ĉ_1j has the round-off of those before it.
+    """
+    some = needed(order, float)[..., 0] > 0
+    units = np.array(series.error) / ROUNDING
+    units[0, 2:] = np.maximum.accumulate(units[0, 2:])
+    values, errors = (np.asarray(a)[some] for a in (series.c, series.error))
+    return values, units[some], np.where(series.valid, errors, np.inf)
+
+
+def _from_polynomials(by_polynomials: Polynomials, K: jax.Array, order: int) -> Cumulants:
+    """ĉ from polynomials, which are made only where all of the series is valid."""
+    places = np.nonzero(needed(order, float)[..., 0])
+    none = jnp.zeros((order + 1, 2 * order + 1, *K.shape), K.dtype)
+    c, error = (none.at[places].set(a) for a in by_polynomials(K))
+    return Cumulants(c, error, jnp.ones(K.shape, bool))
 
 
 def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
@@ -99,7 +148,6 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     If σ is smooth on the scale of √K, K² d²⟨F⟩/dK² = K²⟨F⁗⟩/4 is differentiated in place of ⟨F⟩, so that ĉ_1j
     keeps its relative accuracy as K → 0.
     """
-    K = jnp.clip(K, *WINDOW)
     info = jnp.finfo(K.dtype)
     limit = float(info.max) ** (RANGE_SHARE / (order + 1))
     large = jnp.any(jnp.abs(table.centred) > limit, axis=(1, 2)) | (table.z >= table.overflow_z[1])

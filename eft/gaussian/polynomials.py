@@ -1,14 +1,17 @@
-"""Moments at very many K: polynomials in log K, one on each of many intervals, made once from the table.
+"""Functions of K at very many K: polynomials in log K, one on each of many intervals, made once.
 
-The moments depend on K alone, so that a flow of a thousand settings evaluates the same six functions again
+Expectations depend on K alone, so that a flow of a thousand settings evaluates the same few functions again
 and again. Between neighbouring kernels these are smooth,
 
-    M(K) = Σ_k c_ik t^k,   t = 2(x − i) − 1,   x = (log K − log K₀)/h,   i = ⌊x⌋,
+    M(K) = Σ_k c_ik t^k,   t = 2(x − i) − 1,   x = n log₂(K/K₀),   i = ⌊x⌋,
 
-with nine coefficients on each interval i of length h. What remains is a few percent of the work of a sum over
-the nodes. The error is measured when the polynomials are made, between the points that they go through.
+with nine coefficients on each interval i, of which there are n in an octave. What remains is a few percent of
+the work of a sum over the nodes. The octave is the exponent of the floating-point number K/K₀, so that log K
+is not rounded. The error is measured when the polynomials are made, between the points that they go through.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -18,112 +21,145 @@ from jax.core import Tracer
 from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.activations.one_sided import numpy_of
 from eft.gaussian.expectation import WINDOW
-from eft.gaussian.records import Moments
-from eft.gaussian.tabulated import Table, from_table, table_moments_by_numpy, units
 from eft.gaussian.tabulation import kept
 
 POINTS = 9
 """Coefficients on an interval."""
 
-INTERVALS = (400, 1600)
-"""The numbers of intervals that are tried; kinks other than 0 and fast oscillations need more."""
+INTERVALS = (4, 16)
+"""The numbers of intervals in an octave that are tried; kinks other than 0 and oscillations need more."""
 
-CHECKS = np.array([-1.0, -0.91, -0.5, 0.09, 0.4, 0.77, 1.0])
+OCTAVES = math.ceil(math.log2(WINDOW[1] / WINDOW[0]))
+"""Those of the window; the last one reaches a little beyond its end."""
+
+RANGE = (WINDOW[0], WINDOW[0] * 2.0**OCTAVES)
+"""The K in them."""
+
+END = 1 - 1e-9
+"""|t| so near to the end of an interval that K, rounded, still lies in it."""
+
+CHECKS = np.array([-END, -0.91, -0.5, 0.09, 0.4, 0.77, END])
 """The t at which the error is measured, ends of the interval included."""
 
 LARGEST_ERROR = 3e-14
-"""Of the polynomials, in units of the moments. Where it is exceeded, the table itself is used."""
+"""Of the polynomials, in units of the functions. Where it is exceeded, the nodes are summed."""
+
+LARGEST_ADDED_ERROR = 1e-13
+"""The same where each function has an error of its own, to which that of its polynomials is added."""
+
+SAFETY, ROUNDING = 2.0, 16 * np.finfo(float).eps
+"""The stated error in units of the measured one, to which round-off is added, in units of the functions."""
 
 MANY = 20_000
-"""Evaluations from which on polynomials are made: that takes as long as so many from the table."""
+"""Evaluations from which on polynomials are made: that takes as long as so many from the nodes."""
+
+Sampled = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Values and units, (functions, K), and their errors, (errors, K): one of all functions, or one of each."""
 
 
-class Interpolated(NamedTuple):
-    """Moments from polynomials in log K.
+class Polynomials(NamedTuple):
+    """Functions of K in `RANGE`, or at the nearest end of it.
 
-    `table`: from which they were made; it continues them beyond the window.
-    `coefficients`: (6, 9, intervals), of g, ⟨σ⁴⟩, var, g′, ⟨σ′²⟩ and g″; 0 for a moment that is infinite.
-    `error`: (intervals,) the largest relative error on each, that of the table included.
+    `coefficients`: (functions, 9, intervals); of a function that is infinite, inf and zeros.
+    `error`: (errors, intervals) the largest error on each interval, that of the values gone through included.
     """
 
-    table: Table
-    coefficients: Float[Any, "6 points intervals"]
-    error: Float[Any, "intervals"]
+    coefficients: Float[Any, "functions points intervals"]
+    error: Float[Any, "errors intervals"]
 
-    def __call__(self, K: jax.Array) -> Moments:
-        moments, error = _polynomials(self, K)
-
-        def beyond() -> Moments:
-            m = from_table(self.table, K, lambda table, _: moments)
-            return m._replace(error=jnp.maximum(m.error, error))
-
-        inside = jnp.all((WINDOW[0] <= K) & (WINDOW[1] >= K))
-        return jax.lax.cond(inside, lambda: Moments._make([*moments, error]), beyond)
-
-
-def _polynomials(at: Interpolated, K) -> tuple[jax.Array, jax.Array]:
-    """The six moments, and the error, at K or at the nearest end of the window."""
-    points, intervals = at.coefficients.shape[1:]
-    start, h = _scale(intervals)
-    x = (jnp.log(jnp.clip(K, *WINDOW)) - start) / h
-    i = jnp.clip(x.astype(jnp.int32), 0, intervals - 1)
-    t = 2 * (x - i.astype(x.dtype)) - 1
-    moments = []
-    for c in at.coefficients:
-        y = c[points - 1][i]
+    def __call__(self, K: Any) -> tuple[Any, Any]:
+        """The functions at K, and their error; K of NumPy or of JAX."""
+        xp = numpy_of(K)
+        points, intervals = self.coefficients.shape[1:]
+        n = intervals // OCTAVES
+        mantissa, exponent = _parts(xp.clip(K, *RANGE) / WINDOW[0])
+        x = n * xp.log2(mantissa)
+        j = xp.clip(x.astype(np.int32), 0, n - 1)
+        i, t = xp.clip(n * exponent + j, 0, intervals - 1), 2 * (x - j.astype(x.dtype)) - 1
+        y = self.coefficients[:, points - 1][:, i]
         for k in range(points - 2, -1, -1):
-            y = y * t + c[k][i]
-        moments.append(y)
-    infinite = at.table.infinite.reshape(-1, *(1,) * K.ndim) > 0
-    return jnp.where(infinite, jnp.inf, jnp.stack(moments)), at.error[i]
+            y = y * t[None] + self.coefficients[:, k][:, i]
+        return y, self.error[:, i]
 
 
-def _scale(intervals: int) -> tuple[float, float]:
-    """log K₀ and h."""
-    start, end = np.log(WINDOW)
-    return float(start), float(end - start) / intervals
+def _parts(y: Any) -> tuple[Any, Any]:
+    """The number in [1, 2) and the exponent of two that y ≥ 1 of float64 is made of; nan of nan."""
+    if numpy_of(y) is np:
+        mantissa, exponent = np.frexp(y)
+        return 2 * mantissa, exponent - 1
+    # `jnp.frexp` serves numbers of every size, and takes longer
+    bits, one = jax.lax.bitcast_convert_type(y, jnp.int64), 1023 << 52
+    mantissa = jax.lax.bitcast_convert_type((bits & ((1 << 52) - 1)) | one, jnp.float64)
+    return jnp.where(jnp.isnan(y), y, mantissa), ((bits >> 52) - 1023).astype(jnp.int32)
 
 
-def interpolated(act: Activation, table: Table) -> Interpolated | None:
-    """The moments of an activation by polynomials, made once; None where these are not accurate enough.
+def inside(K: Any) -> Any:
+    """Whether every K lies in the window, where polynomials alone do."""
+    return numpy_of(K).all((WINDOW[0] <= K) & (WINDOW[1] >= K))
 
-    In float64 alone, as in float32 the round-off of log K is felt, and not from a table that is traced.
+
+def continued(within: Callable[[], Any], beyond: Callable[[], Any], K: Any) -> Any:
+    """within() if every K lies in the window, else beyond(), which takes longer."""
+    if numpy_of(K) is np:
+        return within() if inside(K) else beyond()
+    return jax.lax.cond(inside(K), within, beyond)
+
+
+def interpolation(
+    act: Activation,
+    kind: str,
+    table: Any,
+    sampler: Callable[[Any], Callable[[np.ndarray], Sampled]],
+    count: int,
+    *,
+    octave: tuple[int, ...] = INTERVALS,
+    relative: bool = True,
+) -> Polynomials | None:
+    """Those of a table's functions for this many K, none of them traced; made once.
+
+    None if the K are few, or where polynomials are not accurate enough; in float32, where they save little;
+    and for a table that is traced. `sampler`: the table, of NumPy arrays → K → values, units and errors.
+    `octave`: the numbers of intervals in an octave that are tried. `relative`: whether the errors are in
+    these units, one of all functions; else each function has its own, in units of nothing.
     """
-    if table.z.dtype != jnp.float64 or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(table)):
+    leaves = jax.tree.leaves(table)
+    if count < MANY or leaves[0].dtype != jnp.float64 or any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
-    return kept(act, "interpolated", table.z.dtype, lambda: _made(table))
+
+    def made() -> Polynomials | None:
+        sample = sampler(jax.tree.map(np.asarray, table))
+        tried = (fitted(sample, number, relative) for number in octave)
+        found = next((each for each in tried if each is not None), None)
+        return jax.tree.map(jax.device_put, found)
+
+    return kept(act, f"polynomials of {kind}", leaves[0].dtype, made)
 
 
-def _made(table: Table) -> Interpolated | None:
-    by_numpy = jax.tree.map(np.asarray, table)
-    tried = (_of_intervals(by_numpy, intervals) for intervals in INTERVALS)
-    found = next((each for each in tried if each is not None), None)
-    return None if found is None else Interpolated(table, *map(jax.device_put, found))
-
-
-def _of_intervals(table: Table, intervals: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Coefficients and errors, or None if an error is too large."""
-    start, h = _scale(intervals)
+def fitted(sample: Callable[[np.ndarray], Sampled], n: int, relative: bool = True) -> Polynomials | None:
+    """Those on n intervals in an octave, or None if an error is too large."""
     t = np.cos(np.pi * (np.arange(POINTS) + 0.5) / POINTS)
-    centre = start + h * (np.arange(intervals) + 0.5)
-    kernels = [np.exp(centre + h / 2 * each) for each in (*t, *CHECKS)]
-    values, errors = zip(*(_moments(table, K) for K in kernels), strict=True)
-    M = np.stack(values)  # t, moment, interval
-    if not np.isfinite(M).all():
+    x = np.arange(n * OCTAVES) + (1 + np.concatenate([t, CHECKS])[:, None]) / 2
+    K = WINDOW[0] * 2 ** (x / n)
+    rows = []
+    for each in K:
+        rows.append(sample(each))
+        if not np.isfinite(rows[-1][2]).all():
+            return None
+    values, units, errors = (np.stack(each, 1) for each in zip(*rows, strict=True))
+    infinite = np.all(np.isposinf(values), (1, 2), keepdims=True)  # functions, t, intervals
+    some = np.where(infinite, 0.0, values)
+    if not np.isfinite(some).all():
         return None
-    coefficients = np.linalg.solve(np.vander(t, increasing=True), M[:POINTS].reshape(POINTS, -1))
-    coefficients = coefficients.reshape(POINTS, *M.shape[1:])
-    off = np.zeros(intervals)
-    for each, K, exact in zip(CHECKS, kernels[POINTS:], M[POINTS:], strict=True):
-        difference = abs(np.polynomial.polynomial.polyval(each, coefficients) - exact)
-        off = np.maximum(off, np.max(difference / np.where(exact == 0, 1.0, units(exact, K)), axis=0))
-    if not np.max(off) <= LARGEST_ERROR:
+    coefficients = np.linalg.solve(np.vander(t, increasing=True), some[:, :POINTS])
+    coefficients[:, 0] += np.where(infinite[..., 0], np.inf, 0.0)
+    found = Polynomials(coefficients, np.max(errors, 1))
+    with np.errstate(invalid="ignore"):
+        off = np.abs(found(K[POINTS:])[0] - values[:, POINTS:])
+    off, units = np.where(infinite, 0.0, off), np.where(infinite | (units == 0), 1.0, units)
+    share = off / (units[:, POINTS:] if relative else np.max(units, 1, keepdims=True))
+    if not np.max(share) <= (LARGEST_ERROR if relative else LARGEST_ADDED_ERROR):
         return None
-    return np.moveaxis(coefficients, 0, 1), np.max(errors, axis=0) + off
-
-
-def _moments(table: Table, K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The six moments, 0 in place of those that are infinite, and their error."""
-    m = table_moments_by_numpy(table, K)
-    return np.where(table.infinite[:, None] > 0, 0.0, np.stack(m[:6])), m.error
+    added, unit = (np.max(share, (0, 1))[None], 1.0) if relative else (np.max(off, 1), np.max(units, 1))
+    return found._replace(error=found.error + SAFETY * added + ROUNDING * unit)

@@ -48,15 +48,15 @@ class SlopeMoments(NamedTuple):
     `bend` is the former name of `cross_slopes`, kept for one release.
     """
 
-    s: Float[jax.Array, "*K"]
-    s4: Float[jax.Array, "*K"]
-    var: Float[jax.Array, "*K"]
-    ds: Float[jax.Array, "*K"]
-    d2s: Float[jax.Array, "*K"]
-    cross: Float[jax.Array, "*K"]
-    cov: Float[jax.Array, "*K"]
-    cross_slopes: Float[jax.Array, "*K"]
-    error: Float[jax.Array, "*K"]
+    s: Float[Any, "*K"]
+    s4: Float[Any, "*K"]
+    var: Float[Any, "*K"]
+    ds: Float[Any, "*K"]
+    d2s: Float[Any, "*K"]
+    cross: Float[Any, "*K"]
+    cov: Float[Any, "*K"]
+    cross_slopes: Float[Any, "*K"]
+    error: Float[Any, "*K"]
 
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 

@@ -8,6 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -15,36 +16,60 @@ from eft import arguments
 from eft.activations.analysis import analysed
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import Activation, ActivationLike
+from eft.activations.derivatives import Array
+from eft.activations.one_sided import numpy_of
 from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
 from eft.gaussian.accuracy import Accuracy
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
-from eft.gaussian.polynomials import MANY, Interpolated, interpolated
+from eft.gaussian.polynomials import Polynomials, continued, interpolation
 from eft.gaussian.records import Moments, SlopeMoments
-from eft.gaussian.tabulated import Table, moment_table, table_moments, table_moments_by_numpy
-from eft.gaussian.tabulated_slopes import SlopeTable, slope_moments, slope_table
+from eft.gaussian.tabulated import Table, from_table, moment_table, sampled_moments, table_moments
+from eft.gaussian.tabulated_slopes import (
+    SlopeTable,
+    sampled_slopes,
+    slope_moments,
+    slope_table,
+    slopes_from_values,
+)
+
+
+class Tabulated(NamedTuple):
+    """Moments from a table, or from polynomials that the table continues beyond the window."""
+
+    table: Table
+    polynomials: Polynomials | None = None
+
+    def __call__(self, K: Array) -> Moments:
+        if self.polynomials is None:
+            return table_moments(self.table, K) if isinstance(K, jax.Array) else from_table(self.table, K)
+        values, error = self.polynomials(K)
+
+        def beyond() -> Moments:
+            m = from_table(self.table, K, lambda *_: values)
+            return m._replace(error=numpy_of(K).maximum(m.error, error[0]))
+
+        return continued(lambda: Moments._make([*values, error[0]]), beyond, K)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Closed:
-    """Moments in closed form; `table`: for those that have none."""
+    """Moments in closed form; `table` and `polynomials`: for those that have none."""
 
     forms: ClosedForms = dataclasses.field(metadata={"static": True})
     table: Table | None = None
+    polynomials: Polynomials | None = None
 
-    def __call__(self, K: jax.Array) -> Moments:
-        return self.forms.moments(K, None if self.table is None else table_moments(self.table, K))
-
-
-class Tabulated(NamedTuple):
-    """Moments from a table."""
-
-    table: Table
-
-    def __call__(self, K: jax.Array) -> Moments:
-        return table_moments(self.table, K)
+    def __call__(self, K: Array) -> Moments:
+        if self.table is None:
+            return self.forms.moments(K, None)
+        by_table = Tabulated(self.table, self.polynomials)(K)
+        m = self.forms.moments(K, by_table)
+        if self.polynomials is None:
+            return m
+        return m._replace(error=numpy_of(K).maximum(m.error, by_table.error))
 
 
 @jax.tree_util.register_dataclass
@@ -59,15 +84,24 @@ class ClosedSlopes:
 
 
 class TabulatedSlopes(NamedTuple):
-    """Slope moments from tables."""
+    """Slope moments from tables, or from polynomials that the tables continue beyond the window."""
 
     table: SlopeTable
+    polynomials: Polynomials | None = None
 
     def __call__(self, K: jax.Array) -> SlopeMoments:
-        return slope_moments(self.table, K)
+        if self.polynomials is None:
+            return slope_moments(self.table, K)
+        values, error = self.polynomials(K)
+
+        def beyond() -> SlopeMoments:
+            p = slopes_from_values(self.table, K, values)
+            return p._replace(error=jnp.maximum(p.error, error[0]))
+
+        return continued(lambda: SlopeMoments._make([*values, error[0]]), beyond, K)
 
 
-Source = Closed | Tabulated | Interpolated
+Source = Closed | Tabulated
 SlopeSource = ClosedSlopes | TabulatedSlopes
 
 
@@ -82,15 +116,21 @@ def source(act: Activation, dtype) -> Source:
 def source_for(act: Activation, dtype, count: int) -> Source:
     """The same for this many K, none of them traced: if there are many, from polynomials, made once."""
     direct = source(act, dtype)
-    if count < MANY or not isinstance(direct, Tabulated):
+    if direct.table is None:
         return direct
-    return interpolated(act, direct.table) or direct
+    found = interpolation(act, "moments", direct.table, sampled_moments, count)
+    if isinstance(direct, Closed):
+        return dataclasses.replace(direct, polynomials=found)
+    return direct._replace(polynomials=found)
 
 
-def slope_source(act: Activation, dtype) -> SlopeSource:
-    """K → SlopeMoments of the activation, which must be continuous."""
+def slope_source(act: Activation, dtype, count: int = 0) -> SlopeSource:
+    """K → SlopeMoments of the activation, which must be continuous; `count` as for `source_for`."""
     forms = closed_forms(act)
-    return ClosedSlopes(forms) if forms.has("slopes") else TabulatedSlopes(slope_table(act, dtype))
+    if forms.has("slopes"):
+        return ClosedSlopes(forms)
+    table = slope_table(act, dtype)
+    return TabulatedSlopes(table, interpolation(act, "slopes", table, sampled_slopes, count))
 
 
 def accuracies(act: Activation, dtype) -> tuple[Accuracy, ...]:
@@ -112,13 +152,8 @@ def evaluated(source: Source | SlopeSource, K: jax.Array):
 
 def evaluated_by_numpy(source: Source, K: np.ndarray) -> Moments:
     """source(K) without compilation: for few K, of which only the sums over the nodes take time."""
-    source = jax.tree.map(np.asarray, source)
-    by_table = None if source.table is None else table_moments_by_numpy(source.table, K)
-    if by_table is not None and isinstance(source, Tabulated):
-        return by_table
-    assert isinstance(source, Closed)
     with np.errstate(all="ignore"):
-        return source.forms.moments(K, by_table)
+        return jax.tree.map(np.asarray, source)(K)
 
 
 def moments(act: ActivationLike, K: ArrayLike) -> Moments:

@@ -331,10 +331,20 @@ def from_table(table: Table, K: Array, sums: Callable = _sums) -> Moments:
     return Moments._make([*moments, xp.where(lost(table, moments, K), xp.inf, error)])
 
 
-def table_moments_by_numpy(table: Table, K: np.ndarray) -> Moments:
-    """`table_moments` for a table of NumPy arrays: nothing is compiled."""
-    with np.errstate(all="ignore"):
-        return from_table(table, K)
+def from_nodes(table: Table, K: np.ndarray) -> Moments:
+    """The moments at K in the window, and a little above its end, all from the nodes, by NumPy."""
+    return from_table(table, np.minimum(K, WINDOW[1]), lambda table, _: _sums(table, K))
+
+
+def sampled_moments(table: Table) -> Callable[[np.ndarray], tuple]:
+    """K → the moments, their units and error, as `interpolation` takes them."""
+
+    def sample(K):
+        with np.errstate(all="ignore"):
+            *moments, error = from_nodes(table, K)
+            return np.stack(moments), units(np.stack(moments), K), error[None]
+
+    return sample
 
 
 UNDERFLOW_LOSS = 1e3

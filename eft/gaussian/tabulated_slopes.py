@@ -5,6 +5,7 @@ of F and S together are computed on the same nodes.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,10 @@ from eft.activations.derivatives import Array, Sampler, leibniz
 from eft.activations.one_sided import aligned, exponent, limits, numpy_of
 from eft.gaussian.accuracy import GRID, Accuracy, error_at
 from eft.gaussian.error_sources import edge_errors
+from eft.gaussian.expectation import WINDOW
 from eft.gaussian.half_line import Nodes, centres, differences, finite_columns
-from eft.gaussian.records import SlopeMoments
-from eft.gaussian.tabulated import DIVERGENCE_EXPONENT, Table, table_moments, table_of
+from eft.gaussian.records import Moments, SlopeMoments
+from eft.gaussian.tabulated import DIVERGENCE_EXPONENT, Table, from_nodes, from_table, table_moments, table_of
 from eft.gaussian.tabulation import Kind, built, kept, sampled
 from eft.gaussian.window import everywhere, in_blocks, lost, summed, weights, without_lost
 
@@ -153,11 +155,12 @@ def _units(moments, K) -> Any:
     return numpy_of(moments).abs(moments[np.array([0, 0, 3, 3])])
 
 
-def _cross_moments(table: CrossTable, K: jax.Array) -> tuple[jax.Array, ...]:
+def _cross_moments(table: CrossTable, K: Array, sums: Callable = _cross_sums) -> tuple[Any, ...]:
     """⟨FS⟩, the covariance, ⟨σσ′²σ″⟩, and the relative error."""
-    moments, outside = everywhere(_cross_sums, table, K)
-    error = jnp.maximum(error_at(table.accuracy, K), outside)
-    return *moments[:3], jnp.where(lost(table, moments, K), jnp.inf, error)
+    xp = numpy_of(K)
+    moments, outside = everywhere(sums, table, K)
+    error = xp.maximum(error_at(table.accuracy, K), outside)
+    return *moments[:3], xp.where(lost(table, moments, K), xp.inf, error)
 
 
 def slope_moments(table: SlopeTable, K: jax.Array) -> SlopeMoments:
@@ -165,6 +168,36 @@ def slope_moments(table: SlopeTable, K: jax.Array) -> SlopeMoments:
 
     For var, d2s, cov and cross_slopes it is in the units given in `SlopeMoments`, unless their terms cancel.
     """
-    m = table_moments(table.slope, K)
-    cross, cov, cross_slopes, error = in_blocks(_cross_moments, table.cross, K)
-    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, cross_slopes, jnp.maximum(m.error, error))
+    return _record(table_moments(table.slope, K), in_blocks(_cross_moments, table.cross, K))
+
+
+def _record(m: Moments, crossed: tuple[Any, ...]) -> SlopeMoments:
+    """From the moments of σ′ and those of F and S together."""
+    cross, cov, cross_slopes, error = crossed
+    error = numpy_of(error).maximum(m.error, error)
+    return SlopeMoments(m.g, m.g4, m.var, m.dg, m.d2g, cross, cov, cross_slopes, error)
+
+
+def slopes_from_values(table: SlopeTable, K: jax.Array, values: jax.Array) -> SlopeMoments:
+    """The expectations at any K, from the first eight in the window, (8, K)."""
+    s, s4, var, ds, d2s, *cross = values
+    of_slope, crossed = jnp.stack([s, s4, var, ds, jnp.zeros_like(s), d2s]), jnp.stack([*cross, s4])
+    return _record(
+        from_table(table.slope, K, lambda *_: of_slope), _cross_moments(table.cross, K, lambda *_: crossed)
+    )
+
+
+def sampled_slopes(table: SlopeTable) -> Callable[[np.ndarray], tuple]:
+    """K → the slope moments, their units and error, as `interpolation` takes them."""
+
+    def sample(K):
+        with np.errstate(all="ignore"):
+            crossed = _cross_moments(
+                table.cross, np.minimum(K, WINDOW[1]), lambda table, _: _cross_sums(table, K)
+            )
+            *moments, error = _record(from_nodes(table.slope, K), crossed)
+            s, s4, _, _, _, cross, *_ = moments
+            natural = np.stack([s, s4, s4, s / K, s / K**2, cross, cross, s4])
+            return np.stack(moments), np.maximum(np.abs(moments), natural), error[None]
+
+    return sample

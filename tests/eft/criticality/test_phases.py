@@ -11,6 +11,7 @@ import scipy.stats
 
 import eft
 from eft.criticality import moment_grid
+from eft.criticality.basins import first_above
 from eft.criticality.phases import (
     CHAOTIC,
     EXPLODING,
@@ -258,3 +259,34 @@ def test_float64_whatever_the_switch():
         for x64 in "01"
     )
     assert off == on and "K* = 0, flat" in on
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "soft_shrink"])
+def test_a_large_phase_diagram_is_that_of_its_rows(name):
+    """From polynomials and from the nodes. The control: other C_W give other K*."""
+    cw, cb = np.linspace(0.5, 3.0, 150), np.linspace(0.0, 1.0, 140)
+    whole, moved = phase_diagram(name, cw, cb), False
+    for i in (0, 1, 70, 139):
+        row = phase_diagram(name, cw, cb[i : i + 1])
+        assert (whole.phase[i] == row.phase[0]).all()
+        for field in ("K", "chi_parallel", "chi_perp"):
+            np.testing.assert_allclose(getattr(whole, field)[i], getattr(row, field)[0], rtol=1e-9)
+        other = phase_diagram(name, cw * (1 + 1e-6), cb[i : i + 1]).K[0]
+        finite = np.isfinite(whole.K[i]) & np.isfinite(other)
+        moved |= (abs(other[finite] - whole.K[i][finite]) > 1e-8 * whole.K[i][finite]).any()
+    assert moved
+
+
+def test_the_first_node_above():
+    """Against a loop over the columns, with numbers that are not finite, and from every start."""
+    random = np.random.default_rng(0)
+    for columns in (1, 2, 7, 64, 100):
+        a = random.normal(size=(5, columns))
+        a[random.random(a.shape) < 0.1] = np.nan
+        a[random.random(a.shape) < 0.1] = np.inf
+        row, start = random.integers(0, 5, 300), random.integers(0, columns + 1, 300)
+        level = random.normal(size=300) + 1
+        places = (
+            (j for j in range(i, columns) if a[r, j] > c) for r, i, c in zip(row, start, level, strict=True)
+        )
+        np.testing.assert_array_equal(first_above(a, row, start, level), [next(p, columns) for p in places])

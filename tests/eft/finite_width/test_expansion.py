@@ -14,6 +14,7 @@ import pytest
 import eft
 from eft.activations import programs
 from eft.gaussian.cumulants import cumulant_source
+from eft.gaussian.polynomials import MANY
 
 EXACT = 1e-12
 POLYNOMIALS = {
@@ -204,8 +205,8 @@ def test_a_higher_order_changes_no_lower_one():
     np.testing.assert_allclose(high.M[..., :3, :2], low.M, rtol=EXACT, atol=1e-15)
 
 
-def cumulants(act, K, order):
-    source = cumulant_source(act, order, K.dtype)
+def cumulants(act, K, order, count=0):
+    source = cumulant_source(act, order, K.dtype, count)
     return jax.jit(lambda K, m: source(K, m, order))(K, eft.moments(act, K))
 
 
@@ -220,11 +221,12 @@ def test_closed_forms_against_quadrature():
         assert np.max(abs(found.c - closed.c) / size) < 1e-10
 
 
-def test_taylor_coefficients_in_fifty_digits():
-    """ĉ_2 of tanh from ⟨σ²⟩ and ⟨σ⁴⟩ at K(1+x), differentiated by mpmath."""
+@pytest.mark.parametrize("count", [0, MANY])
+def test_taylor_coefficients_in_fifty_digits(count):
+    """ĉ_2 of tanh from ⟨σ²⟩ and ⟨σ⁴⟩ at K(1+x), by mpmath; from the nodes and by polynomials."""
     K, order = 0.7, 2
     act = eft.activation("tanh")
-    found = cumulants(act, jnp.array([K]), order)
+    found = cumulants(act, jnp.array([K]), order, count)
     with mpmath.workdps(30):
 
         def mean(power, at):

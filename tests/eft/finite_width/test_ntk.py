@@ -159,3 +159,16 @@ def test_overflow_saturates_and_is_marked():
 def test_bad_arguments(bad, error, words):
     with pytest.raises(error, match=words):
         eft.ntk_flow(**{"act": "tanh", "cw": 1.0, "depth": 4, **bad})
+
+
+def test_jumps_are_looked_for_once(compilations):
+    """A second flow compiles nothing. The control: those of a function that has changed are new."""
+    cw = jnp.linspace(0.5, 2.0, 9)
+    eft.ntk_flow("hard_tanh", cw, 5)
+    assert compilations(lambda: eft.ntk_flow("hard_tanh", cw, 5)) == 0
+    height = [0.0]
+    act = eft.Activation(lambda z: jnp.tanh(z) + jnp.where(z > 1, height[0], 0.0), (1.0,), "step")
+    eft.ntk_flow(act, 1.0, 3)
+    height[0] = 0.5
+    with pytest.raises(ValueError, match="jumps"):
+        eft.ntk_flow(act, 1.0, 3)

@@ -231,3 +231,16 @@ def test_one_program_serves_every_tabulated_activation_and_every_depth(compilati
     moment_table(eft.activation("arctan"), cw.dtype)
     assert compilations(lambda: eft.kernel_flow("arctan", cw, 33)) == 0
     assert compilations(lambda: eft.kernel_flow("arctan", cw[:76], 33)) > 0
+
+
+@pytest.mark.parametrize("cb", [0.0, 0.3])
+def test_the_derivative_of_log_K_by_the_bias(cb):
+    """That of K over K, without biases too, where log C_b has none."""
+    flows = {name: jax.jacfwd(lambda cb, n=name: getattr(relu_flow(cb), n))(cb) for name in ("K", "log_K")}
+    np.testing.assert_allclose(flows["log_K"], flows["K"] / relu_flow(cb).K, rtol=1e-12)
+    mixed = jax.jacfwd(lambda cb: eft.kernel_flow("relu", 1.5, 6, cb=jnp.array([0.0, 0.3]) * cb).log_K)(1.0)
+    assert np.isfinite(mixed).all() and (mixed[0] == 0).all() and (mixed[1] > 0).all()
+
+
+def relu_flow(cb):
+    return eft.kernel_flow("relu", 1.5, 6, cb=cb)
