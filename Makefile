@@ -10,7 +10,7 @@ QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full figures clean
+.PHONY: compare test test-all interop lint docs speed accelerator matrix dist paper paper-full figures clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare --overwrite
@@ -48,6 +48,13 @@ dist: .venv/release
 	$(PYTHON) -m venv --clear .venv-dist
 	.venv-dist/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd / && $(CURDIR)/.venv-dist/bin/eft compare --depth 3 --width 32 --nets 100
+
+# Where there is an accelerator: its speed, then the paper's experiments at full size. Needs a jax that sees it,
+# `make accelerator JAX='jax[cuda13]'` for one; the figures are redrawn by `make figures`.
+accelerator: .venv/test
+	test -z "$(JAX)" || $(INSTALL) '$(JAX)'
+	$(BIN)/python benchmarks/speed/accelerator.py $(SMALL)
+	$(MAKE) paper$(if $(SMALL),,-full)
 
 paper: .venv/run
 	for script in benchmarks/paper/r*_*.py; do $(BIN)/python $$script --quick || exit 1; done

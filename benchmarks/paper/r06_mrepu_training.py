@@ -9,20 +9,21 @@ The claims "χ⊥ tends to 1 with training" and "V grows linearly with the layer
 numbers with errors: |χ⊥ − 1| of the hidden layers before and after, and the share of V over layers
 that a straight line explains, with the t of a quadratic term.
 
-What came out (2026-11-25, 1286 s on two cores that other work shared; float32). 20 networks of width 512 are
-what fits beside the others in an hour and a half; the paper does not say how many it had.
+What came out (2026-11-27, --nets 300, on one NVIDIA H200 that other experiments shared, jax 0.11.2, float32;
+the paper does not say how many networks it had):
 
     step  loss      χ⊥ of hidden layers 1, 3, 5        V, last layer   a line explains   t of a quadratic term
-    0     0.124     0.907  0.906         0.905         (1.2 ± 0.4)e-6  92 %             -0.3
-    250   4.6e-5    0.906  1.001 ± .015  1.435 ± .084  14 ± 9          34 %             +3.8
-    500   1.5e-5    0.906  1.001 ± .015  1.407 ± .079  19 ± 12         38 %             +3.8
-    1000  5.4e-6    0.906  1.000 ± .015  1.296 ± .071  14 ± 10         36 %             +4.0
+    0     0.123     0.908  0.906         0.905         (1.2 ± 0.1)e-6  98 %             -1.6
+    250   4.6e-5    0.906  0.999 ± .004  1.422 ± .022  11.5 ± 2.3      33 %             +12.2
+    500   1.3e-5    0.906  1.000 ± .004  1.390 ± .020  9.5 ± 2.1       32 %             +12.4
+    1000  4.1e-6    0.906  0.999 ± .004  1.272 ± .016  4.7 ± 1.3       32 %             +12.7
 
-The networks learn (0.99996 of the test target is explained, none overflows). χ⊥ leaps above 1 in the last
-hidden layers and then comes down slowly; after 1000 steps it is 1.26 ± 0.03 and 1.30 ± 0.07 in the last
-two, 1.00 in the third, and still 0.9 in the first two: on the average over layers |χ⊥ − 1| grows from 0.09
-to 0.15. V grows by a factor of about thirty a layer, not along a line. At width 128 (100 networks, 500 steps,
-655 s) both go further: χ⊥ of the last hidden layer to 3.48 ± 0.11, V to 111 ± 35.
+The networks learn (0.99999 of the test target is explained, none overflows). χ⊥ leaps above 1 in the last
+hidden layers and then comes down slowly; after 1000 steps it is 1.274 ± 0.008 and 1.272 ± 0.016 in the last
+two, 1.00 in the third, and still 0.91 and 0.92 in the first two: on the average over layers |χ⊥ − 1| grows
+from 0.09 to 0.14. V grows by a factor of about thirty a layer, not along a line. 20 networks on two cores
+(2026-11-25, 1286 s) agree within their errors. At width 128 (100 networks, 500 steps, 655 s) both go further:
+χ⊥ of the last hidden layer to 3.48 ± 0.11, V to 111 ± 35.
 
 Run: python benchmarks/paper/r06_mrepu_training.py [--quick] [--out results/r06] [--act gelu --cw 1.98] …
 Stopped, it goes on from the last checkpoint when it is run again.

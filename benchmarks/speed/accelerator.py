@@ -22,6 +22,27 @@ What came out (2026-11-26, one NVIDIA H200 and the 16 cores beside it, jax 0.11.
     networks, width 512, ms a network by size of block: 32: 0.0281, 128: 0.0146, 512: 0.0112, 1024: 0.0125
     metric, width 1024, ms a network by size of block: 512: 0.0030, 2048: 0.0021, 8192: 0.0023, 32768: 0.0042
 
+On 2026-11-27, on another H200, with moments from polynomials and training in blocks no larger than the
+ensemble:
+
+    limits: products float32 50, float32 cut to 10 bits 394, float64 61.7 Tflop/s, copy 2897 GB/s,
+        159 G normals/s
+    training, 100 of 512 × 6, 100 samples, sgd: 2.826 ms a step, 22.28 Tflop/s, 45% of products
+    training, 100 of 512 × 6, 1000 samples, adam: 16.690 ms a step, 37.74 Tflop/s, 76% of products
+    training, 25 of 32 × 6, 51³ samples, adam: 8.630 ms a step, 9.62 Tflop/s, 19% of products
+    training, 25 of 32 × 6, 101 samples, adam: 0.078 ms a step, 0.81 Tflop/s, 2% of products
+    flow, 1000 C_W × 50, float64: first 1.32 s, warm 4.4 ms
+    flow, 100,000 C_W × 50, float64: first 1.04 s, warm 7.5 ms (by sums over the nodes, the day before: 87 ms)
+    flow, 100,000 C_W × 50, float32: first 1.47 s, warm 67.7 ms
+    expand to order 3, 1000 C_W × 50, float64: first 5.15 s, warm 47.7 ms
+    Gram, tanh, 1000 inputs × 50, float64: first 4.42 s, warm 238.3 ms
+    Gram, ReLU, 2000 inputs × 50, float64: first 2.39 s, warm 76.6 ms
+    networks, 8192 of 512 × 11, float32: first 6.00 s, warm 231.7 ms: 9.2e10 normals/s, 58 % of the limit
+    sampler, 131,072 of 1024 × 11, float32: first 2.19 s, warm 358.0 ms: 3.7e9 normals/s, 2 % of it
+
+Width 32 with 51³ samples is bound by memory: a step reads and writes 25 GB, and takes the time of that. The
+sampler has one random number for each neuron and layer, and is far from the generator's limit; why is open.
+
 In use are blocks of 128 and 8192 there: 512 networks would be a quarter faster, and take 5 GB at least.
 Networks of two ensembles that differ in size differed in their last bits on this device: the promise of equal
 bits is for CPUs.

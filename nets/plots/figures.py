@@ -157,12 +157,13 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
         (axes[1], start.chi_perp, run.chi_perp, r"$\hat\chi_\perp$"),
         (axes[2], start.V, run.V, "four-point vertex $V$"),
     ):
+        _log_if_wide(axis, estimate.mean.mean(-1))
         known = _shown(np.mean(theory, axis=0), np.all(start.valid, axis=0))
-        axis.plot(layer, known, color=LEADING, label="theory, at the start")
+        axis.plot(layer, _seen(axis, known), color=LEADING, label="theory, at the start")
         for i, (step, mean, error) in enumerate(zip(run.steps, estimate.mean, estimate.stderr, strict=True)):
             axis.errorbar(
                 layer + 0.07 * (i - (len(run.steps) - 1) / 2),
-                mean.mean(-1),
+                _seen(axis, mean.mean(-1)),
                 error.mean(-1),
                 fmt=f"{MARKERS[i % len(MARKERS)]}-",
                 ms=4,
@@ -172,7 +173,6 @@ def training_figure(title: str, run: TrainingRun, start: eft.KernelFlow) -> Figu
             )
         axis.set(xlabel="layer $\\ell$", ylabel=label)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _log_if_wide(axis, estimate.mean.mean(-1))
     loss = np.where(run.alive, run.loss, np.nan)
     kept = run.alive.any(axis=1)
     low, middle, high = np.nanquantile(loss[kept], [0.16, 0.5, 0.84], axis=1)
