@@ -24,20 +24,26 @@ from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.closed_forms.base import ClosedForms
 from eft.gaussian.closed_forms.homogeneous import constant_series
 from eft.gaussian.expectation import UNDERFLOW_U, WINDOW, density
+from eft.gaussian.half_line import SERIES_POWER
 from eft.gaussian.polynomials import Polynomials, interpolation
 from eft.gaussian.records import Moments
 from eft.gaussian.series import Cumulants, last, needed, times
 from eft.gaussian.tabulated import Table, table_of_every_rule
 from eft.gaussian.window import HIGHEST
 
-CUT_DECAY = 40
-"""c²/2K from which a kink at c does not matter for the derivatives in K: the Gaussian is e^{−40} there."""
+CUT_DECAY = 60
+"""c²/2K from which a kink at c adds less than round-off to the derivatives in K; `error` includes it."""
 
 MAX_HALF_U2 = 800.0
 """Limit of u²/2 in the polynomials: the Gaussian is 0 there, and 0 times a large power must not be NaN."""
 
-ROUNDING = 16 * np.finfo(float).eps
+EPS = float(np.finfo(float).eps)
+
+ROUNDING = 16 * EPS
 """The error that is stated of ĉ, in units of its terms."""
+
+EXACT_BELOW = EPS ** (2 * SERIES_POWER) / 64
+"""K up to which F − F₀ is the series at 0 within eight standard deviations."""
 
 OF_SERIES = (16,)
 """Intervals in an octave: of ĉ_rj ~ Kʲ fewer are too few."""
@@ -111,15 +117,10 @@ def _evaluated(order: int, table: Table, K: jax.Array) -> Cumulants:
 
 
 def _sampled(series: Cumulants, order: int) -> tuple:
-    """The ĉ that are needed, their units and errors, as `interpolation` takes them; inf where not valid.
-
-    From ĉ_12 on, ĉ_1j has the round-off of those before it.
-    """
+    """The ĉ that are needed, their units and errors, as `interpolation` takes them; inf where not valid."""
     some = needed(order, float)[..., 0] > 0
-    units = np.array(series.error) / ROUNDING
-    units[0, 2:] = np.maximum.accumulate(units[0, 2:])
     values, errors = (np.asarray(a)[some] for a in (series.c, series.error))
-    return values, units[some], np.where(series.valid, errors, np.inf)
+    return values, errors / ROUNDING, np.where(series.valid, errors, np.inf)
 
 
 def _from_polynomials(by_polynomials: Polynomials, K: jax.Array, order: int) -> Cumulants:
@@ -135,7 +136,11 @@ def _from_nodes(table: Table, K: jax.Array, order: int) -> Cumulants:
     per_rule = {name: getattr(table, name) for name in Table.PER_RULE}
     rules = jax.vmap(lambda rule: _rule(table._replace(**rule), K, order))(per_rule)
     if len(table.z) == 1:
-        return jax.tree.map(lambda a: a[0], rules)
+        c, error, valid = jax.tree.map(lambda a: a[0], rules)
+        # no spread of rules shows how coarse the nodes are for Fʳ times polynomials of degree j in u²
+        r, j = (np.arange(1, n, dtype=K.dtype) for n in (order + 2, 2 * order + 2))
+        growth = (1 + r[:, None]) ** (j - 1) / j
+        return Cumulants(c, error * growth[..., None], valid)
     c, error, valid = rules
     constant = jax.lax.stop_gradient(c)
     spread = SAFETY * (constant.max(0) - constant.min(0))
@@ -158,7 +163,7 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     half_u2 = jnp.minimum(z * (z / K[:, None]) / 2, MAX_HALF_U2)
     weight, below = table.v[None] * density(z, K[:, None]), jnp.zeros_like(half_u2)
     moments: list = [[] for _ in powers]
-    curvatures = []
+    curvatures, first_weight = [], weight
     for j in range(2 * order + 1):
         columns = powers[: order + 1 - (j + 1) // 2] + ([quarter] if j < 2 * order - 1 else [])
         sums = jnp.matmul(weight, jnp.concatenate(columns, 1), precision=HIGHEST)
@@ -193,11 +198,34 @@ def _rule(table: Table, K: jax.Array, order: int) -> Cumulants:
     curved = (K * (K / unit))[None] * jnp.stack(curvatures) / (j * (j - 1))
     c[0] = c[0].at[2:].set(jnp.where(smooth[None], curved, c[0][2:]))
     size = jnp.stack([jnp.abs(row[0]) ** (1 / r) for r, row in enumerate(scaled, 1)]).max(0)
-    error = [16 * info.eps * math.factorial(r - 1) * size**r for r in range(1, order + 2)]
+    # F − F₀ has the round-off of F, unless all that matters of it is the series at 0
+    coarse = jnp.where(K > EXACT_BELOW, EPS * jnp.abs(table.centres[0]) / unit, 0.0)
+    error = [
+        math.factorial(r - 1) * size ** (r - 1) * (16 * info.eps * size + coarse) for r in range(1, order + 2)
+    ]
     growing = np.arange(1, 2 * order + 2, dtype=K.dtype)[None, :, None]
     error = jnp.stack(error)[:, None] * growing * needed(order, K.dtype)
-    fine = jnp.where(smooth[None], 16 * info.eps * jnp.abs(curved), error[0, 2:])
+    # ⟨|F⁗h|⟩² ≤ ⟨F⁗²⟩⟨h²⟩, and ⟨h_j²⟩ ≤ 1
+    terms = jnp.minimum(table.curvatures, float(info.max) ** 0.4)
+    curvature = K * (K / unit) * jnp.sqrt(jnp.matmul(first_weight, terms**2, precision=HIGHEST))
+    of_terms = 16 * info.eps * curvature[None] / (j - 1) + _of_kinks(table, K, j) / unit[None]
+    fine = jnp.where(smooth[None], of_terms, error[0, 2:])
     error = error.at[0, 2:].set(fine).at[0, :2].set(16 * info.eps * jnp.abs(c[0][:2]))
     overflow_z = jnp.min(jnp.where(large, table.z, jnp.inf))
     whole = [jnp.pad(row, ((0, 2 * order + 1 - len(row)), (0, 0))) for row in c]
     return Cumulants(jnp.stack(whole), jax.lax.stop_gradient(error), overflow_z > UNDERFLOW_U * jnp.sqrt(K))
+
+
+def _of_kinks(table: Table, K: jax.Array, j: np.ndarray) -> jax.Array:
+    """An upper limit of what kinks far out add to Kʲ/j! dʲ⟨F⟩/dKʲ, (j, K), and ¼⟨F⁗h⟩ leaves out.
+
+    The jump of F⁽ᵏ⁾ at c adds Kʲ/(2ʲj!) p⁽²ʲ⁻¹⁻ᵏ⁾(c), and |p⁽ᵐ⁾(c)| < (c/K)ᵐ p(c) beyond the zeros of He_m.
+    """
+    c = jnp.abs(table.kinks)[None]
+    x = jnp.where(c > 0, c * (c / K[:, None]) / 2, jnp.inf)  # (K, kinks)
+    sizes = [jnp.abs(jump)[None] * c**k * (2 * x) ** -(k + 0.5) for k, jump in enumerate(table.jumps.T)]
+    jumps = jnp.stack(sizes).sum(0)
+    reached, j = x < MAX_HALF_U2, j[..., None]
+    some = jnp.where(reached, x, 1.0)[None]
+    each = jumps[None] * jnp.exp(j * jnp.log(some) - some - jax.lax.lgamma(j + 1))
+    return jnp.sum(jnp.where(reached[None], each, 0.0), -1) / math.sqrt(2 * math.pi)

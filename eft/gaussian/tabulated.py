@@ -52,6 +52,7 @@ class Table(NamedTuple):
     `edges`: (2, 6, 4): q, a, b and residual of `_leading_powers`, at either end of the window.
     `centres`: (2,) F₀ = F(0), and F_∞ if F has a limit at large |z| (else F₀).
     `centred`: (rules, nodes, 2, 2) F minus each of the two centres, at −z and at z.
+    `curvatures`: (rules, nodes) the absolute values of the terms of ¼F⁗ at −z and z, summed; 0 if not finite.
     `accuracy`: the relative error at every scale, and its cause.
     """
 
@@ -68,9 +69,10 @@ class Table(NamedTuple):
     edges: Float[Array, "2 6 4"]
     centres: Float[Array, "2"]
     centred: Float[Array, "*rules nodes 2 2"]
+    curvatures: Float[Array, "*rules nodes"]
     accuracy: Accuracy
 
-    PER_RULE = ("z", "v", "columns", "centred")
+    PER_RULE = ("z", "v", "columns", "centred", "curvatures")
 
     def part(self, mask: Array) -> "Table":
         """A table whose sums bound the contributions of the nodes in `mask`."""
@@ -122,9 +124,17 @@ def _assemble(at: Nodes, resolved: bool, largest: float) -> Table:
     table = Table(
         at.z, at.v, columns, overflow_z, last_terms, at.kinks, F.jumps[:4].T, diverges.astype(at.z.dtype),
         xp.stack(crossovers), rough[1].any().astype(at.z.dtype), np.zeros((2, len(MOMENT_COLUMNS), 4)),
-        xp.stack(centre), xp.stack([xp.stack(side, -1) for side in differences_of_F], -2), Accuracy.exact(),
+        xp.stack(centre), xp.stack([xp.stack(side, -1) for side in differences_of_F], -2),
+        _curvature_terms(at.left) + _curvature_terms(at.right), Accuracy.exact(),
     )  # fmt: skip
     return table if resolved else table._replace(crossover=xp.minimum(table.crossover, _crossovers(table)))
+
+
+def _curvature_terms(s) -> Any:
+    """The absolute values of the terms of ¼F⁗, summed; 0 where not finite."""
+    xp, sizes = numpy_of(s), tuple(numpy_of(s).abs(s))
+    terms = leibniz(sizes, sizes)[4] / 4
+    return xp.where(xp.isfinite(terms), terms, 0.0)
 
 
 CROSSOVER_SHARE = 0.1
