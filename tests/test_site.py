@@ -3,6 +3,7 @@
 `make docs` builds it.
 """
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -66,3 +67,23 @@ def test_the_tests_that_a_page_names_exist(page):
 @pytest.mark.parametrize("name", ["test_nothing", "test_nothing.py", "tests/eft/test_nothing.py"])
 def test_a_test_that_does_not_exist_is_noticed(name):
     assert absent(f"`test_a_test_that_does_not_exist_is_noticed` `test_site.py`, `{name}`") == {name}
+
+
+def test_faults_of_an_opened_page_are_found(tmp_path):
+    """A whole page has none; each of five faults is named."""
+    specification = importlib.util.spec_from_file_location("pages", DOCS / "site" / "pages.py")
+    pages_ = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(pages_)
+    (tmp_path / "a.png").write_text("")
+    whole = "<title>K</title>" + '<img alt="K" src="a.png">' + 2 * "<mjx-container>K</mjx-container>"
+    whole += 5_000 * "."
+    assert pages_.faults(whole, tmp_path, 2) == []
+    for html, formulas, words in (
+        (whole, 3, "2 formulas are typeset, of 3"),
+        (whole + "<mjx-merror>", 2, "broken"),
+        (whole.replace("a.png", "b.png"), 2, "b.png is missing"),
+        (whole + '<script src="https://example.org/a.js">', 2, "not local"),
+        (whole[:-100], 2, "no text"),
+    ):
+        (fault,) = pages_.faults(html, tmp_path, formulas)
+        assert words in fault
