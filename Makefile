@@ -10,7 +10,7 @@ QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint docs speed matrix dist paper paper-full figures clean
+.PHONY: compare test test-all interop lint docs speed report matrix dist paper paper-full figures clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare --overwrite
@@ -34,7 +34,11 @@ docs: .venv/docs
 	$(BIN)/python -m sphinx -q -W -E -b html docs docs/_build/html
 
 speed: .venv/test
-	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/speed/[!_]*.py; do $(BIN)/python $$script || exit 1; done
+
+# The speed benchmarks, five processes each, as a table: docs/speed.md.
+report: .venv/test
+	$(BIN)/python benchmarks/report.py
 
 # The quick tests with the lowest and the newest versions of what this depends on.
 matrix: .venv/release
