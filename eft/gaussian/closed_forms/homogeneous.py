@@ -89,8 +89,8 @@ class HomogeneousForms(StepForms):
 def chord_angle(gap: jax.Array) -> jax.Array:
     """θ = 2 arcsin √(gap/2), where gap = 1 − cos θ ≤ 1, to relative round-off.
 
-    It is √(gap P), with a polynomial P, since XLA calls the C library for every arcsine on a CPU. The root comes
-    last because XLA repeats a polynomial in everything that uses it, but computes a root once.
+    It is √(gap P), with a polynomial P, since XLA calls the C library for every arcsine on a CPU. The root
+    comes last because XLA repeats a polynomial in everything that uses it, but computes a root once.
     """
     P = jnp.zeros_like(gap)
     for c in reversed(ANGLE):
