@@ -3,7 +3,8 @@
     python benchmarks/report.py [--only flow gram] [--repeats 5] [--out docs/speed.md] [--note TEXT]
 
 The table is Markdown; a JSON file of the same name beside it holds every repetition. A benchmark that fails,
-or misses a claim, is named below the table and the others go on; the exit status is then 1.
+or misses a claim, is named below the table and the others go on; the exit status is then 1. Both files are
+written anew after each benchmark, so that a report that is interrupted keeps what it has.
 """
 
 import argparse
@@ -35,19 +36,16 @@ class Ran(NamedTuple):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = parsed(arguments)
-    scripts = chosen(args.scripts, args.only)
     report: dict[str, Any] = {"machine": machine(), "repeats": args.repeats, "note": args.note}
     report["benchmarks"] = {}
-    for script in scripts:
+    for script in chosen(args.scripts, args.only):
         print(f"{script.stem} …", flush=True)
         runs = [ran(script) for _ in range(args.repeats)]
         failures = [run.failure for run in runs if run.failure]
         for failure in dict.fromkeys(failures):
             print(f"  {script.stem} failed: {failure}")
         report["benchmarks"][script.stem] = {"runs": [run.records for run in runs], "failures": failures}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    args.out.write_text(page(report), encoding="utf-8")
+        written(report, args.out)
     print(f"wrote {args.out} and {args.out.with_suffix('.json')}")
     return int(any(each["failures"] for each in report["benchmarks"].values()))
 
@@ -68,9 +66,16 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
+def written(report: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    out.write_text(page(report), encoding="utf-8")
+
+
 def chosen(folder: Path, only: Sequence[str] | None) -> list[Path]:
-    """The scripts with these names, in alphabetical order; files that start with _ are none."""
-    return [path for path in sorted(folder.glob("[!_]*.py")) if only is None or path.stem in only]
+    """The scripts with these names, in this order; default: all; files that start with _ are none."""
+    found = {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+    return [found[name] for name in only] if only else list(found.values())
 
 
 def ran(script: Path) -> Ran:
