@@ -7,11 +7,11 @@ PYTHON ?= python3
 WORKERS ?= 2
 # QUICK: flags with which XLA compiles `make test` in a third of the time. The programs are the same and run a
 # little slower; `make test QUICK=`, and the long tests, compile as users do.
-QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
+QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: compare test test-all interop lint docs speed accelerator matrix dist paper paper-full figures clean
+.PHONY: compare test test-all interop lint docs speed report accelerator matrix dist paper paper-full figures clean
 
 compare: .venv/run
 	$(BIN)/eft compare --preset paper --out results/compare --overwrite
@@ -36,7 +36,11 @@ docs: .venv/docs
 	$(BIN)/python docs/site/pages.py docs/_build/html
 
 speed: .venv/test
-	for script in benchmarks/speed/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in benchmarks/speed/[!_]*.py; do $(BIN)/python $$script || exit 1; done
+
+# The speed benchmarks, five processes each, as a table: docs/speed.md.
+report: .venv/test
+	$(BIN)/python benchmarks/report.py
 
 # The quick tests with the lowest and the newest versions of what this depends on.
 matrix: .venv/release

@@ -19,6 +19,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from _record import record  # noqa: E402
 
 import eft  # noqa: E402
 from eft.gaussian.cumulants import cumulant_source  # noqa: E402
@@ -68,6 +69,12 @@ def main() -> None:
     print(f"by the nodes, inside jax.jit: {nodes:.0f} × slower; M differs by {off:.1f} of the stated errors")
     print(f"relu, warm: {relu * 1e3:.0f} ms   kernel_flow of the same grid, warm: {flow * 1e3:.1f} ms")
     print(f"compiled program at depth 50: {sizes[0]:,} bytes; at depth 5000: {sizes[1]:,} bytes")
+    grid = f"order {ORDER}, 1000 `cw` × depth {DEPTH}"
+    record(
+        f"`expand`, tanh, {grid}", first=first, warm=warm, peer="sums over nodes", peer_seconds=nodes * warm
+    )
+    record(f"`expand`, gelu, {grid}", warm=other)
+    record(f"`expand`, relu, {grid}", warm=relu)
     checks = {
         "first call ≤ 5 s": first <= 5,
         "warm ≤ 100 ms": warm <= 0.1,

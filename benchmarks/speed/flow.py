@@ -33,6 +33,7 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from _record import record  # noqa: E402
 
 import eft  # noqa: E402
 from eft.gaussian.tabulated import moment_table  # noqa: E402
@@ -132,6 +133,14 @@ def main() -> None:
     diagram = {name: first_and_warm(lambda n=name: eft.phase_diagram(n, *GRID)) for name in PHASES}
     for name, (once, again) in diagram.items():
         print(f"phase diagram 200 × 200, {name}: first call {once:.2f} s   warm {again * 1e3:.0f} ms")
+    grid = "1000 `cw` × depth 50"
+    record(f"`kernel_flow`, tanh, {grid}", first=first, warm=warm, peer="plain loop", peer_seconds=loop)
+    record(f"`kernel_flow`, gelu, {grid}", warm=other)
+    record(f"`kernel_flow`, relu, {grid}", first=relu[0], warm=relu[1])
+    sums = {"peer": "sums over nodes", "peer_seconds": ntk[1] * ntk_ratio}
+    record(f"`ntk_flow`, tanh, {grid}", first=ntk[0], warm=ntk[1], **sums)
+    for name, (once, again) in diagram.items():
+        record(f"`phase_diagram`, {name}, 200 × 200", first=once, warm=again)
     checks = {
         "first call ≤ 1 s": first <= 1.0,
         "warm ≤ 5 ms": warm <= 0.005,

@@ -209,7 +209,7 @@ def _check_memory(act, n: int, m: int, n0: int, depth: int, all_layers: bool, dt
 # --- single inputs ------------------------------------------------------------------------------
 
 
-@compiled(0)
+@compiled(0, how=QUICKEST)
 def _sides(
     split: int | None, x, x2, K, series, g, chi_perp, skip2, skipped, *settings
 ) -> tuple[Side, Side | None]:

@@ -95,13 +95,16 @@ def blocks_of_pairs(modes: Modes, left: Side, right: Side, begin: tuple, *settin
 
     tiles = lax.map(tile, (I, J))
 
+    at, below = np.zeros((high, wide), int), np.zeros((high, wide, 1, 1), bool)
+    at[I, J] = range(len(places))
+    if modes.symmetric:
+        at[J, I], below[J, I] = at[I, J], (J > I)[:, None, None]
+
     def matrix(t):
-        t = jnp.moveaxis(t, 0, -3)  # ([depth,] places, TILE, TILE)
-        whole = jnp.zeros((*t.shape[:-3], high, wide, TILE, TILE), t.dtype)
+        t = jnp.moveaxis(t, 0, -3)[..., at, :, :]  # ([depth,] high, wide, TILE, TILE)
         if modes.symmetric:
-            whole = whole.at[..., J, I, :, :].set(jnp.swapaxes(t, -1, -2))
-        whole = whole.at[..., I, J, :, :].set(t)
-        return jnp.swapaxes(whole, -3, -2).reshape(*t.shape[:-3], high * TILE, wide * TILE)
+            t = jnp.where(jnp.broadcast_to(jnp.asarray(below), t.shape), jnp.swapaxes(t, -1, -2), t)
+        return jnp.swapaxes(t, -3, -2).reshape(*t.shape[:-4], high * TILE, wide * TILE)
 
     return jax.tree.map(matrix, tiles)
 
@@ -148,9 +151,11 @@ def _tile(modes: Modes, rows: Side, columns: Side, begin, cw, cb, lambda_w, lamb
             runs = jnp.maximum(jnp.max(a.series.runs), jnp.max(b.series.runs))
             product, slopes = pair_series(modes.shape, kernel, a.series.expansion, b.series.expansion, runs)
             count = a.series.expansion.e.shape[-1] * (1 + modes.shape.odd) + 1
-            missing = jnp.sqrt(a.series.left_out[:, None] * b.series.left_out[None])
-            missing = missing * jnp.abs(correlation(kernel)) ** count
-            error, angle = jnp.maximum(now.error, jnp.where(same, 0.0, missing)), ()
+            left_out = a.series.left_out, b.series.left_out
+            missing = lambda: _missing(*left_out, jnp.abs(correlation(kernel)) ** count, same)  # noqa: E731
+            any_missing = jnp.any(left_out[0] > 0) & jnp.any(left_out[1] > 0)
+            error = lax.cond(any_missing, lambda: jnp.maximum(now.error, missing()), lambda: now.error)
+            angle = ()
         slopes = slopes if over is None else slopes * over
         after = cb + cw * product, lb + lw * product + cw * slopes * Theta
         if a.skip2 is not None:
@@ -175,6 +180,11 @@ def _tile(modes: Modes, rows: Side, columns: Side, begin, cw, cb, lambda_w, lamb
     finite = jnp.all(jnp.isfinite(K).reshape(-1, TILE, TILE), axis=0)
     good = finite & (end.error <= MAX_ERROR[K.dtype.itemsize])
     return GramFlow(K, Theta, end.error, good)
+
+
+def _missing(left_1: jax.Array, left_2: jax.Array, power: jax.Array, same: jax.Array) -> jax.Array:
+    """The bound √(T₁T₂)|ρ|ᴹ on what the series of different inputs leave out; `power` = |ρ|ᴹ."""
+    return jnp.where(same, 0.0, jnp.sqrt(left_1)[:, None] * jnp.sqrt(left_2)[None] * power)
 
 
 def _normalized(K1, K2, K12) -> tuple[tuple, jax.Array]:

@@ -4,6 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
@@ -65,7 +66,7 @@ def hermite_series_of(act: Activation, K: jax.Array, m: Moments) -> tuple[Hermit
             shape = shape._replace(odd=_is_odd(few))
             with np.errstate(all="ignore"):  # K may be beyond the float range: then all coefficients count
                 sizes = np.ravel(g)[some], (flat * np.ravel(slope2))[some]
-                worst = int(_counted(_squares(few, flat[some]), *sizes, 1)[1].max()) + 2
+                worst = _needed(_squares(few, flat[some]), *sizes) + 2
             count = min(count, math.ceil(worst / (2 * RUN_LENGTH)) * 2 * RUN_LENGTH)
     return _all_series(act, constant_K, g, slope2, count, halvings, shape.odd), shape
 
@@ -77,10 +78,9 @@ _coefficients = compiled(2, 3, how=QUICKEST)(coefficients)
 def _all_series(act: Activation, K, g, slope2, count: int, halvings: int, odd: bool) -> HermiteSeries:
     """The coefficients at every input and layer, for odd σ only those with odd k."""
     flat = K.ravel()
-    expansion = coefficients(act, flat, count, halvings)
+    expansion = coefficients(act, flat, count, halvings, odd)
     squares = lax.stop_gradient(_squares(expansion, flat))
-    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), (1 + odd) * RUN_LENGTH)
-    expansion = expansion._replace(e=expansion.e[:, :: 1 + odd])
+    left_out, runs = _counted(squares, g.ravel(), (K * slope2).ravel(), odd)
     expansion = jax.tree.map(lambda a: a.reshape(*K.shape, *a.shape[1:]), expansion)
     return HermiteSeries(expansion, left_out.reshape(K.shape), runs.reshape(K.shape))
 
@@ -93,21 +93,41 @@ def _is_odd(few: Expansion) -> bool:
 
 
 def _squares(expansion: Expansion, K: Any) -> Any:
-    """a_0², a_1², …"""
+    """a_0², a_1², …, or a_0², a_1², a_3², …"""
     xp = numpy_of(expansion.e)
     return xp.concatenate([expansion.mean[:, None] ** 2, K[:, None] * expansion.e**2], 1)
 
 
-def _counted(squares, g, slope, run: int) -> tuple[Any, Any]:
-    """The share of Σ a_k² = g and Σ k a_k² = K⟨σ′²⟩ beyond the last a_k; the runs until it is negligible."""
-    xp = numpy_of(squares)
+def _counted(squares: jax.Array, g, slope, odd: bool) -> tuple[jax.Array, jax.Array]:
+    """The share of g and K⟨σ′²⟩ beyond the last a_k; the runs until it is negligible."""
+    k = np.arange(squares.shape[-1] - 1) * (1 + odd) + 1
+    later = np.tri(len(k) // RUN_LENGTH + 1, k=0).T  # at [r, s]: whether r runs are among the first s
+    left_out, runs = jnp.zeros_like(g), jnp.zeros(g.shape, int)
+    mean, others = squares[:, :1], squares[:, 1:]
+    by_order = jnp.zeros_like(mean), others * jnp.asarray(k, g.dtype)[None]
+    for (begin, terms), size in (((mean, others), g), (by_order, slope)):
+        of_runs = jnp.sum(terms.reshape(len(g), -1, RUN_LENGTH), -1)
+        each = jnp.concatenate([begin, of_runs], 1)
+        sums = jnp.matmul(each, jnp.asarray(later, g.dtype), precision=lax.Precision.HIGHEST)
+        share = _share(size[:, None] - sums, size[:, None])
+        left_out = jnp.maximum(left_out, share[:, -1])
+        runs = jnp.maximum(runs, jnp.sum(share[:, :-1] > NEGLIGIBLE_SHARE, -1))
+    return left_out, runs
+
+
+def _share(beyond, size) -> Any:
+    """|beyond|/size; 0 if that is round-off, and infinite if it is not a number."""
+    xp = numpy_of(beyond)
+    share = xp.abs(beyond) / xp.where(size > 0, size, 1.0)
+    share = xp.where(share <= SHARE_ROUNDING * np.finfo(share.dtype).eps, 0.0, share)
+    return xp.where(xp.isnan(share), np.inf, share)
+
+
+def _needed(squares: np.ndarray, g: np.ndarray, slope: np.ndarray) -> int:
+    """How many a_k it takes until what is left of g = Σ a_k² and of K⟨σ′²⟩ = Σ k a_k² is negligible."""
     k = np.arange(squares.shape[-1])
-    left_out, last = xp.zeros_like(g), xp.zeros(g.shape, int)
-    for terms, size in ((squares, g), (k.astype(g.dtype)[None] * squares, slope)):
-        beyond = size[:, None] - xp.cumsum(terms, -1)
-        share = xp.abs(beyond) / xp.where(size > 0, size, 1.0)[:, None]
-        share = xp.where(share <= SHARE_ROUNDING * np.finfo(g.dtype).eps, 0.0, share)
-        share = xp.where(xp.isnan(share), np.inf, share)
-        left_out = xp.maximum(left_out, share[:, -1])
-        last = xp.maximum(last, xp.max(xp.where(share > NEGLIGIBLE_SHARE, k[None], 0), -1) + 1)
-    return left_out, -(-last // run)
+    shares = (
+        _share(size[:, None] - np.cumsum(weight * squares, -1), size[:, None])
+        for weight, size in ((1, g), (k, slope))
+    )
+    return max(int(np.max(np.where(share > NEGLIGIBLE_SHARE, k + 1, 1))) for share in shares)

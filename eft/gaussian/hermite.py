@@ -44,14 +44,17 @@ def _edges(halvings: int) -> np.ndarray:
     return np.concatenate([-right[::-1], [0.0], right])
 
 
-def _nodes(kinks: jax.Array, halvings: int) -> tuple[jax.Array, jax.Array]:
-    """Nodes u and weights for E[f(u)]; the kinks of f(u) are panel edges too."""
+def _nodes(kinks: jax.Array, halvings: int, odd: bool) -> tuple[jax.Array, jax.Array]:
+    """Nodes u and weights for E[f(u)]; the kinks of f(u) are panel edges too. `odd`: f is even, and u > 0."""
     edges = jnp.asarray(_edges(halvings), kinks.dtype)
-    edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH)]))
+    if odd:
+        edges, kinks = edges[len(edges) // 2 :], jnp.abs(kinks)
+    if kinks.size:
+        edges = jnp.sort(jnp.concatenate([edges, jnp.clip(kinks, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH)]))
     x, w = (jnp.asarray(a, kinks.dtype) for a in np.polynomial.legendre.leggauss(PANEL_NODES))
     middle, half = (edges[1:] + edges[:-1])[:, None] / 2, (edges[1:] - edges[:-1])[:, None] / 2
     u = (middle + half * x[None]).ravel()
-    return u, (half * w[None]).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
+    return u, (1 + odd) * (half * w[None]).ravel() * jnp.exp(-u * u / 2) / math.sqrt(2 * math.pi)
 
 
 def hermite_polynomials(u: jax.Array, count: int) -> jax.Array:
@@ -90,8 +93,10 @@ def _chord(act: Activation, z: jax.Array, at_zero: jax.Array) -> jax.Array:
     return jnp.where((jnp.abs(z) < short) & jnp.isfinite(series), series, direct)
 
 
-def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Expansion:
+def coefficients(act: Activation, K: jax.Array, count: int, halvings: int, odd: bool = False) -> Expansion:
     """The expansion up to e_count at each K of a vector, which is not differentiated.
+
+    `odd`: σ is odd; a_0 is then 0, and only e_1, e_3, … are returned, from integrals over u > 0.
 
     Exact up to round-off for count ≤ 512, K ≤ 4^halvings and σ smooth on the scale 1 between its kinks.
     """
@@ -99,7 +104,7 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
     root = jnp.where(K > 0, jnp.sqrt(lax.stop_gradient(K)), speck)
     ends = jnp.stack([jnp.asarray(c, K.dtype) for c in sides(0.0, K.dtype)])
     at_zero = jnp.stack(act.derivatives(ends), -1)
-    kinks = jnp.asarray([c for c in act.kinks if c != 0], K.dtype)
+    kinks = jnp.asarray(sorted({abs(c) if odd else c for c in act.kinks if c != 0}), K.dtype)
 
     def product(f, h):
         return jnp.matmul(f, h, precision=lax.Precision.HIGHEST)
@@ -109,27 +114,31 @@ def coefficients(act: Activation, K: jax.Array, count: int, halvings: int) -> Ex
 
         def large(root):
             a = product(act(root * u), h)
-            return a[..., 0], a[..., 1:] / root
+            return (jnp.zeros_like(a[..., 0]), a / root) if odd else (a[..., 0], a[..., 1:] / root)
 
         def any_size(root):
             z = root * u
-            return product(act(z), h[:, :1])[..., 0], product(_chord(act, z, at_zero) * u, h[:, 1:])
+            e = product(_chord(act, z, at_zero) * u, h if odd else h[:, 1:])
+            return jnp.zeros_like(e[..., 0]) if odd else product(act(z), h[:, :1])[..., 0], e
 
         return lax.cond(jnp.all(root > CANCELLATION_RANGE), large, any_size, root)
+
+    def weighted(kinks):
+        u, w = _nodes(kinks, halvings, odd)
+        h = hermite_polynomials(u, count + 1)
+        return u, w[:, None] * (h[:, 1::2] if odd else h)
 
     if kinks.size:
 
         def row(root):
-            u, w = _nodes(kinks / root, halvings)
-            return moments(root, u, w[:, None] * hermite_polynomials(u, count + 1))
+            return moments(root, *weighted(kinks / root))
 
         mean, e = lax.map(row, root)
     else:
-        u, w = _nodes(kinks, halvings)
-        h = w[:, None] * hermite_polynomials(u, count + 1)
+        u, h = weighted(kinks)
         blocks = jnp.pad(root, (0, -K.size % 256), constant_values=1.0).reshape(-1, 256, 1)
         mean, e = lax.map(lambda b: moments(b, u, h), blocks)
     origin = jnp.mean(at_zero, 0)
     origin = jnp.where(jnp.isfinite(origin), origin, 0.0)
-    mean, e = mean.reshape(-1)[: K.size], e.reshape(-1, count)[: K.size]
+    mean, e = mean.reshape(-1)[: K.size], e.reshape(-1, e.shape[-1])[: K.size]
     return Expansion(mean, e, jnp.broadcast_to(origin, (K.size, 5)))

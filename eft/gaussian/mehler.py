@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 from eft.gaussian.hermite import Expansion
 from eft.gaussian.tangents import constant, linear
 
-RUN_LENGTH = 16
+RUN_LENGTH = 8
 """Coefficients added at a time, before checking whether more are needed."""
 
 

@@ -15,12 +15,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
+
+MIRROR_POINTS = 257
+"""Points z ≥ 0 up to 1500 at which it is seen whether σ is odd or even."""
 
 
 class Grid(NamedTuple):
@@ -29,9 +33,10 @@ class Grid(NamedTuple):
     cuts: tuple[float, ...]  # z at which integrals are split; if none, nodes are uniformly spaced
     step: float  # spacing of the uniform nodes
     panel: int  # nodes between neighbouring cuts
+    mirrored: bool = False  # whether σ is odd or even: half of the space is then enough for an even product
 
     def coarser(self) -> "Grid":
-        return Grid(self.cuts, self.step * 6 / 5, self.panel * 5 // 6)
+        return self._replace(step=self.step * 6 / 5, panel=self.panel * 5 // 6)
 
     def quick(self) -> "Grid":
         """The same with half as many uniform nodes."""
@@ -51,7 +56,17 @@ def grid(act: Activation, variables: int, largest_K: float) -> Grid:
     cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
     count = {3: 48, 4: 28 if len(cuts) < 2 else 18}[variables]
     doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
-    return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count)
+    return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count, not cuts and is_mirrored(act))
+
+
+def is_mirrored(act: Activation) -> bool:
+    """Whether σ(−z) = ±σ(z), with one sign, to the last bit at many z; while tracing it is not known."""
+    z = np.sinh(np.linspace(0, 8, MIRROR_POINTS))
+    right, left = act(jnp.asarray(z)), act(jnp.asarray(-z))
+    if isinstance(right, Tracer):
+        return False
+    right, left = np.asarray(right), np.asarray(left)
+    return bool(np.all(left == -right) or np.all(left == right))
 
 
 def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
@@ -67,7 +82,8 @@ def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
 
 def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
     doubled = range(3) if len(F) == 3 else (None,)
-    return summed(F, grid, act, lambda levels: jnp.stack([_nested(levels, k) for k in doubled]))
+    inner = lambda levels: jnp.stack([_nested(levels, k) for k in doubled])  # noqa: E731
+    return summed(F, grid, act, inner, grid.mirrored)
 
 
 def slope_products(
@@ -79,6 +95,8 @@ def slope_products(
     """
     F, order = covariance_factor(K)
     which = jnp.asarray(_PLACE[powers[..., 0], powers[..., 1]])[:, order]
+    even_product = not np.any(powers.sum(1) % 2)
+    grid = grid._replace(mirrored=grid.mirrored and even_product)
     value, rough = (_slope_products(act, F[order], which, g) for g in (grid, grid.coarser()))
     return value, jnp.abs(rough - value)
 
@@ -98,11 +116,14 @@ def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid)
 
         return jax.lax.map(one, which)
 
-    return summed(F, grid, factors, chosen)
+    return summed(F, grid, factors, chosen, grid.mirrored)
 
 
-def summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.Array:
-    """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights."""
+def summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable, mirrored: bool = False) -> jax.Array:
+    """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights.
+
+    `mirrored`: it does not change if all x change their sign, so that x₁ ≥ 0 is enough.
+    """
 
     def outermost(at):
         x, w = at
@@ -114,6 +135,9 @@ def summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable) -> jax.
         return inner(levels)
 
     first = _nodes(jnp.zeros(len(F), F.dtype), F[:, 0], grid)
+    if mirrored:
+        x, w = (a[len(a) // 2 :] for a in first)
+        first = x, jnp.where(x > 0, 2 * w, w)
     return jnp.sum(jax.lax.map(outermost, first), 0)
 
 

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 import eft
+from eft.activations.analysis import analysed
+from eft.flows.hermite_series import NEGLIGIBLE_SHARE, hermite_series_of
 from eft.gaussian.hermite import coefficients, hermite_polynomials
+from eft.gaussian.mehler import RUN_LENGTH
+from eft.gaussian.sources import evaluated, source
 
 rng = np.random.default_rng(2)
 X = rng.normal(size=(7, 9))
@@ -108,6 +112,28 @@ def test_hermite_coefficients():
     u, w = np.polynomial.hermite_e.hermegauss(60)
     h = hermite_polynomials(jnp.asarray(u), 30)
     np.testing.assert_allclose((h.T * w / np.sqrt(2 * np.pi)) @ h, np.eye(30), atol=1e-10)
+
+
+@pytest.mark.promotes
+@pytest.mark.parametrize("kinks", [(), (-0.7, 0.7)])
+def test_hermite_coefficients_of_odd_functions(kinks):
+    """From u > 0 alone they are those from all u. The control: of a function that is not odd they are not."""
+    K = jnp.array([1e-6, 0.3, 4.0])
+    clipped = lambda z: jnp.clip(jnp.tanh(z), -np.tanh(0.7), np.tanh(0.7)) if kinks else jnp.tanh(z)  # noqa: E731
+    for fn, odd in ((clipped, True), (lambda z: clipped(z) + 0.01 * z**2, False)):
+        act = eft.Activation(fn, kinks)
+        whole, half = (coefficients(act, K, 64, 4, odd) for odd in (False, True))
+        off = float(jnp.max(jnp.abs(whole.e[:, ::2] - half.e)))
+        assert half.e.shape == (3, 32) and (off < 1e-14) == odd
+
+
+def test_no_more_runs_than_coefficients():
+    """Of a series that is too short, at a kink, every coefficient counts once."""
+    K = jnp.full((1, 3), 2.0)
+    act = analysed("elu")
+    series, _ = hermite_series_of(act, K, evaluated(source(act, K.dtype), K))
+    assert (np.asarray(series.left_out) > NEGLIGIBLE_SHARE).all()
+    assert (np.asarray(series.runs) == series.expansion.e.shape[-1] // RUN_LENGTH).all()
 
 
 def test_a_pair_costs_a_short_sum():

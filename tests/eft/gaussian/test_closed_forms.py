@@ -11,6 +11,7 @@ import pytest
 import eft
 from eft.activations import families
 from eft.gaussian.closed_forms import closed_forms
+from eft.gaussian.closed_forms.homogeneous import ANGLE, chord_angle
 from eft.gaussian.cumulants import cumulant_source
 
 POINTS = [
@@ -115,3 +116,19 @@ def test_a_family_is_static_and_equal_to_itself_alone():
     ]
     assert len(set(different)) == len(different)
     assert closed_forms(eft.activation("sin", frequency=1.0)) != closed_forms(eft.activation("snake", a=1.0))
+
+
+def test_angle_of_a_chord(monkeypatch):
+    """To 2 units of round-off, however small the angle. The control: with fewer terms it is not."""
+    gap = np.concatenate([10.0 ** -np.arange(0, 300, 7), np.linspace(0, 1, 200)[1:]])
+    with mpmath.workdps(40):
+        exact = [2 * mpmath.asin(mpmath.sqrt(mpmath.mpf(float(g)) / 2)) for g in gap]
+
+        def worst():
+            pairs = zip(np.asarray(chord_angle(jnp.asarray(gap))), exact, strict=True)
+            return max(abs(float(mpmath.mpf(float(a)) / e - 1)) for a, e in pairs)
+
+        assert worst() < 2 * np.finfo(float).eps
+        monkeypatch.setattr("eft.gaussian.closed_forms.homogeneous.ANGLE", ANGLE[:14])
+        assert worst() > 2 * np.finfo(float).eps
+    assert chord_angle(jnp.zeros(1))[0] == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eft
-from eft.gaussian.multivariate import grid, products
+from eft.gaussian.multivariate import grid, products, slope_products
 
 RANDOM = np.random.default_rng(0).normal(size=(4, 4))
 KERNELS = {
@@ -94,6 +94,23 @@ def test_relu_at_opposite_inputs():
     assert abs(value) < 1e-12
     value, _ = found("relu", (base @ base.T)[:3, :3])
     assert abs(value).max() < 1e-12
+
+
+def test_half_the_space_for_odd_functions():
+    """The same to rounding. The control: for a function that is neither odd nor even it is not."""
+    K = jnp.asarray(KERNELS["random"])
+    powers = np.array([[(1, 0), (1, 0), (0, 1), (0, 1)]])
+    for name, mirrored in (("tanh", True), ("softplus", False)):
+        act = eft.activation(name)
+        rule = grid(act, 4, 1.0).quick()
+        assert rule.mirrored == mirrored
+        half, whole = (rule._replace(mirrored=each) for each in (True, False))
+        for of_grid in (lambda g, a=act: products(a, K, g), lambda g, a=act: slope_products(a, K, g, powers)):
+            off = float(jnp.max(jnp.abs(of_grid(half)[0] / of_grid(whole)[0] - 1)))
+            assert (off < 1e-12) == mirrored
+    odd = np.array([[(1, 0), (1, 0), (1, 0), (0, 1)]])  # an odd product is 0, and not halved
+    rule = grid(eft.activation("tanh"), 4, 1.0).quick()
+    assert abs(slope_products(eft.activation("tanh"), K, rule, odd)[0]).max() < 1e-13
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
