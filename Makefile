@@ -7,7 +7,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 # QUICK: flags with which XLA compiles `make test` in a third of the time. The programs are the same and run a
 # little slower; `make test QUICK=`, and the long tests, compile as users do.
-QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1
+QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 

@@ -209,7 +209,7 @@ def _series(order: int, cumulants: CumulantSource, cw, cb, flow: KernelFlow, m: 
     places = np.array(entries(order)).T
 
     def whole(a):
-        rows = jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, -1)
+        rows = jnp.moveaxis(a, (-1, 0), (0, 1)).reshape(*shape, places.shape[1])
         return jnp.zeros((*shape, 2 * order + 1, order + 1), a.dtype).at[..., *places].set(rows)
 
     M, error = map(whole, (M, error))
