@@ -56,7 +56,8 @@ dist: .venv/release
 	cd / && $(CURDIR)/.venv-dist/bin/eft compare --depth 3 --width 32 --nets 100
 
 # Where there is an accelerator: its speed, then the paper's experiments at full size. Needs a jax that sees it,
-# `make accelerator JAX='jax[cuda13]'` for one; the figures are redrawn by `make figures`.
+# `make accelerator JAX='jax[cuda13]'` for one; SMALL=--small tries it where there is none.
+# The figures are redrawn by `make figures`.
 accelerator: .venv/test
 	test -z "$(JAX)" || $(INSTALL) '$(JAX)'
 	$(BIN)/python benchmarks/speed/accelerator.py $(SMALL)

@@ -23,8 +23,8 @@ from eft.activations.one_sided import aligned
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
 
-MIRROR_POINTS = 257
-"""Points z ≥ 0 up to 1500 at which it is seen whether σ is odd or even."""
+MIRROR_POINTS = 2**14 + 1
+"""Points z ≥ 0 up to 1500, closer than the nodes, at which it is seen whether σ is odd or even."""
 
 
 class Grid(NamedTuple):

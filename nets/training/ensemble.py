@@ -115,7 +115,8 @@ def train(
     `act`, `loss` and `optimizer` take from elsewhere. The folder is locked while a run uses it.
 
     Networks run in blocks of a fixed size, distributed over all devices of all processes; the result of a
-    network is bitwise the same for any number of devices, with one jaxlib and CPU type. `memory_budget`: in
+    network is bitwise the same for any number of devices, with one jaxlib and CPU type. On accelerators,
+    where blocks are of even size and no larger than the ensemble, last bits may differ. `memory_budget`: in
     bytes or as text such as "2GB"; default: as for `measure`. `progress`: show the memory plan and the
     progress of the run on stderr; None: only if stderr is a terminal.
 

@@ -27,11 +27,11 @@ def block_size(architecture: Architecture, n_nets: int, samples: int, devices: j
 
     `samples`: of a step.
     """
-    limits = blocks.TRAINED[devices.devices.flat[0].platform != "cpu"]
-    if limits is blocks.TRAINED[False]:
-        return blocks.size(limits, architecture.n_weights)
-    preactivations = samples * sum(architecture.sizes)
-    return blocks.even(limits, n_nets, architecture.n_weights, preactivations, devices.size)
+    accelerator = devices.devices.flat[0].platform != "cpu"
+    limits, weights = blocks.TRAINED[accelerator], architecture.n_weights
+    if accelerator:
+        return blocks.even(limits, n_nets, weights, samples * sum(architecture.sizes), devices.size)
+    return blocks.size(limits, weights)
 
 
 def start(learner: Learner, settings: Settings, seed: int, n_nets: int, initial: Any) -> State:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import eft
-from eft.gaussian.multivariate import grid, products, slope_products
+from eft.activations.catalogue import as_activation
+from eft.gaussian import multivariate
+from eft.gaussian.multivariate import grid, is_mirrored, products, slope_products
 
 RANDOM = np.random.default_rng(0).normal(size=(4, 4))
 KERNELS = {
@@ -111,6 +113,14 @@ def test_half_the_space_for_odd_functions():
     odd = np.array([[(1, 0), (1, 0), (1, 0), (0, 1)]])  # an odd product is 0, and not halved
     rule = grid(eft.activation("tanh"), 4, 1.0).quick()
     assert abs(slope_products(eft.activation("tanh"), K, rule, odd)[0]).max() < 1e-13
+
+
+def test_a_narrow_bump_makes_an_odd_function_neither(monkeypatch):
+    """Of width 0.002. The control: at 257 points it is not seen."""
+    act = as_activation(lambda z: jnp.tanh(z) + 0.1 * jnp.exp(-(((z - 0.84275) / 0.002) ** 2)))
+    assert not is_mirrored(act) and is_mirrored(as_activation(jnp.tanh))
+    monkeypatch.setattr(multivariate, "MIRROR_POINTS", 257)
+    assert is_mirrored(act)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])

@@ -1,9 +1,14 @@
 """The size of a block is a power of 2 within its limits, and networks go into blocks and out again."""
 
+import types
+
 import numpy as np
 import pytest
 
+import eft
+from nets.network.architecture import Architecture
 from nets.runtime import blocks
+from nets.training.program import block_size
 
 
 @pytest.mark.parametrize(
@@ -38,6 +43,17 @@ def test_an_accelerator_trains_even_blocks(n_nets, preactivations, devices, expe
     assert rounds * size * devices - n_nets < rounds * devices
     unlike = blocks.size(limits, 1000)
     assert blocks.count(n_nets, unlike) * unlike - n_nets >= rounds * devices
+
+
+def test_the_block_of_a_training_ensemble_depends_on_it_on_accelerators_alone():
+    """25 networks of width 32: 25 there, and 32 on a CPU, as of any number."""
+    architecture = Architecture(eft.activation("tanh"), (2, *[32] * 5, 1))
+    sizes = {}
+    for platform in ("cpu", "gpu"):
+        device = np.array([types.SimpleNamespace(platform=platform)])
+        mesh = types.SimpleNamespace(devices=device, size=1)
+        sizes[platform] = [block_size(architecture, n, 100, mesh) for n in (25, 3000)]
+    assert sizes == {"cpu": [32, 32], "gpu": [25, 1000]}
 
 
 def test_sampled_inputs_share_a_block():
