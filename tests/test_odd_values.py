@@ -216,9 +216,23 @@ def test_odd_values(name, argument, compilations):
     assert not wrong, "\n".join(map(str, wrong))
 
 
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "Activation"])
+def test_a_second_call_compiles_nothing(name, compilations):
+    call, settings = CALLS[name]
+    call(**settings)
+    assert compilations(lambda: call(**settings)) == 0
+
+
 def test_every_public_function_is_in_the_table():
     functions = {name for name in eft.__all__ if inspect.isfunction(getattr(eft, name))}
     assert functions - {"activation_names"} <= {name.split(" ")[0] for name in CALLS}
+
+
+def test_a_compilation_is_counted(compilations):
+    """The control: a function that is new at each call, as `eft.Activation` gets one."""
+    call, settings = CALLS["Activation"]
+    call(**settings)
+    assert compilations(lambda: call(**settings)) > 0
 
 
 def test_wrong_outcomes_are_detected():

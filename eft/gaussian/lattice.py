@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.activations.programs import compiled
 from eft.gaussian.covariance import covariance_factor
 
 RADIUS = {1: 8.5, 2: 8.5, 3: 8.5, 4: 7.0}
@@ -64,7 +65,7 @@ def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
 
     Spacings are powers of 2^{1/4}, so that few programs are compiled.
     """
-    F = np.abs(jax.vmap(lambda K: covariance_factor(K)[0])(jnp.asarray(K)))
+    F = np.abs(_factors(jnp.asarray(K)))
     sizes = np.max(np.where(np.isfinite(F), F, 0.0), axis=(0, 1), initial=0.0).astype(float)
     steps = step / np.maximum(sizes, step / LARGEST_STEP)
     n = len(steps)
@@ -72,6 +73,11 @@ def lattices(K: np.ndarray, step: float) -> tuple[Lattice, Lattice]:
     steps = steps * math.exp(max(0.0, log_points - math.log(MAX_POINTS)) / n)
     steps = LARGEST_STEP / 2 ** (np.ceil(4 * np.log2(LARGEST_STEP / steps) - 1e-9) / 4)
     return _lattice(steps, K.dtype), _lattice(1.2 * steps, K.dtype)
+
+
+@compiled()
+def _factors(K: jax.Array) -> jax.Array:
+    return jax.vmap(lambda K: covariance_factor(K)[0])(K)
 
 
 def _lattice(steps: np.ndarray, dtype: np.dtype) -> Lattice:
