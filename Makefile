@@ -6,7 +6,7 @@ PYTHON ?= python3
 # WORKERS: processes of the tests, which share compiled programs and keep them (see tests/conftest.py).
 WORKERS ?= 2
 # QUICK: flags with which XLA compiles `make test` in a third of the time. The programs are the same and run a
-# little slower; `make test QUICK=`, and the long tests, compile as users do.
+# little slower; `make test QUICK=`, and what is marked `long`, compile as users do.
 QUICK ?= --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
@@ -20,6 +20,7 @@ test: .venv/test
 	XLA_FLAGS="$(XLA_FLAGS) $(QUICK)" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 test-all: .venv/test
+	XLA_FLAGS="$(XLA_FLAGS) $(QUICK)" $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m 'more and not long'
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile -m long
 
 # With the other frameworks, on the CPU, in an environment of its own; before a release.

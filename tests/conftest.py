@@ -46,6 +46,33 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":
             item.add_marker(pytest.mark.long)
+        sweep = item.get_closest_marker("sweep")
+        if sweep and case_of(item) not in sweep.args:
+            item.add_marker(pytest.mark.more)
+    for function, unknown in unknown_cases(items).items():
+        raise pytest.UsageError(f"{function} has no cases {sorted(unknown)}")
+
+
+def case_of(item) -> str:
+    """What pytest writes in brackets behind the name of a test."""
+    return item.name.removeprefix(item.originalname)[1:-1]
+
+
+def unknown_cases(items) -> dict[str, set[str]]:
+    """Cases that `sweep` names and that its test does not have, of tests that are collected whole."""
+    there: dict[str, set[str]] = {}
+    wanted: dict[str, set[str]] = {}
+    for item in items:
+        sweep = item.get_closest_marker("sweep")
+        if sweep and sweep.args:
+            function = item.nodeid.split("[")[0]
+            there.setdefault(function, set()).add(case_of(item))
+            wanted[function] = set(sweep.args)
+    return {
+        function: cases - there[function]
+        for function, cases in wanted.items()
+        if cases - there[function] and len(there[function]) > 1
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,16 @@ RECORDS = {
 }
 """Classes that functions return or raise."""
 
+SLOW = {
+    "eft.cg_regress", "eft.expanded_pair_flow", "eft.finite_width_training", "eft.gaussian_expectation",
+    "eft.gp_inference", "eft.log_marginal_likelihood", "eft.posterior", "eft.regress", "eft.shape",
+    "eft.vertex_flow", "nets.compare_training", "nets.coordinate_check", "nets.diagnose",
+    "nets.empirical_ntk", "nets.train",
+}  # fmt: skip
+"""Those that compile for more than a few seconds."""
+
+EXAMPLES = sorted(PUBLIC.keys() - RECORDS - {"eft.QuadratureWarning"})
+
 
 def failures(text: str, name: str) -> tuple[int, str]:
     """How many lines of the examples in a docstring give another output, and a report."""
@@ -35,7 +45,8 @@ def failures(text: str, name: str) -> tuple[int, str]:
 
 
 @pytest.mark.promotes
-@pytest.mark.parametrize("name", sorted(PUBLIC.keys() - RECORDS - {"eft.QuadratureWarning"}))
+@pytest.mark.sweep(*(name for name in EXAMPLES if name not in SLOW))
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_example(name):
     failed, report = failures(inspect.getdoc(PUBLIC[name]) or "", name)
     assert not failed, report

@@ -73,6 +73,7 @@ THEORY = {
 }
 
 
+@pytest.mark.sweep("vertex_flow", "gram_flow", "expand", "gp_inference")
 @pytest.mark.parametrize("name", THEORY)
 def test_the_flows(name, seen):
     with jax.enable_x64(False):
@@ -117,6 +118,7 @@ def test_networks_that_are_measured():
     assert seen and set(seen) == {FULL}
 
 
+@pytest.mark.sweep
 def test_other_precisions_are_detected(seen, monkeypatch):
     """The control: the same programs, without `precise`."""
     monkeypatch.setattr(programs, "precise", lambda body: body)

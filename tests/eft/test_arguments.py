@@ -26,6 +26,7 @@ CALLS = {
 }
 
 
+@pytest.mark.sweep("cw", "K1", "X", "order")
 @pytest.mark.parametrize("name", CALLS)
 def test_half_precision_is_computed_in_float32(name):
     """The results are those of float32, to the bit."""
@@ -60,6 +61,7 @@ def test_nested_kinks_are_refused(kinks):
         eft.Activation(jnp.tanh, kinks)
 
 
+@pytest.mark.sweep("1e-30-True")
 @pytest.mark.parametrize("x64", [True, False])
 @pytest.mark.parametrize("kink", arguments.KINK_SIZES)
 def test_kinks_at_the_ends_are_resolved(kink, x64):
@@ -134,6 +136,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.sweep("gram_flow-", "vertex_flow-", "regress-")
 @pytest.mark.parametrize(("call", "more"), NAMED, ids=lambda value: getattr(value, "__name__", ""))
 def test_inputs_may_be_called_x_or_X(call, more):
     """And not both; what is no name of an argument is refused as before."""

@@ -72,6 +72,7 @@ def test_smooth_functions_have_none(fn):
     assert kinks_of(fn) == ()
 
 
+@pytest.mark.sweep
 def test_thirty_functions():
     for seed in range(0, 30, 3):
         name, fn, kinks = user_function(seed)

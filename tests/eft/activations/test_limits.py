@@ -56,6 +56,7 @@ def test_derivatives_that_are_nan_are_taken_from_values():
         np.testing.assert_allclose(found, exact, rtol=1e-9, atol=1e-9, err_msg=str(k))
 
 
+@pytest.mark.sweep("careless_swish-swish-10000.0")
 @pytest.mark.parametrize(
     ("fn", "name", "K1"),
     [
@@ -92,6 +93,7 @@ def test_a_slope_that_grows_without_bound_is_marked():
         assert eft.kernel_flow(lambda z: jnp.abs(z) ** 0.2, 1.0, 2).valid.all(), "the control"
 
 
+@pytest.mark.sweep
 def test_unknown_phases_are_marked():
     with pytest.warns(eft.QuadratureWarning, match="whether K′ = K somewhere at K from .* is not known"):
         (point,) = eft.fixed_points(jnp.floor, 0.5)

@@ -55,6 +55,7 @@ def unit_moments(plus, minus, degree, count):
     return out
 
 
+@pytest.mark.sweep("leaky_relu-parameters2-1-minus2-1-2", "repu-parameters3-1-0-2-3")
 @pytest.mark.parametrize(
     ("name", "parameters", "plus", "minus", "degree", "order"),
     [
@@ -124,6 +125,7 @@ def test_the_oracle_on_a_deep_linear_network():
     assert exact_metric.at(moments[2], 7) == expected and exact_metric.at(moments[1], 7) == 1
 
 
+@pytest.mark.sweep("cubic-5")
 @pytest.mark.parametrize("order", [*(pytest.param(p, marks=pytest.mark.long) for p in (1, 2, 3, 4)), 5])
 @pytest.mark.parametrize("name", POLYNOMIALS)
 def test_every_coefficient_is_that_of_the_exact_sum(name, order, exact):
@@ -221,6 +223,7 @@ def test_closed_forms_against_quadrature():
         assert np.max(abs(found.c - closed.c) / size) < 1e-10
 
 
+@pytest.mark.sweep("0")
 @pytest.mark.parametrize("count", [0, MANY])
 def test_taylor_coefficients_in_fifty_digits(count):
     """ĉ_2 of tanh from ⟨σ²⟩ and ⟨σ⁴⟩ at K(1+x), by mpmath; from the nodes and by polynomials."""
@@ -259,6 +262,7 @@ def test_the_error_is_an_upper_bound():
 # benchmarks/finite_width.py does this for five activations at three widths with a million networks.
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     ("name", "cw", "cb", "K1"),
     [
@@ -291,6 +295,7 @@ def test_networks_of_width_16(name, cw, cb, K1):
 # --- marks, transformations, bad input ----------------------------------------------------------
 
 
+@pytest.mark.sweep("repu-3.0", "gelu-1e+40")
 @pytest.mark.parametrize(("name", "cw"), [("mrepu", 1.5), ("repu", 3.0), ("gelu", 1e40)])
 def test_overflow_is_marked(name, cw):
     e = eft.expand(name, cw, 60, 2)
@@ -308,6 +313,7 @@ def test_homogeneous_series_outlive_the_kernel():
         np.testing.assert_allclose(eft.expand("relu", cw, 60, 3).M, M, rtol=1e-12)
 
 
+@pytest.mark.sweep("softplus-3", "sin-2")
 @pytest.mark.parametrize(("name", "order"), [("tanh", 3), ("softplus", 3), ("relu", 2), ("sin", 2)])
 def test_zero_kernel(name, order):
     e = eft.expand(name, [0.0, 1.0], 6, order, K1=0.0)
@@ -330,9 +336,10 @@ def test_batches_and_no_recompilation():
     assert programs._program.cache_info().misses == before
 
 
+@pytest.mark.sweep("sin-1")
 @pytest.mark.parametrize(
     ("name", "order"),
-    [("sin", 2), *(pytest.param("tanh", order, marks=pytest.mark.long) for order in (1, 2))],
+    [("sin", 1), ("sin", 2), *(pytest.param("tanh", order, marks=pytest.mark.long) for order in (1, 2))],
 )
 def test_gradients(name, order):
     def last(c):

@@ -127,6 +127,7 @@ def test_no_skip_is_plain_for_two_inputs(weights):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.max(np.abs(b)), err_msg=field)
 
 
+@pytest.mark.sweep("kind0-tanh", "kind1-relu")
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 @pytest.mark.parametrize("kind", [{}, {"weights": "orthogonal", "readout": True}])
 def test_one_input(name, kind):
@@ -145,6 +146,7 @@ def test_one_input(name, kind):
         np.testing.assert_allclose(a, getattr(one, field), rtol=1e-9, atol=1e-12, err_msg=field)
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(
     "kind",
     [(), *(pytest.param(k, marks=pytest.mark.long) for k in (("orthogonal",), ("gaussian", SKIP, True)))],
@@ -209,6 +211,7 @@ def test_batches():
             )
 
 
+@pytest.mark.sweep
 def test_derivatives_and_jit():
     """Under jit the same values; by γ, C_W and λ_b, central differences. The control: one 0.1 % off."""
 

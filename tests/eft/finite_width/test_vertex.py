@@ -58,6 +58,7 @@ INPUTS = {
 }
 
 
+@pytest.mark.sweep("linear-linear_flow-dependent", "sin-sine_flow-two coincide")
 @pytest.mark.promotes
 @pytest.mark.parametrize(
     ("name", "flow", "inputs"),
@@ -178,6 +179,7 @@ def test_a_kink_at_zero_need_not_be_declared():
     assert np.max(np.abs(eft.vertex_flow(unseen, 2.0, 3, X).G1 - named.G1)) > 0.1
 
 
+@pytest.mark.sweep("0.0-<lambda>0", "0.7-<lambda>3")
 @pytest.mark.parametrize(
     "call",
     [

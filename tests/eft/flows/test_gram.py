@@ -44,6 +44,7 @@ def test_erf_in_closed_form():
     assert np.max(np.abs(found.K / wrong - 1)) > 1e-10
 
 
+@pytest.mark.sweep("tanh-1.5", "relu-2.0")
 @pytest.mark.parametrize(("name", "cw"), [("tanh", 1.5), ("relu", 2.0), ("gelu", 1.98), ("sin", 1.2)])
 def test_pairs_one_by_one(name, cw):
     found = eft.gram_flow(name, cw, 10, X, cb=0.1, all_layers=True)

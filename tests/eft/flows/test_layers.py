@@ -65,6 +65,7 @@ def literal(name, cw, depth, *, cb, lambda_w, lambda_b, skip=0.0, norm=None, rea
     return np.swapaxes(np.array(layers), 0, 1)
 
 
+@pytest.mark.sweep("relu-kind0", "relu-kind2", "tanh-kind5")
 @pytest.mark.parametrize(
     ("name", "kind"), [*(("relu", k) for k in KINDS), ("tanh", KINDS[0]), ("tanh", KINDS[2])]
 )
@@ -208,6 +209,7 @@ def test_errors_of_the_expansion(kind):
     np.testing.assert_allclose(np.log2(np.array(controls)[:-1] / np.array(controls)[1:]), 2, atol=0.25)
 
 
+@pytest.mark.sweep("erf-None", "relu-rms")
 @pytest.mark.parametrize("norm", [None, "rms"])
 @pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "erf", "relu"])
 def test_derivatives_by_the_skip(name, norm):
@@ -265,6 +267,7 @@ def test_overflow_is_marked():
     assert not one.valid[-1] and one.valid[:1000].all() and np.isfinite(one.K).all()
 
 
+@pytest.mark.sweep
 def test_a_regression_network_has_no_skip_into_its_outputs():
     """At each depth by itself. The control: with a skip there."""
     data = X[:2], [0.5, -0.3], X[2:]
@@ -302,6 +305,7 @@ def test_bad_input(call, kind, says):
         call("tanh", 1.3, 3, *inputs, **kind)
 
 
+@pytest.mark.sweep("rms")
 @pytest.mark.parametrize("norm", ["rms", "layer"])
 def test_a_batch_of_normalized_networks(norm):
     """V and G1 of each are those of one alone. GELU, where the mean that "layer" subtracts counts."""

@@ -38,6 +38,7 @@ def test_by_the_weights_at_one_input_twice():
     assert float(pair) == pytest.approx(float(one), rel=1e-12)
 
 
+@pytest.mark.sweep("apart-tanh", "apart-sin", "one-relu", "opposite-erf", "zero-sin")
 @pytest.mark.parametrize("name", ["tanh", "elu", "erf", "sin", "relu"])
 @pytest.mark.parametrize("place", ["apart", "one", "opposite", "zero"])
 def test_by_an_input(name, place):
@@ -53,6 +54,7 @@ def test_by_an_input(name, place):
         check(np.asarray(found), differences(run, y))
 
 
+@pytest.mark.sweep("pair_flow-gelu", "pair_flow-relu", "expanded_pair_flow-relu")
 @pytest.mark.parametrize("name", ["gelu", "relu", "erf"])
 @pytest.mark.parametrize("flow", [eft.pair_flow, eft.expanded_pair_flow])
 def test_all_fields_have_finite_derivatives(name, flow):
@@ -70,6 +72,7 @@ def test_by_a_parameter_of_the_activation():
     check(np.asarray(jax.grad(run)(a)), differences(run, a))
 
 
+@pytest.mark.sweep("erf-jacfwd-jacrev")
 @pytest.mark.parametrize(
     ("name", "outer", "inner"),
     [
@@ -95,6 +98,7 @@ def test_second_derivatives_with_kinks_are_not_finite():
     assert not np.isfinite(run(X + 0.1)).any()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "relu"])
 def test_second_derivatives_of_many_inputs(name):
     def run(y):
@@ -104,6 +108,7 @@ def test_second_derivatives_of_many_inputs(name):
     check(np.asarray(jax.jit(jax.hessian(run))(y)), differences_of_rows(jax.jit(jax.grad(run)), y))
 
 
+@pytest.mark.sweep("tanh", "relu")
 @pytest.mark.parametrize(
     "name",
     [
@@ -183,6 +188,7 @@ def test_of_a_parameter_of_the_activation():
     check(np.asarray(jax.grad(run)(a)), differences(run, a))
 
 
+@pytest.mark.sweep("relu")
 @pytest.mark.parametrize("name", ["tanh", "relu", "sin"])
 def test_jit_and_vmap(name):
     plain = eft.gram_flow(name, 1.5, 3, MANY)
@@ -197,6 +203,7 @@ def test_jit_and_vmap(name):
         assert other.valid.all()
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("name", ["erf", pytest.param("tanh", marks=pytest.mark.long)])
 def test_of_a_posterior(name):
     """With respect to C_W, of both posteriors. The control, in `check`: a derivative that is 0.1 % off."""

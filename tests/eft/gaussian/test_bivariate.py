@@ -32,6 +32,7 @@ def test_erf_everywhere():
     assert float(jnp.max(jnp.abs(found.slopes / slopes - 1))) < 1e-11
 
 
+@pytest.mark.sweep("tanh", "repu")
 @pytest.mark.parametrize("name", NAMES)
 def test_correlations_0_and_1(name):
     """At ρ = 1 with K₁ = K₂, and ρ = 0, one variable is left; the identity that `error` uses holds."""
@@ -76,6 +77,7 @@ def test_undeclared_kink_is_found():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.sweep("0.3")
 @pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
 def test_piecewise_linear_against_quadrature(slope):
     closed = eft.activation("leaky_relu", slope=slope)

@@ -106,6 +106,7 @@ def test_zero_variance():
     np.testing.assert_allclose(jax.grad(lambda K: eft.gaussian_expectation(jnp.cos, K))(0.0), -0.5)
 
 
+@pytest.mark.sweep("0.3")
 @pytest.mark.parametrize("c", [-1.0, 0.3, 2.0])
 def test_derivatives_of_every_order_at_a_kink(c):
     """d/dK⟨(z−c)₊⟩ = ½p_K(c), and its derivative; without the kink declared they are wrong."""

@@ -55,6 +55,7 @@ def test_kink_at_zero_need_not_be_declared():
     assert (moments.error <= FLOAT64).all()
 
 
+@pytest.mark.sweep
 def test_float32_alone():
     """With float64 switched off the catalogue is right to the tolerance of float32."""
     code = (
@@ -80,6 +81,7 @@ def test_undeclared_kink_is_flagged(key):
     assert (np.asarray(moments_of(key).error) <= FLOAT64).all(), "declared, nothing is flagged"
 
 
+@pytest.mark.sweep
 def test_fresh_sample_of_the_oracles():
     rng = random.Random(20240805)
     for key in rng.sample(CATALOGUE, 4):
@@ -163,6 +165,7 @@ def test_derivatives_in_K(key):
             np.testing.assert_allclose(getattr(slopes, q), difference, rtol=2e-6, atol=1e-9, err_msg=q)
 
 
+@pytest.mark.sweep
 def test_second_derivative_and_what_a_function_closes_over():
     act = eft.activation("tanh")
     K = jnp.asarray(0.8)

@@ -54,6 +54,7 @@ def tabulated(key: str, slopes: bool = False):
     return (act, *both) if both[0].table is not None else None
 
 
+@pytest.mark.sweep("tanh", "gelu", "erf", "hard_tanh", "user_kink_0p3", "soft_shrink")
 @pytest.mark.parametrize("key", [*references.table(), "soft_shrink", "hard_shrink"])
 def test_moments_against_the_oracles(key):
     """As accurate as the table is, and the error that is stated covers the difference from it."""
@@ -75,6 +76,7 @@ def test_moments_against_the_oracles(key):
     assert (found.error >= direct.error).all()
 
 
+@pytest.mark.sweep("tanh", "elu", "hard_tanh", "soft_shrink")
 @pytest.mark.parametrize("key", CATALOGUED)
 def test_slope_moments_against_the_nodes(key):
     """Of σ′², at 200 K of the range that is promised; infinite where those of the table are."""
@@ -96,6 +98,7 @@ def test_slope_moments_against_the_nodes(key):
     assert found.error.max() <= FLOAT64
 
 
+@pytest.mark.sweep("3-tanh", "3-hard_tanh", "3-mrepu_2", "3-soft_shrink")
 @pytest.mark.parametrize("key", [key for key in CATALOGUED if key != "snake"])
 @pytest.mark.parametrize("order", [3])
 def test_series_against_the_nodes(key, order):
@@ -210,6 +213,7 @@ def test_the_ends_of_intervals():
         assert np.max(abs(a - b) / abs(at)) <= 10 * module.LARGEST_ERROR
 
 
+@pytest.mark.sweep("tanh", "hard_swish")
 @pytest.mark.parametrize("name", ["tanh", "gelu", "hard_swish", "erf"])
 def test_a_large_flow(name):
     """A grid is that of its points one by one; polynomials serve it, and nothing smaller or traced."""
@@ -225,6 +229,7 @@ def test_a_large_flow(name):
         assert make(analysed(name), jnp.float32, MANY).polynomials is None
 
 
+@pytest.mark.sweep("tanh")
 @pytest.mark.parametrize("name", ["tanh", "hard_swish"])
 def test_a_large_ntk(name):
     cw = jnp.linspace(0.3, 3.0, 500)
@@ -237,6 +242,7 @@ def test_a_large_ntk(name):
     assert (grid.valid == some.valid).all() and grid.valid.all() and (grid.error >= some.error).all()
 
 
+@pytest.mark.sweep("swish")
 @pytest.mark.parametrize("name", ["tanh", "swish", "hard_tanh"])
 def test_a_large_expansion(name):
     """Each moment within the errors that both state."""
@@ -250,6 +256,7 @@ def test_a_large_expansion(name):
     assert not (abs(grid.M * (1 + 1e-6) - some.M) <= grid.error + some.error).all(), "the control"
 
 
+@pytest.mark.sweep
 def test_gradients_of_a_large_flow():
     """Traced values are summed over the nodes: the derivative by C_W is that of every flow by itself."""
     cw = jnp.linspace(0.5, 3.0, 420)

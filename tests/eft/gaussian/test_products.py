@@ -62,6 +62,7 @@ def test_sines(kernel):
         assert abs(product_of_sines(wrong) - product_of_sines(K)) > 1e-3
 
 
+@pytest.mark.sweep("relu", "softsign")
 @pytest.mark.parametrize(
     "name", ["relu", "hard_tanh", pytest.param("mrepu", marks=pytest.mark.long), "softsign"]
 )

@@ -34,6 +34,7 @@ def test_biases_of_gelu():
     assert found.bias_std == pytest.approx(np.sqrt(GELU_CB), rel=1e-12)
 
 
+@pytest.mark.sweep("relu-1.0-27")
 @pytest.mark.parametrize(
     ("act", "x2", "limit"),
     [("relu", 1.0, 27), ("gelu", (eft.critical_point("gelu").K - GELU_CB) / GELU_CW, 28), ("tanh", 1.0, 196)],
@@ -79,6 +80,7 @@ def test_sigmoid_starts_on_the_edge_of_chaos():
     np.testing.assert_allclose(found.flow.K, found.K1, rtol=1e-9)
 
 
+@pytest.mark.sweep
 def test_skips_scale_the_branch():
     plain, found = eft.recipe("gelu", depth=6), eft.recipe("gelu", depth=6, skip=0.9)
     assert found.cw == pytest.approx(0.19 * plain.cw) and found.cb == pytest.approx(0.19 * plain.cb)
@@ -86,6 +88,7 @@ def test_skips_scale_the_branch():
     np.testing.assert_allclose(found.flow.K[:-1], plain.K1, rtol=0.05)
 
 
+@pytest.mark.sweep
 def test_a_skip_of_one_keeps_the_kernel_within_a_factor_e():
     for depth in (8, 40):
         K = eft.recipe("relu", depth=depth, skip=1.0).flow.K[:-1]
@@ -99,6 +102,7 @@ def test_a_skip_of_one_says_that_its_first_layer_is_rescaled():
     assert "first layer is rescaled" in " ".join(str(found).split())
 
 
+@pytest.mark.sweep("0.0-tanh", "0.8-gelu")
 @pytest.mark.parametrize("act", ["tanh", "gelu", "softplus"])
 @pytest.mark.parametrize("skip", [0.0, 0.8])
 def test_normalized_networks_keep_gradients_where_they_can(act, skip):
@@ -113,6 +117,7 @@ def test_normalized_networks_keep_gradients_where_they_can(act, skip):
 SETTINGS = [{}, {"skip": 0.9}, {"norm": "rms"}, {"norm": "rms", "skip": 0.9}]
 
 
+@pytest.mark.sweep("{'norm': 'rms', 'skip': 0.9}")
 @pytest.mark.parametrize("kind", SETTINGS, ids=str)
 def test_layers_add_up_to_the_ntk_of_samples(kind):
     act, depth, skip, norm = eft.activation("gelu"), 5, kind.get("skip", 0.0), kind.get("norm")
@@ -179,6 +184,7 @@ def output(params, x, sigma):
     return x @ W + b[None]
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize("act", ["tanh", pytest.param("gelu", marks=pytest.mark.long)])
 def test_rates_of_networks(act):
     """The curvature of the loss, and the size of the gradient, of networks 1000 wide."""

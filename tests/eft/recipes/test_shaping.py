@@ -88,6 +88,7 @@ def targets_of(kind: str) -> dict[str, float]:
     return {"kernel": 1.0, "chi_parallel": 1.0, "chi_perp": 1.0, "curvature": 0.03}
 
 
+@pytest.mark.sweep("softplus-dks-1.0", "gelu-tat-0.5")
 @pytest.mark.parametrize(("name", "kind", "K"), CASES)
 def test_conditions_hold(name, kind, K):
     shape = shaped(name, kind, depth=11, K=K)
@@ -143,6 +144,7 @@ LOCAL_SLOPE = optimize.brentq(lambda s: residual_network(lambda x: s * x, 1.0) -
 LOCAL_CURVATURE = 0.2 / residual_network(lambda x: x + 1.0, 0.0)
 
 
+@pytest.mark.sweep("tanh")
 @pytest.mark.parametrize("name", PUBLISHED_DKS)
 def test_published_dks(name):
     shape = shaped(name, "dks", slope=LOCAL_SLOPE)
@@ -201,6 +203,7 @@ def pair(act, gap: float, depth: int):
     return eft.pair_flow(act, 1.0, depth, x, y)
 
 
+@pytest.mark.sweep
 def test_slope_and_curvature_are_those_of_the_whole_network():
     gap, depth = 1e-3, 5
     dks, tat = (pair(shaped("gelu", kind, depth=depth).act, gap, depth) for kind in ("dks", "tat"))
@@ -216,6 +219,7 @@ def mp_correlation(a: float, c: float) -> float:
     return float(c + share * (mp.sqrt(1 - c * c) - c * mp.acos(c)))
 
 
+@pytest.mark.sweep("2-0.2")
 @pytest.mark.parametrize(("depth", "C0"), [(2, 0.2), (51, 0.9)])
 def test_leaky_relu_brings_independent_inputs_to_C0(depth, C0):
     shape = shaped("leaky_relu", "tat", depth=depth, C0=C0, K=2.0)

@@ -101,6 +101,7 @@ def flow(t, x=X_TEST, **more):
     )
 
 
+@pytest.mark.sweep
 def test_at_order_zero_it_is_train_flow():
     t = np.array([[0.0, 1.0], [30.0, np.inf]])
     wide = eft.train_flow("gelu", CW, DEPTH, ONE, ITS_Y, X_TEST, t=t, **SETTINGS)
@@ -132,6 +133,7 @@ def test_the_start():
     np.testing.assert_allclose(half.test.variance_shift, found.test.variance_shift[0] / 2, rtol=1e-12)
 
 
+@pytest.mark.sweep
 def test_test_inputs_come_in_groups(monkeypatch):
     """As many as one likes, also those of training. The control: other inputs have other shifts."""
     monkeypatch.setattr(corrections, "MAX_INPUTS", 2)

@@ -32,6 +32,7 @@ def regress(**more) -> eft.CGRegression:
     return eft.cg_regress("relu", 2.0, 3, **{"X": X, "Y": Y, "X_test": X_TEST} | settings | more)
 
 
+@pytest.mark.sweep("0.0001-ntk", "0.5-nngp")
 @pytest.mark.parametrize("kernel", ["nngp", "ntk"])
 @pytest.mark.parametrize("kept", [0.0, 1e-4, 0.5])
 def test_means(kernel, kept, monkeypatch):
@@ -53,6 +54,7 @@ def test_the_same_as_regress():
         np.testing.assert_allclose(found.mean, posterior.mean, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.sweep
 def test_landmarks_save_steps():
     few, many = regress(landmarks=1), regress(landmarks=150)
     assert many.steps < few.steps / 2
@@ -67,6 +69,7 @@ def test_what_does_not_converge_is_not_valid():
     assert not eft.cg_regress("relu", 1e200, 3, X[:9], Y[:9], X_TEST).valid
 
 
+@pytest.mark.sweep
 def test_float32():
     single = regress(X=X.astype(np.float32), X_test=X_TEST.astype(np.float32), tolerance=1e-5)
     assert single.mean.dtype == jnp.float32

@@ -174,6 +174,7 @@ def test_a_resumed_run_tells_its_whole_time(run, tmp_path, monkeypatch):
     assert seconds[1] > seconds[0] / 2 >= 60
 
 
+@pytest.mark.sweep
 def test_compiled_programs_are_kept_for_the_next_run(tmp_path):
     """In the user's cache folder; not with --no-cache, nor where JAX's own setting turns it off."""
     command = [sys.executable, "-m", "nets.cli", "flow", "--act", "relu", "--depth", "3"]
@@ -190,6 +191,7 @@ def test_compiled_programs_are_kept_for_the_next_run(tmp_path):
     assert tables[1:] == tables[:1] * 2
 
 
+@pytest.mark.sweep
 def test_processes_share_the_work_and_write_the_same_file(tmp_path):
     command = [sys.executable, "-m", "nets.cli", "compare", "--width", "16", "--depth", "3", "--nets", "300"]
     tables = []

@@ -157,6 +157,7 @@ def test_a_full_disk_is_one_line_and_exit_1(run, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.sweep
 def test_processes_that_fail_say_so_once():
     command = [sys.executable, "-m", "nets.cli", "compare", "--act", "nope", "--processes=2"]
     ran = subprocess.run(command, capture_output=True, text=True)

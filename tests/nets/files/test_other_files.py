@@ -234,6 +234,7 @@ NETCDF = {
 }
 
 
+@pytest.mark.sweep("one input", "training")
 @pytest.mark.parametrize("name", NETCDF)
 def test_labels_mean_what_they_say(name, tmp_path):
     """Each axis has a coordinate; layers count from 1, snapshots by steps; each variable says what it is."""

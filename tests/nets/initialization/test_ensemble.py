@@ -22,6 +22,7 @@ def arrays(m, N):
     return m.G[:N], m.log_G[:N]
 
 
+@pytest.mark.sweep("metric")
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_same_bits_whatever_the_number_of_networks_and_the_chunk(method, monkeypatch):
     """One block at a time, three, sixteen: the networks are the same."""
@@ -56,6 +57,7 @@ def test_other_seeds_and_other_members_are_other_networks():
     assert len(np.unique(G)) == 80
 
 
+@pytest.mark.sweep
 def test_same_bits_without_float64():
     found = []
     for x64 in (True, False):
@@ -72,6 +74,7 @@ def test_float64_networks_are_the_same_networks():
     assert abs(single / double - 1).max() < 1e-5
 
 
+@pytest.mark.sweep("settings1")
 @pytest.mark.parametrize("settings", [{}, {"cb": 0.3}, {"K1": 0.05}, {"x2": 0.25}, {"x": [1.0, -2.0, 0.5]}])
 def test_networks_and_metric_agree_in_distribution(settings):
     """Ĝ of the last layer, by Kolmogorov and Smirnov; both exact at this small width."""
@@ -86,6 +89,7 @@ def test_networks_and_metric_agree_in_distribution(settings):
         assert (abs(a.mean - b.mean) <= 4.5 * error).all(), name
 
 
+@pytest.mark.sweep
 def test_negative_control_truncated_weights_are_told_apart():
     """The same variance, another kurtosis: one weight carries the input, and Ĝ shows it."""
 
@@ -118,6 +122,7 @@ def test_susceptibilities_are_those_of_theory():
         assert abs(measured.mean / np.asarray(theory) - 1)[hidden].max() < 0.01
 
 
+@pytest.mark.sweep("metric")
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_overflow_is_counted_and_left_out(method):
     """RePU explodes: some networks leave float32 at a layer, all of them some layers later."""
@@ -220,6 +225,7 @@ def test_the_block_depends_on_the_architecture_and_the_kind_of_device_alone():
     assert sizes(accelerator=True) == {16: 512, 256: 512, 512: 128, 1024: 32}
 
 
+@pytest.mark.sweep("metric")
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_the_first_layer_is_known_to_all_digits(method):
     """K¹ = C_b + C_W x2 and Θ¹ do not fluctuate: exactly what theory has, though networks are float32."""
@@ -235,6 +241,7 @@ def test_the_first_layer_is_known_to_all_digits(method):
         assert tangent.ntk.Theta.mean[0] == pytest.approx(1.1, rel=1e-15) and tangent.ntk.Theta.stderr[0] == 0
 
 
+@pytest.mark.sweep
 def test_an_interval_of_the_vertex():
     """Of 20 networks; the control: 1000 have a narrower one. Where networks overflowed there is none."""
     few, many = (measure("relu", 2.0, n_nets=n, method="metric", **SMALL).V_interval() for n in (20, 1000))

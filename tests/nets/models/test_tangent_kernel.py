@@ -133,6 +133,7 @@ def weights_of(f, params, x=X) -> dict[int, int]:
     return found
 
 
+@pytest.mark.sweep("skip", "tied", "scanned")
 @pytest.mark.parametrize("name", CASES)
 def test_methods(name):
     f, params, dense = CASES[name]

@@ -209,6 +209,7 @@ def test_bad_input(bad, words):
         pinn.train("tanh", 1.0, 1, **SMALL | bad)
 
 
+@pytest.mark.sweep
 def test_derivatives_are_those_of_plain_networks_alone():
     """A skip or a norm is refused; orthogonal weights are weights like any."""
     points = jnp.zeros((3, 2))

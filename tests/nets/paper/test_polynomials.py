@@ -89,6 +89,7 @@ def test_the_choice_of_nodes(p):
     assert own.amplification < one_side.amplification < shifted.amplification
 
 
+@pytest.mark.sweep("2-3", "3-2")
 @pytest.mark.parametrize(("n", "p"), [(2, 2), (2, 3), (2, 4), (3, 2), (3, 3)], ids=lambda value: str(value))
 def test_total_degree_four(n, p):
     shape = (5,) * n

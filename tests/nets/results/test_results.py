@@ -26,6 +26,9 @@ RESULTS = {
 }
 
 
+@pytest.mark.sweep(
+    "networks-.npz", "networks-.nc", "several inputs-.npz", "ntk-.nc", "training-.npz", "training-.nc"
+)
 @pytest.mark.parametrize("suffix", [".npz", ".nc"])
 @pytest.mark.parametrize("name", RESULTS)
 def test_round_trip(name, suffix, tmp_path):
@@ -94,6 +97,7 @@ def test_trained_networks_go_on_from_a_file(tmp_path):
 SMALL = ["--depth", "3", "--width", "8", "--nets", "6", "--steps", "12", "--samples", "10"]
 
 
+@pytest.mark.sweep
 def test_the_command(tmp_path, capsys):
     """A table on the terminal, and a file of each kind; the same numbers in all."""
     out = tmp_path / "found"

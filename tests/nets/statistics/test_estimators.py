@@ -199,6 +199,7 @@ KERNELS = {  # of ensembles: draws, the variance
 }
 
 
+@pytest.mark.sweep("20-relu", "100-tanh")
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("N", [20, 50, 100])
 def test_the_interval_of_a_positive_variance_covers_at_few_samples(name, N):

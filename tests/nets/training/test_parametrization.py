@@ -45,6 +45,7 @@ def by_hand(optimizer, scales, multipliers, output_scale=1.0):
     return [scale * np.asarray(p["kernel"]) for p, scale in zip(theta, scales, strict=True)]
 
 
+@pytest.mark.sweep("sgd", "adam")
 @pytest.mark.promotes
 @pytest.mark.parametrize(
     "optimizer",
