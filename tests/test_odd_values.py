@@ -193,9 +193,18 @@ def outcome(call, settings, argument, value):
     return None
 
 
-@pytest.mark.parametrize(
-    ("name", "argument"), [(name, argument) for name, (_, settings) in CALLS.items() for argument in settings]
-)
+CASES = [(name, argument) for name, (_, settings) in CALLS.items() for argument in settings]
+SLOW = {
+    ("finite_width_training", "cw"), ("finite_width_training", "act"), ("finite_width_training", "t"),
+    ("finite_width_training", "K1"), ("finite_width_training", "cb"), ("dntk_flow", "K1"), ("dntk_flow", "cw"),
+    ("dntk_flow", "cb"), ("dntk_flow", "act"), ("linearized_flow of a loss", "t"), ("recipe", "skip"),
+    ("gaussian_expectation", "K"), ("expanded_pair_flow", "cw"), ("pair_flow", "cw"),
+}  # fmt: skip
+"""Those that take several seconds, since many odd values are good ones."""
+
+
+@pytest.mark.sweep(*("-".join(case) for case in CASES if case not in SLOW))
+@pytest.mark.parametrize(("name", "argument"), CASES)
 def test_odd_values(name, argument, compilations):
     call, settings = CALLS[name]
     assert outcome(call, settings, argument, settings[argument]) is None  # the control: an ordinary value
