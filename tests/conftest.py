@@ -122,8 +122,8 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 MANY = 20_000
 """Pieces of memory that a process may map before compiled programs are dropped. Linux allows 65,530."""
-LARGE, ROOM = 2**30, 2**28
-"""Bytes of memory in use above which freed memory is returned, and compiled programs are dropped; how much
+LARGE, ROOM = 5 * 2**28, 2**28
+"""Bytes of memory in use above which compiled programs are dropped, and freed memory is returned; how much
 more than what remains before that is done again: it takes a second, and programs are then made anew."""
 LIMIT = [LARGE]
 
@@ -150,13 +150,11 @@ def trim() -> None:
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """After a test that leaves a large process, return freed memory, then drop compiled programs."""
+    """After a test that leaves a large process, drop compiled programs, and return freed memory."""
     yield
     if resident() > LIMIT[0]:
+        jax.clear_caches()
         trim()
-        if resident() > LIMIT[0]:
-            jax.clear_caches()
-            trim()
         LIMIT[0] = max(LARGE, resident() + ROOM)
 
 

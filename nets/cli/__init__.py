@@ -51,6 +51,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         if "--no-cache" not in args:
             keep_programs(user_folder("eft"))
+        check_given_once(args)
         args, count = processes.split([word for word in args if word != "--no-cache"])
         if count > 1:
             return processes.launch(args, count)
@@ -66,3 +67,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         processes.complain(f"interrupted{processes.kept(args)}")
         return processes.BY_SIGNAL + signal.SIGINT
+
+
+def check_given_once(args: Sequence[str]) -> None:
+    """Raise ArgumentError if an option is given twice: the parser would take the last and say nothing."""
+    options = [word.partition("=")[0].replace("_", "-") for word in args if word.startswith("--")]
+    for option in options:
+        if options.count(option) > 1:
+            several = "; several activations are one list, --act tanh gelu" if option == "--act" else ""
+            raise ArgumentError(f"{option} must be given once; got it {options.count(option)} times{several}")

@@ -135,7 +135,7 @@ def write_files(sheet: Sheet, writers: Mapping[str, Callable[[Path], None]]) -> 
         except Exception as error:
             errors.append(error)
     if done:
-        console.print("written: " + ", ".join(map(str, done)), soft_wrap=True)
+        console.print("\n".join(f"written: {path}" for path in done), soft_wrap=True)
     if sheet.taken:
         before = ", ".join(map(str, sheet.taken))
         stay = "stay as they were" if len(sheet.taken) > 1 else "stays as it was"

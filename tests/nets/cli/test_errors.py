@@ -21,6 +21,11 @@ TRAIN = ("train", "--depth", "2", "--width", "4", "--nets", "2", "--steps", "2",
     ("args", "words"),
     [
         (["--act", "tnah"], "unknown activation 'tnah'; did you mean tanh?"),
+        (
+            ["--act", "tanh", "--act", "gelu"],
+            "--act must be given once; got it 2 times; several activations are one",
+        ),
+        (["--cw", "1", "--cw=2"], "--cw must be given once; got it 2 times"),
         (["--act", "mrepu:p=z"], "act must be a name, or one with numbers"),
         (["--act", "mrepu:q=1"], "mrepu takes p; got q=1"),
         (["--cw", "-1"], "cw must be finite and ≥ 0; got -1"),
