@@ -28,6 +28,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gaussian", "flows", "finite_width")
+CODE = ("eft", "nets", "tests", "benchmarks")
 FIRST, SECOND = 60, 600
 """Processor seconds for the tests of one mutant: of its own package, and of all of `eft`."""
 
@@ -121,7 +122,9 @@ def main(count: int, seed: int) -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".venv", ".git", "results", "__pycache__"))
+        for folder in CODE:
+            shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tree)
         for folder in folders:
             tests = tests_of(folder, folder.name)
             assert not fails(tree, tests, FIRST), f"the tests of {folder} fail as they are"
