@@ -13,7 +13,7 @@ from eft.finite_width import ntk_gram
 from eft.finite_width.ntk_gram import cross_moments, slope_of
 from eft.finite_width.vertex import layer_moments
 from eft.gaussian.bivariate import pair_source
-from eft.gaussian.multivariate import grid
+from eft.finite_width.input_products import rules_for
 from nets.statistics import estimators
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [-0.4, 0.1, 0.6], [0.9, 0.4, 0.2]])
