@@ -24,7 +24,7 @@ from eft.gaussian.bivariate import PairSource, pair_moments
 from eft.gaussian.kernel_derivatives import KernelDerivatives, pair_derivatives
 from eft.gaussian.planes import plane
 from eft.gaussian.records import Moments, SlopeMoments
-from eft.gaussian.smooth_pairs import OfOne, Pairs, smooth_pairs
+from eft.gaussian.smooth_pairs import OfOne, Pairs, pair_sums
 
 
 def pair_places(place: np.ndarray, n: int) -> np.ndarray:
@@ -142,10 +142,10 @@ def layer_moments(pairs: PairSource, rules: Rules, K, K_diagonal, distance, m: M
     From K_αα and the moments there, (n,), and from K_αβ and the distance K_αα + K_ββ − 2K_αβ of pairs, (P,).
     """
     kernel = _kernel(K, K_diagonal, distance)
-    if rules.pairs is None:
+    if rules.pairs is None or len(K_diagonal) == 1:
         two = _by_quadrature(pairs, kernel, m)
     else:
-        smooth = smooth_pairs(pairs.act, _smooth(kernel), rules.pairs, slopes=False)
+        smooth = pair_sums(pairs.act, _smooth(kernel), rules.pairs, slopes=False)
         two = _checked(pairs, kernel, m, smooth.of[0], smooth.error)
     return _assembled(m, kernel, two, value_products(pairs.act, rules, kernel.matrix, m))
 
@@ -177,11 +177,11 @@ def layer_slopes(
     the moments of σ, those of σ′, and those of both at each input.
     """
     at, act = _kernel(*kernel), sources[0].act
-    if rules.pairs is None:
+    if rules.pairs is None or len(at.root) == 1:
         twos = [_by_quadrature(source, at, each) for source, each in zip(sources, (m, q), strict=True)]
-        cross_two = lax.map(functools.partial(_cross_of_two, act), at.pairs).ravel()
+        cross_two = _cross_of_twos(act, at)
     else:
-        smooth = smooth_pairs(act, _smooth(at), rules.pairs, slopes=True)
+        smooth = pair_sums(act, _smooth(at), rules.pairs, slopes=True)
         of = zip(sources, (m, q), smooth.of, strict=True)
         twos = [_checked(source, at, each, found, smooth.error) for source, each, found in of]
         cross_two = jnp.pad(smooth.cross, ((1, 1), (0, 0))).T.ravel()  # of one variable: known
@@ -227,6 +227,11 @@ def _moments_of_pairs(pairs: PairSource, kernel: _Kernel, m: Moments):
 
 
 def _by_quadrature(pairs: PairSource, kernel: _Kernel, m: Moments) -> _Twos:
+    if not len(kernel.I):
+        empty = jnp.zeros(0, m.g.dtype)
+        shapes = {"jacobian": (3, 3), "polar_hessian": (3, 3), "curvature": (3, 3, 3)}
+        fields = (jnp.zeros((0, *shapes.get(name, (3,))), m.g.dtype) for name in KernelDerivatives._fields)
+        return _Twos(empty, KernelDerivatives(*fields), empty, empty)
     found = _moments_of_pairs(pairs, kernel, m)
     derivatives = lax.map(lambda each: pair_derivatives(pairs.act, *each), kernel.pairs)
     return _Twos(found.distance, derivatives, found.error, jnp.zeros_like(found.error))
@@ -248,12 +253,16 @@ def _checked(pairs: PairSource, kernel: _Kernel, m: Moments, smooth: OfOne, erro
     return _Twos(distance, smooth.derivatives, jnp.maximum(off, error), doubt)
 
 
-def _cross_of_two(act: Activation, each: tuple) -> jax.Array:
-    q = plane(act, *each)
-    (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
-    return jnp.stack(
-        [q.mean(f * h) for f in (s1 * s1, s1 * s2, s2 * s2) for h in (d1 * d1, d1 * d2, d2 * d2)]
-    )
+def _cross_of_twos(act: Activation, kernel: _Kernel) -> jax.Array:
+    """⟨f h⟩ for f = σ₁², σ₁σ₂, σ₂² and h = σ′₁², σ′₁σ′₂, σ′₂², of one pair after the other."""
+
+    def of_one(each):
+        q = plane(act, *each)
+        (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
+        products = itertools.product((s1 * s1, s1 * s2, s2 * s2), (d1 * d1, d1 * d2, d2 * d2))
+        return jnp.stack([q.mean(f * h) for f, h in products])
+
+    return lax.map(of_one, kernel.pairs).ravel() if len(kernel.I) else jnp.zeros(0, kernel.root.dtype)
 
 
 def slope_jacobian(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:

@@ -17,6 +17,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
+
+from eft.activations.derivatives import Array
 
 REACH = 9.0
 """|x| beyond which the Gaussian is cut off; it is 1e-18 there."""
@@ -32,10 +35,10 @@ class Basis(NamedTuple):
     `vectors`: (2, N/2, N/2) their values at the nodes x > 0, on axis 1, times √w.
     """
 
-    x: jax.Array
-    w: jax.Array
-    eigenvalues: jax.Array
-    vectors: jax.Array
+    x: Float[Array, "*rules half"]
+    w: Float[Array, "*rules half"]
+    eigenvalues: Float[Array, "*rules 2 half"]
+    vectors: Float[Array, "*rules 2 half half"]
 
 
 def bases(half: int, dtype) -> Basis:

@@ -5,7 +5,8 @@ there are nodes, and as many operations for each pair. With s_n and t_n those of
 
     ⟨(σ(z₁)−σ(z₂))²⟩ = Σ_n [(s_n − t_n)² + 2(1−ρⁿ) s_n t_n]
 
-where 1 − ρⁿ is computed from 1 − ρ, and s_n − t_n, for close variables, from derivatives of σ.
+where 1 − ρⁿ is computed from 1 − ρ, and s_n − t_n, for close variables, from derivatives of σ. A constant
+added to σ does not matter, and s_n and t_n are those of σ(z) − σ(0).
 """
 
 from typing import NamedTuple
@@ -21,9 +22,13 @@ from eft.gaussian.kernel_derivatives import Integrals, KernelDerivatives, from_i
 from eft.gaussian.oscillator import Basis, bases, expanded, half_for, powers
 from eft.gaussian.planes import correlated
 
-STEP = 0.2
+STEP = 0.15
 """Spacing for K ≤ 1, where the nearest pole of σ(z) is at a distance of 1.5 or more, as for tanh: relative
-error 1e-16 for equal variables. For larger K, it falls as 1/√K."""
+error e^{−2π·1.5/0.15} = 1e-27 for equal variables, times a power of 60 for that of a derivative. For larger
+K, it falls as 1/√K."""
+
+ORDERS = {"s": 0, "ss": 0, "sss": 0, "d": 1, "ud": 1, "c": 2, "uc": 2, "uuc": 2}
+"""The derivatives in a function of z: in units of σ and √K, it is multiplied by K^{½ order}."""
 
 LEAST_LOG = -80.0
 """log |ρ| in place of smaller ones: ρ is then 0 to rounding."""
@@ -58,8 +63,8 @@ class OfOne(NamedTuple):
 class SmoothPairs(NamedTuple):
     """`of`: what is known of σ, and of σ′ if asked for. `cross`: (7, pairs) those of `CROSS`, if asked for.
 
-    `error`: the largest difference from a coarser rule: of ⟨φ₁ψ₂⟩ beside √(⟨φ₁²⟩⟨ψ₂²⟩), of a
-        distance beside itself.
+    `error`: the largest difference from a coarser rule: of ⟨φ₁ψ₂⟩ beside √(⟨φ₁²⟩⟨ψ₂²⟩), or beside
+        √(⟨σ₁²⟩⟨σ₂²⟩) in units of √K if that is more; of a distance beside itself.
     """
 
     of: list[OfOne]
@@ -72,23 +77,34 @@ def half_nodes(largest_K: float) -> int:
     return half_for(STEP, largest_K)
 
 
-def smooth_pairs(act: Activation, pairs: Pairs, half: int, slopes: bool) -> SmoothPairs:
+def pair_sums(act: Activation, pairs: Pairs, half: int, slopes: bool) -> SmoothPairs:
     """The expectations of σ; with `slopes`, those of σ′ and of both too."""
     rules = bases(half, pairs.root.dtype)
     (sums, rough), sizes, (distances, apart) = lax.map(lambda b: _sums(act, pairs, b, slopes), rules)
-    sizes, count = sizes[0], 1 + len(Integrals._fields)
-    off = jnp.abs(sums - rough) / jnp.where(sizes > 0, sizes, 1.0)
+    count, (a, b) = 1 + len(Integrals._fields), (pairs.root[pairs.first], pairs.root[pairs.second])
+    size = _natural(sizes[0], a, b, count, slopes)
+    off = jnp.abs(sums - rough) / jnp.where(size > 0, size, 1.0)
     # of what is 0 by symmetry, such as of even σ at ρ = −1, rounding is left
-    scale = distances + jnp.finfo(sums.dtype).eps * sizes[: (1 + slopes) * count : count]
+    scale = distances + jnp.finfo(sums.dtype).eps * sizes[0, : (1 + slopes) * count : count]
     off_apart = jnp.abs(distances - apart) / jnp.where(scale > 0, scale, 1.0)
     assemble = jax.vmap(lambda a, b, gap, m: from_integrals(act, a, b, gap, Integrals._make(m)))
-    a, b = pairs.root[pairs.first], pairs.root[pairs.second]
     of = []
     for order in range(1 + slopes):
         product, *integrals = sums[order * count : (order + 1) * count]
         of.append(OfOne(product, distances[order], assemble(a, b, pairs.gap, integrals)))
     error = jnp.maximum(jnp.max(off, initial=0.0), jnp.max(off_apart, initial=0.0))
     return SmoothPairs(of, sums[(1 + slopes) * count :], error)
+
+
+def _natural(sizes: jax.Array, a: jax.Array, b: jax.Array, count: int, slopes: bool) -> jax.Array:
+    """What the errors are compared with: rounding in a high derivative does not matter where K is small."""
+    split = [name.split("_") for name in Integrals._fields]
+    orders = np.array([[0, 0], *([ORDERS[p], ORDERS[q]] for p, q in split)], float)
+    powers = jnp.asarray(orders, a.dtype)[..., None]
+    a, b = (jnp.where(r > 0, r, 1.0)[None] for r in (a, b))
+    scale = a ** -powers[:, 0] * b ** -powers[:, 1]
+    own = [sizes[k * count : (k + 1) * count] for k in range(1 + slopes)]
+    return jnp.concatenate([*(jnp.maximum(s, s[:1] * scale) for s in own), sizes[len(own) * count :]])
 
 
 def _sums(act: Activation, pairs: Pairs, b: Basis, slopes: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -109,16 +125,23 @@ def _sums(act: Activation, pairs: Pairs, b: Basis, slopes: bool) -> tuple[jax.Ar
     sums = jnp.sum(weights * left * right, (0, -1))
     sizes = jnp.sqrt(jnp.sum(left**2, (0, -1)) * jnp.sum(right**2, (0, -1)))
 
-    middle, apart = (lines[first] + lines[second]) / 2, (root[first] - root[second])[:, None, None] * x[None]
-    near = act.derivatives(middle)
+    zero = act.derivatives(jnp.zeros((), root.dtype))
+    from_zero = derivatives, zero, act.derivatives(lines / 2), lines
+    apart = (root[first] - root[second])[:, None, None] * x[None]
+    middle = act.derivatives((lines[first] + lines[second]) / 2)
+    ends = [d[first] for d in derivatives], [d[second] for d in derivatives]
     distances = []
     for order in range(1 + slopes):
-        direct = derivatives[order][first] - derivatives[order][second]
-        short = apart * near[order + 1] + apart**3 / 24 * near[order + 3]
-        moved = _expanded(b, jnp.where(jnp.abs(apart) < SERIES_RANGE, short, direct)[None])[:, 0]
-        s, t = (terms[:, places[f"{order}s"]][:, which] for which in (first, second))
-        distances.append(jnp.sum(moved**2 + 2 * rest * s * t, (0, -1)))
+        moved = _expanded(b, _difference(order, *ends, middle, apart))
+        s = _expanded(b, _difference(order, *from_zero))  # a constant would leave rounding where z is small
+        distances.append(jnp.sum(moved**2 + 2 * rest * s[:, first] * s[:, second], (0, -1)))
     return sums, sizes, jnp.stack(distances)
+
+
+def _difference(order: int, left, right, middle, apart) -> jax.Array:
+    """f(z₁) − f(z₂), f = σ or σ′, from the derivatives of σ at z₁, z₂ and between, and z₁ − z₂."""
+    short = apart * middle[order + 1] + apart**3 / 24 * middle[order + 3]
+    return jnp.where(jnp.abs(apart) < SERIES_RANGE, short, left[order] - right[order])
 
 
 def _functions(derivatives: tuple, u: jax.Array, slopes: bool) -> tuple[dict, list]:
