@@ -119,13 +119,13 @@ ONE_DOUBLED, NONE_DOUBLED = 1 + np.eye(3, dtype=int), np.ones((1, 4), int)
 def _with_errors(m: Moments, values: list[jax.Array], errors: list[jax.Array]) -> Products:
     three = (errors[0] / _size(m.g4, ONE_DOUBLED)).ravel()
     four = (errors[1] / _size(m.g4, NONE_DOUBLED)[:, 0]).ravel()
-    return Products(*values, jnp.concatenate([three, four]))
+    return Products._make([*values, jnp.concatenate([three, four])])
 
 
 def _with_cross_errors(p: SlopeMoments, values: list[jax.Array], errors: list[jax.Array]) -> CrossProducts:
     sizes = (_size(p.cross, cross_powers(r).sum(-1)) for r in (3, 4))
     relative = [(error / size).ravel() for error, size in zip(errors, sizes, strict=True)]
-    return CrossProducts(*values, jnp.concatenate(relative))
+    return CrossProducts._make([*values, jnp.concatenate(relative)])
 
 
 # --- by nested integrals ------------------------------------------------------------------------

@@ -186,8 +186,8 @@ def layer_slopes(
         twos = [_checked(source, at, each, found, smooth.error) for source, each, found in of]
         cross_two = jnp.pad(smooth.cross, ((1, 1), (0, 0))).T.ravel()  # of one variable: known
     acts = act, sources[1].act
-    *several, both = value_and_slope_products(acts, rules, at.matrix, (m, q), p)
-    values, slopes = (_assembled(each, at, *of) for each, *of in zip((m, q), twos, several, strict=True))
+    of_values, of_slopes, both = value_and_slope_products(acts, rules, at.matrix, (m, q), p)
+    values, slopes = _assembled(m, at, twos[0], of_values), _assembled(q, at, twos[1], of_slopes)
     cross = jnp.concatenate([p.cross, cross_two, both.three.ravel(), both.four.ravel()])
     errors = values.error, slopes.error, jnp.max(p.error), jnp.max(both.errors, initial=0.0)
     doubt = jnp.maximum(values.doubt, slopes.doubt)

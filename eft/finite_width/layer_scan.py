@@ -9,7 +9,7 @@ from jax import lax
 
 from eft.finite_width.input_products import Rules
 
-MAX_DOUBT = {8: 1e-11, 4: 1e-5}
+MAX_DOUBT = {8: 1e-10, 4: 1e-5}
 """Error of expectations at two inputs beyond which careful rules are used, by bytes per number."""
 
 

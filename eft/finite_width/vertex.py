@@ -102,8 +102,9 @@ def vertex_flow(
     are several, for σ with a continuous derivative.
 
     In float64 the relative error is about 1e-9 for one or two different inputs. For integrals over three and
-    four variables it is 1e-6 or less for K ≤ 10 and correlations up to 0.9, and always at most `error`. A
-    layer takes several seconds for eight inputs, or for four if σ has several kinks.
+    four variables it is 1e-6 or less for K ≤ 10 and correlations up to 0.9, and always at most `error`. On
+    two cores a layer of eight inputs takes 0.03 s if σ has no kink and K ≤ 10, and 20 s for ReLU; one of
+    four takes seconds if σ has several kinks.
 
     Raises TypeError or ValueError for a bad argument, or if σ jumps.
 

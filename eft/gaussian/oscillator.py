@@ -87,6 +87,6 @@ def powers(b: Basis, parities: np.ndarray, log: jax.Array, negative: jax.Array) 
     return jnp.where(jnp.asarray(odd) & negative[None, ..., None], -sizes, sizes)
 
 
-def expanded(f: jax.Array, vectors: jax.Array) -> jax.Array:
+def expanded(f: jax.Array, vectors: Array) -> jax.Array:
     """f times a matrix on its last axis, another one for each index of its first."""
     return jnp.matmul(f.reshape(len(f), -1, f.shape[-1]), vectors).reshape(*f.shape[:-1], -1)
