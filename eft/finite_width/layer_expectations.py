@@ -13,11 +13,18 @@ from jax import lax
 from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.finite_width.input_products import (
+    Products,
+    Rules,
+    covering_pairs,
+    value_and_slope_products,
+    value_products,
+)
 from eft.gaussian.bivariate import PairSource, pair_moments
-from eft.gaussian.kernel_derivatives import pair_derivatives
-from eft.gaussian.multivariate import Grid, products, slope_products
+from eft.gaussian.kernel_derivatives import KernelDerivatives, pair_derivatives
 from eft.gaussian.planes import plane
 from eft.gaussian.records import Moments, SlopeMoments
+from eft.gaussian.smooth_pairs import OfOne, Pairs, pair_sums
 
 
 def pair_places(place: np.ndarray, n: int) -> np.ndarray:
@@ -80,6 +87,7 @@ class LayerMoments(NamedTuple):
     `J`: (P, P) ∂⟨σ₁σ₂⟩/∂K.
     `second_order`: V → ½ Σ ∂²⟨σ₁σ₂⟩/∂K∂K V, (P,).
     `error`: bound on their relative error.
+    `doubt`: the part of it that careful rules would remove.
     """
 
     g: Float[jax.Array, "pairs"]
@@ -88,58 +96,173 @@ class LayerMoments(NamedTuple):
     J: Float[jax.Array, "pairs pairs"]
     second_order: Callable[[jax.Array], jax.Array]
     error: Float[jax.Array, ""]
+    doubt: Float[jax.Array, ""]
 
 
-def layer_moments(
-    pairs: PairSource, grids: tuple[Grid, Grid], K, K_diagonal, distance, m: Moments
-) -> LayerMoments:
+class _Kernel(NamedTuple):
+    """The kernel at n inputs, (n, n); √K; pairs of different inputs, I < J, and their 1 − ρ."""
+
+    matrix: jax.Array
+    root: jax.Array
+    I: np.ndarray  # noqa: E741
+    J: np.ndarray
+    gap: jax.Array
+
+    @property
+    def pairs(self) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """√K₁, √K₂ and 1 − ρ."""
+        return self.root[self.I], self.root[self.J], self.gap
+
+
+def _kernel(K, K_diagonal, distance) -> _Kernel:
+    n = len(K_diagonal)
+    I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
+    root = jnp.sqrt(K_diagonal)
+    a, b = root[I], root[J]
+    size = jnp.where(a * b > 0, a * b, 1.0)
+    gap = jnp.clip((distance[pair_index(n)[I, J]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
+    return _Kernel(K[pair_index(n)], root, I, J, gap)
+
+
+class _Twos(NamedTuple):
+    """Of pairs of different inputs: ⟨(σ₁−σ₂)²⟩, the derivatives of ⟨σ₁σ₂⟩, and the relative error.
+
+    `doubt`: the part of it that careful rules would remove.
+    """
+
+    distance: jax.Array
+    derivatives: KernelDerivatives
+    error: jax.Array
+    doubt: jax.Array
+
+
+def layer_moments(pairs: PairSource, rules: Rules, K, K_diagonal, distance, m: Moments) -> LayerMoments:
     """The expectations at one layer.
 
     From K_αα and the moments there, (n,), and from K_αβ and the distance K_αα + K_ββ − 2K_αβ of pairs, (P,).
     """
-    n = len(K_diagonal)
-    index = pair_index(n)
-    act = pairs.act
-    g = jnp.zeros_like(K).at[np.diag(index)].set(m.g)
-    apart = jnp.zeros_like(K)
-    J = jnp.zeros((len(K), len(K)), K.dtype).at[np.diag(index), np.diag(index)].set(m.dg)
-    fourth, errors = [m.g4], [m.error]
+    kernel = _kernel(K, K_diagonal, distance)
+    if rules.pairs is None or len(K_diagonal) == 1:
+        two = _by_quadrature(pairs, kernel, m)
+    else:
+        smooth = pair_sums(pairs.act, _smooth(kernel), rules.pairs, slopes=False)
+        two = _checked(pairs, kernel, m, smooth.of[0], smooth.error)
+    return _assembled(m, kernel, two, value_products(pairs.act, rules, kernel.matrix, m))
 
-    I, L = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
-    at = np.stack([np.diag(index)[I], np.diag(index)[L], index[I, L]], -1)
-    derivatives = None
-    if len(I):
-        a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[L])
-        size = jnp.where(a * b > 0, a * b, 1.0)
-        gap = jnp.clip((distance[at[:, 2]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        both = jax.tree.map(lambda x: x[I], m), jax.tree.map(lambda x: x[L], m)
-        pair = pair_moments(pairs, a, b, a - b, gap, moments=both)
-        derivatives = lax.map(lambda each: pair_derivatives(act, *each), (a, b, gap))
-        g = g.at[at[:, 2]].set((m.g[I] + m.g[L] - pair.distance) / 2)
-        apart = apart.at[at[:, 2]].set(pair.distance)
-        J = J.at[at[:, 2:], at].set(derivatives.gradient)
-        fourth.append(derivatives.fourth.ravel())
-        errors.append(pair.error)
-    matrix = K[index]
-    for r, rule in zip((3, 4), grids, strict=True):
-        chosen = np.array(list(itertools.combinations(range(n), r)), int)
-        if len(chosen):
-            integral = functools.partial(products, act, grid=rule)
-            integrals = lax.map(integral, matrix[chosen[:, :, None], chosen[:, None]])
-            fourth.append(integrals.value.ravel())
-            size = jnp.prod(m.g4[chosen], 1) ** (1 / r)
-            size = jnp.where(size > 0, size, 1.0).reshape(-1, *(1,) * (integrals.error.ndim - 1))
-            errors.append((integrals.error / size).ravel())
+
+class LayerSlopes(NamedTuple):
+    """`values`, `slopes`: the moments of σ, and of σ′ as an activation of its own.
+
+    `cross`: (P, P) ⟨σ₁σ₂σ′₃σ′₄⟩. `error`, `doubt`: the largest of all.
+    """
+
+    values: LayerMoments
+    slopes: LayerMoments
+    cross: jax.Array
+    error: jax.Array
+    doubt: jax.Array
+
+
+def layer_slopes(
+    sources: tuple[PairSource, PairSource],
+    rules: Rules,
+    kernel: tuple,
+    m: Moments,
+    q: Moments,
+    p: SlopeMoments,
+) -> LayerSlopes:
+    """The same for σ, σ′ and both together.
+
+    `sources`: those of σ and σ′. `kernel`: K, K_diagonal and distance, as for `layer_moments`. `m`, `q`, `p`:
+    the moments of σ, those of σ′, and those of both at each input.
+    """
+    at, act = _kernel(*kernel), sources[0].act
+    if rules.pairs is None or len(at.root) == 1:
+        twos = [_by_quadrature(source, at, each) for source, each in zip(sources, (m, q), strict=True)]
+        cross_two = _cross_of_twos(act, at)
+    else:
+        smooth = pair_sums(act, _smooth(at), rules.pairs, slopes=True)
+        of = zip(sources, (m, q), smooth.of, strict=True)
+        twos = [_checked(source, at, each, found, smooth.error) for source, each, found in of]
+        cross_two = jnp.pad(smooth.cross, ((1, 1), (0, 0))).T.ravel()  # of one variable: known
+    acts = act, sources[1].act
+    of_values, of_slopes, both = value_and_slope_products(acts, rules, at.matrix, (m, q), p)
+    values, slopes = _assembled(m, at, twos[0], of_values), _assembled(q, at, twos[1], of_slopes)
+    cross = jnp.concatenate([p.cross, cross_two, both.three.ravel(), both.four.ravel()])
+    errors = values.error, slopes.error, jnp.max(p.error), jnp.max(both.errors, initial=0.0)
+    doubt = jnp.maximum(values.doubt, slopes.doubt)
+    return LayerSlopes(values, slopes, cross[_cross_places(len(at.root))], jnp.max(jnp.stack(errors)), doubt)
+
+
+def _assembled(m: Moments, kernel: _Kernel, two: _Twos, several: Products) -> LayerMoments:
+    n = len(kernel.root)
+    P, index = n * (n + 1) // 2, pair_index(n)
+    own, I, J = np.diag(index), kernel.I, kernel.J  # noqa: E741
+    at = np.stack([own[I], own[J], index[I, J]], -1)
+    g = jnp.zeros(P, m.g.dtype).at[own].set(m.g).at[at[:, 2]].set((m.g[I] + m.g[J] - two.distance) / 2)
+    apart = jnp.zeros_like(g).at[at[:, 2]].set(two.distance)
+    Jacobian = jnp.zeros((P, P), g.dtype).at[own, own].set(m.dg)
+    Jacobian = Jacobian.at[at[:, 2:], at].set(two.derivatives.gradient)
+    fourth = jnp.concatenate(
+        [m.g4, two.derivatives.fourth.ravel(), several.three.ravel(), several.four.ravel()]
+    )
 
     def second_order(V):
-        total = jnp.zeros_like(K).at[np.diag(index)].set(m.d2g * V[np.diag(index), np.diag(index)] / 2)
-        if derivatives is None:
-            return total
+        total = jnp.zeros_like(g).at[own].set(m.d2g * V[own, own] / 2)
         corner = V[at[:, :, None], at[:, None]]
-        return total.at[at[:, 2]].set(jax.vmap(lambda each, V: each.second_order(V))(derivatives, corner))
+        return total.at[at[:, 2]].set(jax.vmap(lambda each, V: each.second_order(V))(two.derivatives, corner))
 
-    error = jnp.max(jnp.concatenate(errors))
-    return LayerMoments(g, apart, jnp.concatenate(fourth)[_fourth_moments(n)], J, second_order, error)
+    error = jnp.max(jnp.concatenate([m.error, two.error, several.errors]))
+    doubt = jnp.max(two.doubt, initial=0.0)
+    return LayerMoments(g, apart, fourth[_fourth_moments(n)], Jacobian, second_order, error, doubt)
+
+
+# --- two inputs ---------------------------------------------------------------------------------
+
+
+def _moments_of_pairs(pairs: PairSource, kernel: _Kernel, m: Moments):
+    a, b, gap = kernel.pairs
+    both = jax.tree.map(lambda x: x[kernel.I], m), jax.tree.map(lambda x: x[kernel.J], m)
+    return pair_moments(pairs, a, b, a - b, gap, moments=both)
+
+
+def _by_quadrature(pairs: PairSource, kernel: _Kernel, m: Moments) -> _Twos:
+    if not len(kernel.I):
+        empty = jnp.zeros(0, m.g.dtype)
+        shapes = {"jacobian": (3, 3), "polar_hessian": (3, 3), "curvature": (3, 3, 3)}
+        fields = (jnp.zeros((0, *shapes.get(name, (3,))), m.g.dtype) for name in KernelDerivatives._fields)
+        return _Twos(empty, KernelDerivatives(*fields), empty, empty)
+    found = _moments_of_pairs(pairs, kernel, m)
+    derivatives = lax.map(lambda each: pair_derivatives(pairs.act, *each), kernel.pairs)
+    return _Twos(found.distance, derivatives, found.error, jnp.zeros_like(found.error))
+
+
+def _smooth(kernel: _Kernel) -> Pairs:
+    return Pairs(kernel.root, kernel.I, kernel.J, kernel.gap)
+
+
+def _checked(pairs: PairSource, kernel: _Kernel, m: Moments, smooth: OfOne, error) -> _Twos:
+    """The error is also that of ⟨σ₁²⟩ + ⟨σ₂²⟩, which are known from one input. Closed forms are used."""
+    if pairs.forms.has("pair"):
+        known = _moments_of_pairs(pairs, kernel, m)
+        off, distance = known.error, known.distance
+    else:
+        sizes, distance = m.g[kernel.I] + m.g[kernel.J], smooth.distance
+        off = jnp.abs(sizes - 2 * smooth.product - distance) / jnp.where(sizes > 0, sizes, 1.0)
+    doubt = jnp.maximum(off - m.error[kernel.I] - m.error[kernel.J], error)
+    return _Twos(distance, smooth.derivatives, jnp.maximum(off, error), doubt)
+
+
+def _cross_of_twos(act: Activation, kernel: _Kernel) -> jax.Array:
+    """⟨f h⟩ for f = σ₁², σ₁σ₂, σ₂² and h = σ′₁², σ′₁σ′₂, σ′₂², of one pair after the other."""
+
+    def of_one(each):
+        q = plane(act, *each)
+        (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
+        products = itertools.product((s1 * s1, s1 * s2, s2 * s2), (d1 * d1, d1 * d2, d2 * d2))
+        return jnp.stack([q.mean(f * h) for f, h in products])
+
+    return lax.map(of_one, kernel.pairs).ravel() if len(kernel.I) else jnp.zeros(0, kernel.root.dtype)
 
 
 def slope_jacobian(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Array:
@@ -153,56 +276,16 @@ def slope_jacobian(J: jax.Array, slopes: jax.Array, index: np.ndarray) -> jax.Ar
 
 
 @functools.cache
-def _cross_places(n: int) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """(P, P): the place of ⟨σ₁σ₂σ′₃σ′₄⟩ in the list of `cross_moments`; and the products of r variables."""
+def _cross_places(n: int) -> np.ndarray:
+    """(P, P): the place of ⟨σ₁σ₂σ′₃σ′₄⟩ in the list that `layer_slopes` makes."""
     pairs = list(itertools.combinations_with_replacement(range(n), 2))
     where: dict[tuple, int] = {(p, p): i for i, p in enumerate((i, i) for i in range(n))}
     for i, j in itertools.combinations(range(n), 2):
         for a in ((i, i), (i, j), (j, j)):
             for b in ((i, i), (i, j), (j, j)):
                 where.setdefault((a, b) if len({*a, *b}) == 2 else (a, b, i, j), len(where))
-    powers = {}
     for r in (3, 4):
-        local = list(itertools.combinations_with_replacement(range(r), 2))
-        covering = [(a, b) for a in local for b in local if len({*a, *b}) == r]
-        powers[r] = np.array([[(a.count(i), b.count(i)) for i in range(r)] for a, b in covering])
         for chosen in itertools.combinations(range(n), r):
-            for a, b in covering:
+            for a, b in covering_pairs(r):
                 where[tuple(chosen[i] for i in a), tuple(chosen[i] for i in b)] = len(where)
-    return np.array([[where[a, b] for b in pairs] for a in pairs]), powers
-
-
-def cross_moments(act: Activation, p: SlopeMoments, grids: tuple[Grid, Grid], K, K_diagonal, distance):
-    """⟨σ₁σ₂σ′₃σ′₄⟩, (P, P), and a bound on its relative error; arguments as for `layer_moments`.
-
-    `p`: the slope moments at K_diagonal.
-    """
-    n = len(K_diagonal)
-    index = pair_index(n)
-    values, errors = [p.cross], [p.error]
-    I, J = np.array(list(itertools.combinations(range(n), 2)), int).reshape(-1, 2).T  # noqa: E741
-
-    def of_two(each):
-        a, b, gap = each
-        q = plane(act, a, b, gap)
-        (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
-        return jnp.stack(
-            [q.mean(f * h) for f in (s1 * s1, s1 * s2, s2 * s2) for h in (d1 * d1, d1 * d2, d2 * d2)]
-        )
-
-    if len(I):
-        a, b = jnp.sqrt(K_diagonal[I]), jnp.sqrt(K_diagonal[J])
-        size = jnp.where(a * b > 0, a * b, 1.0)
-        gap = jnp.clip((distance[index[I, J]] - (a - b) ** 2) / (2 * size), 0.0, 2.0)
-        values.append(lax.map(of_two, (a, b, gap)).ravel())
-    places, powers = _cross_places(n)
-    matrix = K[index]
-    for r, fine in zip((3, 4), grids, strict=True):
-        chosen = np.array(list(itertools.combinations(range(n), r)), int)
-        if len(chosen):
-            blocks = matrix[chosen[:, :, None], chosen[:, None]]
-            value, error = lax.map(lambda K, r=r, fine=fine: slope_products(act, K, fine, powers[r]), blocks)
-            values.append(value.ravel())
-            size = jnp.prod(jnp.maximum(p.cross[chosen], jnp.finfo(K.dtype).tiny), 1) ** (1 / r)
-            errors.append((error / size[:, None]).ravel())
-    return jnp.concatenate(values)[places], jnp.max(jnp.concatenate(errors))
+    return np.array([[where[a, b] for b in pairs] for a in pairs])

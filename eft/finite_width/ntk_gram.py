@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float
 
@@ -17,17 +16,17 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.families import Homogeneous
 from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
+from eft.finite_width.input_products import rules_for
 from eft.finite_width.layer_expectations import (
-    cross_moments,
     fixed_products,
-    layer_moments,
+    layer_slopes,
     pair_index,
     pair_places,
     slope_jacobian,
 )
+from eft.finite_width.layer_scan import along_layers, careful_if_needed
 from eft.finite_width.ntk import checked_continuous
 from eft.finite_width.residual_gram import (
-    QUICK,
     GramKernels,
     Here,
     no_signal,
@@ -43,7 +42,6 @@ from eft.flows.kernel import flow_and_moments
 from eft.flows.residual import Kernels
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_products import LayerGrams
-from eft.gaussian.multivariate import grid
 from eft.gaussian.records import Moments
 from eft.gaussian.sources import SlopeSource, slope_source
 from eft.gaussian.tabulated_slopes import six_derivatives
@@ -125,8 +123,8 @@ def ntk_gram_flow(
     (PDLT chapter 8, scaled by the width; Theta1: docs/ntk.md.) `X`: inputs of shape (n, n₀), at most 4
     different ones, which may repeat. `K1`: as for `gram_flow`. The rest as for `ntk_flow`, but single
     numbers. The accuracy is that of
-    `vertex_flow`. Integrals over four inputs are costly: on two cores a layer of GELU takes 0.03 s for two
-    different inputs, 0.2 s for three, 1.3 s for four, and up to 16 times as long if K > 10 or σ″ jumps.
+    `vertex_flow`. On two cores a layer of four different inputs takes 4 ms if σ has no kink and K ≤ 10;
+    2 s for ReLU, and several times as long if σ″ jumps at several kinks.
 
     Raises TypeError or ValueError for a bad argument; if σ jumps; and, with different inputs, if σ′ jumps,
     unless σ is piecewise linear with its kink at 0 (such as ReLU).
@@ -168,23 +166,19 @@ def ntk_gram_flow(
         single, m = flow_and_moments(
             act, settings[0], depth, cb=settings[1], **start.single(mean_of_squares(x))
         )
-    fine = tuple(grid(act, r, largest_kernel(single)) for r in (3, 4))
-    quick = tuple(g.quick() for g in fine)  # a sixteenth of the work, and nearly always enough
+    rules = rules_for(act, largest_kernel(single)) if known is None else known.rules
     sources = pair_source(act, x.dtype), pair_source(slope, x.dtype), slope_source(act, x.dtype)
-    first = fine if len(inputs) < 3 or fine[0].cuts else quick
 
-    def computed(grids):
+    def flow_by(rules):
         if known is not None:
             of_layers = known.kernels, known.gram, known.past, known.skips
-            flow = _residual_flow(grids, weights == "orthogonal", *sources, *of_layers, x, begin, *settings)
+            flow = _residual_flow(rules, weights == "orthogonal", *sources, *of_layers, x, begin, *settings)
         else:
             by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
-            flow = _flow((grids, weights), *sources, single.K, m, x, by_layer, begin, *settings)
+            flow = _flow((rules, weights), *sources, single.K, m, x, by_layer, begin, *settings)
         return arguments.host_arrays(*flow)
 
-    K, V, Theta, Theta1, A, B, D, F, error = computed(first)
-    if first is quick and not error.max() <= QUICK[x.dtype.itemsize]:
-        K, V, Theta, Theta1, A, B, D, F, error = computed(fine)
+    K, V, Theta, Theta1, A, B, D, F, error = careful_if_needed(flow_by, rules)
     valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
     index = pair_index(len(inputs))
     return at_places((K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error), place)
@@ -230,20 +224,23 @@ def _flow(
     lw,
     lb,
 ):
-    grids, weights = about
+    rules, weights = about
     n = len(x)
     I, J = np.triu_indices(n)  # noqa: E741
     index = pair_index(n)
     apart = jnp.mean((x[I] - x[J]) ** 2, -1)
     P = len(I)
 
+    def record(now, at):
+        distance, V, _, *fields = now
+        return (at[0][I] + at[0][J] - distance) / 2, V, *fields
+
     def layer(now, at):
-        distance, V, G1, Theta, Theta1, A, B, D, F, error = now
+        distance, V, G1, Theta, Theta1, A, B, D, F, *_ = now
         K_diagonal, m_diagonal, slope_diagonal, p_diagonal, (r, fixed) = at
-        K = (K_diagonal[I] + K_diagonal[J] - distance) / 2
-        m = layer_moments(pairs, grids, K, K_diagonal, distance, m_diagonal)
-        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance, slope_diagonal)
-        cross, cross_error = cross_moments(pairs.act, p_diagonal, grids, K, K_diagonal, distance)
+        kernel = record(now, at)[0], K_diagonal, distance
+        here = layer_slopes((pairs, slope_pairs), rules, kernel, m_diagonal, slope_diagonal, p_diagonal)
+        m, p, cross, *errors = here
         s, c = cw * p.g, cw * Theta
         var, cov = m.fourth - jnp.outer(m.g, m.g), cross - jnp.outer(m.g, p.g)
         square = p.fourth - jnp.outer(p.g, p.g)
@@ -259,7 +256,7 @@ def _flow(
             new_V = var - fixed * fixed_products(m.g)
             new_B, new_F = p.fourth - fixed * jnp.outer(p.g, p.g), cross - fixed * jnp.outer(m.g, p.g)
         new_B, new_F = (a[index][:, :, index] for a in (new_B, new_F))  # at [1, 2, 3, 4]
-        after = (
+        return (
             cw * m.distance,
             cw * cw * new_V + r * linear @ V @ linear.T,
             r * (linear @ G1 + cw * m.second_order(V)),
@@ -278,23 +275,22 @@ def _flow(
             cw * (lw * var + mixed) + r * (linear @ V @ bent.T + linear @ D * s[None]),
             cw * cw * jnp.einsum("ijkl,kl->ikjl", new_F, Theta[index])
             + r * cw * cw * jnp.einsum("ika,jlb,akbl->ikjl", jacobian, jacobian, F),
+            *errors,
         )
-        worst = jnp.maximum(jnp.maximum(m.error, p.error), cross_error)
-        return (*after, worst), (K, V, Theta, Theta1, A, B, D, F, error)
 
     matrix, four = jnp.zeros((P, P), x.dtype), jnp.zeros((n, n, n, n), x.dtype)
     vector, zero = jnp.zeros(P, x.dtype), jnp.zeros((), x.dtype)
     scale, first_bias = begin
     first = first_bias + lw * jnp.mean(x[I] * x[J], -1)
-    start = scale * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero
+    start = scale * apart, matrix, vector, first, vector, matrix, four, matrix, four, zero, zero
     K = K_single.T
     along = K, jax.tree.map(jnp.transpose, m_single), slope_pairs.moments(K), slopes(K), by_layer
-    return lax.scan(layer, start, along)[1]
+    return along_layers(layer, record, start, along)
 
 
 @compiled(0, 1)
 def _residual_flow(
-    grids, haar: bool, pairs: PairSource, slope_pairs: PairSource, slopes: SlopeSource, k: Kernels,
+    rules, haar: bool, pairs: PairSource, slope_pairs: PairSource, slopes: SlopeSource, k: Kernels,
     gram: GramKernels, past: LayerGrams, skips, x, begin, cw, cb, lw, lb,
 ):  # fmt: skip
     """The fields for different inputs in a residual network."""
@@ -304,18 +300,21 @@ def _residual_flow(
     I, J = np.triu_indices(n)  # noqa: E741
 
     def layer(now, at):
-        signal, tangents, error = now
+        signal, tangents, *_ = now
         K_diagonal, K, distance, m_diagonal, slope_diagonal, p_diagonal, gamma, past, number = at
-        m = layer_moments(pairs, grids, K, K_diagonal, distance, m_diagonal)
-        p = layer_moments(slope_pairs, grids, K, K_diagonal, distance, slope_diagonal)
-        cross, cross_error = cross_moments(pairs.act, p_diagonal, grids, K, K_diagonal, distance)
+        kernel = K, K_diagonal, distance
+        of_layer = layer_slopes((pairs, slope_pairs), rules, kernel, m_diagonal, slope_diagonal, p_diagonal)
+        m, p, cross, error, off = of_layer
         here = Here(number, K[index], gamma, m, p, cross, past)
         next_signal, X, mean_F = signal_step(haar, signal, here, cw)
         next_tangents = tangent_step(haar, signal, tangents, here, X, mean_F, (cw, lw, lb))
-        worst = functools.reduce(jnp.maximum, (m.error, p.error, cross_error, jnp.max(past.error)))
-        t, swapped = tangents, (2, 3, 0, 1)
-        record = (
-            K,
+        return next_signal, next_tangents, jnp.maximum(error, jnp.max(past.error)), off
+
+    def record(now, at):
+        signal, t, *errors = now
+        swapped = (2, 3, 0, 1)
+        return (
+            at[1],
             signal.U + signal.own + signal.own.T,
             t.Theta,
             t.Theta1,
@@ -323,13 +322,12 @@ def _residual_flow(
             t.b + t.own_B + jnp.transpose(t.own_B, swapped),
             t.D + t.own_D.T,
             t.phi + t.own_F + jnp.transpose(t.own_F, swapped),
-            error,
+            *errors,
         )
-        return (next_signal, next_tangents, worst), record
 
-    first = begin[1] + lw * jnp.mean(x[I] * x[J], -1)
-    start = no_signal(depth, P, x.dtype), no_tangents(depth, first, n), jnp.zeros((), x.dtype)
+    first, zero = begin[1] + lw * jnp.mean(x[I] * x[J], -1), jnp.zeros((), x.dtype)
+    start = no_signal(depth, P, x.dtype), no_tangents(depth, first, n), zero, zero
     K = k.K.T
     single = jax.tree.map(jnp.transpose, k.moments), slope_pairs.moments(K), slopes(K)
     by_layer = K, gram.K, gram.distance, *single, skips, past, jnp.arange(depth)
-    return lax.scan(layer, start, by_layer)[1]
+    return along_layers(layer, record, start, by_layer)

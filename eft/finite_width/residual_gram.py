@@ -18,6 +18,7 @@ from jax import lax
 from eft.activations.definition import Activation
 from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
+from eft.finite_width.input_products import Rules, rules_for
 from eft.finite_width.layer_expectations import (
     LayerMoments,
     fixed_products,
@@ -27,6 +28,7 @@ from eft.finite_width.layer_expectations import (
     pair_index,
     slope_jacobian,
 )
+from eft.finite_width.layer_scan import MAX_DOUBT
 from eft.flows.block import Block
 from eft.flows.gram import FirstLayer
 from eft.flows.kernel import KernelFlow, residual_flow
@@ -34,7 +36,7 @@ from eft.flows.residual import Kernels, between_layers, earlier_layers, remember
 from eft.gaussian.bivariate import PairSource, pair_source
 from eft.gaussian.layer_pairs import Rule, curvature_jumps, jumps_of_products
 from eft.gaussian.layer_products import LayerGrams, layer_grams
-from eft.gaussian.multivariate import Grid, grid
+from eft.gaussian.multivariate import Grid
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.sources import evaluated, slope_source
 
@@ -58,17 +60,23 @@ class GramKernels(NamedTuple):
 
 
 @compiled(0)
-def gram_kernels(grids, pairs: PairSource, K_single, m_single: Moments, x, scale, cw, skips) -> GramKernels:
-    """K′ = γ²K + C_b + C_W⟨F⟩ of pairs, from K_single of the inputs, (L, n), and the moments there."""
+def gram_kernels(
+    rules, pairs: PairSource, K_single, m_single: Moments, x, scale, cw, skips
+) -> tuple[GramKernels, jax.Array]:
+    """K′ = γ²K + C_b + C_W⟨F⟩ of pairs, from K_single of the inputs, (L, n), and the moments there.
+
+    And the error of the expectations, (L,).
+    """
     a, b = np.triu_indices(len(x))
     own = jnp.asarray(a == b)
 
     def layer(distance, at):
         K_diagonal, m, gamma = at
         K = (K_diagonal[a] + K_diagonal[b] - distance) / 2
-        moments = layer_moments(pairs, grids, K, K_diagonal, distance, m)
+        moments = layer_moments(pairs, rules, K, K_diagonal, distance, m)
         s = jnp.where(own, m.slope2[a], jnp.diag(moments.J))
-        return gamma**2 * distance + cw * moments.distance, GramKernels(K, distance, moments.g, s)
+        here = GramKernels(K, distance, moments.g, s), moments.doubt
+        return gamma**2 * distance + cw * moments.distance, here
 
     return lax.scan(layer, scale * jnp.mean((x[a] - x[b]) ** 2, -1), (K_single, m_single, skips))[1]
 
@@ -114,7 +122,7 @@ class Inputs(NamedTuple):
     """What is known of a residual network at infinite width and of its memory, for different inputs.
 
     `single`: the flow of each input, (n, L). `kernels`: the same with the moments. `gram`: of pairs. `past`:
-    of pairs of layers. `pairs`, `grids`: for expectations at one layer. `skips`: γ, (L,).
+    of pairs of layers. `pairs`, `rules`: for expectations at one layer. `skips`: γ, (L,).
     """
 
     single: KernelFlow
@@ -122,7 +130,7 @@ class Inputs(NamedTuple):
     gram: GramKernels
     past: LayerGrams
     pairs: PairSource
-    grids: tuple[Grid, Grid]
+    rules: Rules
     skips: jax.Array
 
 
@@ -158,19 +166,23 @@ def residual_inputs(
         )
     single, k, rule = residual_flow(act, cw, depth, block, skip, cb=cb, **first.single(jnp.mean(x * x, -1)))
     largest = float(jnp.max(jnp.where(single.valid, single.K, 0.0)))
-    grids = grid(act, 3, largest), grid(act, 4, largest)
+    rules = rules_for(act, largest)
     pairs = pair_source(act, x.dtype)
     skips = block.by_layer(skip.astype(x.dtype), depth)
     m = jax.tree.map(jnp.transpose, k.moments)
-    gram = gram_kernels(grids, pairs, k.K.T, m, x, first.scale, cw, skips)
+    of_flow = pairs, k.K.T, m, x, first.scale, cw, skips
+    gram, off = gram_kernels(rules, *of_flow)
+    if rules.pairs is not None and not jnp.max(off) <= MAX_DOUBT[x.dtype.itemsize]:
+        rules = rules.careful()
+        gram, _ = gram_kernels(rules, *of_flow)
     if n == 1:
         p = evaluated(slope_source(act, x.dtype), k.K) if with_slopes else None
         past = one_in_layers(act, rule, k, p, skips)
     else:
-        past = several_in_layers(act, grids[1].quick(), gram, skips)
+        past = several_in_layers(act, rules.grids[1].quick(), gram, skips)
         if not jnp.max(past.error) <= QUICK[x.dtype.itemsize]:
-            past = several_in_layers(act, grids[1], gram, skips)
-    return Inputs(single, k, gram, past, pairs, grids, skips)
+            past = several_in_layers(act, rules.grids[1], gram, skips)
+    return Inputs(single, k, gram, past, pairs, rules, skips)
 
 
 class Signal(NamedTuple):

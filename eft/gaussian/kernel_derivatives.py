@@ -62,23 +62,47 @@ def pair_derivatives(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array
     s2, d2, c2 = act.derivatives(p.z2)[:3]
     u1 = p.x
     u2 = (1 - gap) * p.x + jnp.sqrt(gap * (2 - gap)) * p.y
-    slopes = p.mean(d1 * d2)
-    f_a, f_b, f_r = p.mean(u1 * d1 * s2), p.mean(s1 * u2 * d2), a * b * slopes
-    f_aa, f_bb = p.mean(u1 * u1 * c1 * s2), p.mean(s1 * u2 * u2 * c2)
-    f_ab = p.mean(u1 * u2 * d1 * d2)
-    f_ar = b * slopes + a * b * p.mean(u1 * c1 * d2)
-    f_br = a * slopes + a * b * p.mean(d1 * u2 * c2)
-    f_rr = a * a * b * b * p.mean(c1 * c2)
+    integrals = Integrals._make(
+        p.mean(f)
+        for f in (
+            d1 * d2, u1 * d1 * s2, s1 * u2 * d2, u1 * u1 * c1 * s2, s1 * u2 * u2 * c2, u1 * u2 * d1 * d2,
+            u1 * c1 * d2, d1 * u2 * c2, c1 * c2, s1**2 * s2**2, s1**3 * s2, s1 * s2**3,
+        )
+    )  # fmt: skip
+    return from_integrals(act, a, b, gap, integrals)
+
+
+class Integrals(NamedTuple):
+    """⟨φ₁ψ₂⟩ of functions φ of the first variable and ψ of the second, named φ_ψ; s, d, c = σ, σ′, σ″."""
+
+    d_d: jax.Array
+    ud_s: jax.Array
+    s_ud: jax.Array
+    uuc_s: jax.Array
+    s_uuc: jax.Array
+    ud_ud: jax.Array
+    uc_d: jax.Array
+    d_uc: jax.Array
+    c_c: jax.Array
+    ss_ss: jax.Array
+    sss_s: jax.Array
+    s_sss: jax.Array
+
+
+def from_integrals(act: Activation, a, b, gap, m: Integrals) -> KernelDerivatives:
+    """The derivatives for one pair; what its δ functions contribute is added."""
+    f_aa, f_bb, f_rr = m.uuc_s, m.s_uuc, a * a * b * b * m.c_c
+    f_ar = b * m.d_d + a * b * m.uc_d
+    f_br = a * m.d_d + a * b * m.d_uc
     at_1, at_2 = at_kinks(act, a, b, gap), at_kinks(act, b, a, gap)
     f_aa, f_ar, f_rr = f_aa + at_1[0], f_ar + at_1[1], f_rr + at_1[2]
     f_bb, f_br, f_rr = f_bb + at_2[0], f_br + at_2[1], f_rr + at_2[2] + at_both(act, a, b, gap)
     f_rr = jnp.where(jnp.minimum(gap, 2 - gap) <= COINCIDENT, 0.0, f_rr)
 
-    K = jnp.stack([a * a, b * b, a * b * (1 - gap)])
-    jacobian, curvature = _coordinates(K)
-    gradient = jnp.stack([f_a, f_b, f_r])
-    hessian = jnp.stack([f_aa, f_ab, f_ar, f_ab, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
-    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    jacobian, curvature = _coordinates(jnp.stack([a * a, b * b, a * b * (1 - gap)]))
+    gradient = jnp.stack([m.ud_s, m.s_ud, a * b * m.d_d])
+    hessian = jnp.stack([f_aa, m.ud_ud, f_ar, m.ud_ud, f_bb, f_br, f_ar, f_br, f_rr]).reshape(3, 3)
+    fourth = jnp.stack([m.ss_ss, m.sss_s, m.s_sss])
     return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
 
 

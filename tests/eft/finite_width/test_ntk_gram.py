@@ -9,11 +9,11 @@ import pytest
 
 import eft
 import nets
-from eft.finite_width import ntk_gram
-from eft.finite_width.ntk_gram import cross_moments, slope_of
-from eft.finite_width.vertex import layer_moments
+from eft.finite_width import layer_scan
+from eft.finite_width.input_products import Rules, rules_for
+from eft.finite_width.layer_expectations import layer_moments, layer_slopes
+from eft.finite_width.ntk_gram import slope_of
 from eft.gaussian.bivariate import pair_source
-from eft.gaussian.multivariate import grid
 from nets.statistics import estimators
 
 X = np.array([[1.0, -0.5, 0.3], [0.2, 0.8, -1.1], [-0.4, 0.1, 0.6], [0.9, 0.4, 0.2]])
@@ -61,14 +61,27 @@ def test_repeated_inputs_have_equal_entries():
     assert alone.valid.all() and np.ptp(alone.A[-1]) == 0
 
 
-@pytest.mark.long
-def test_coarse_integrals_agree_with_fine_ones(monkeypatch):
-    quick = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
-    monkeypatch.setattr(ntk_gram, "QUICK", {8: 0.0})
-    fine = eft.ntk_gram_flow("gelu", 1.6, 2, X[:3], **SETTINGS)
+@pytest.mark.parametrize("act", ["gelu", "tanh"])
+def test_careful_rules_for_pairs_agree_with_smooth_ones(act, monkeypatch):
+    settings = {"act": act, "cw": 1.6, "depth": 3, "X": X[:2], **SETTINGS}
+    smooth = eft.ntk_gram_flow(**settings)
+    monkeypatch.setattr(layer_scan, "MAX_DOUBT", {8: -1.0})
+    careful = eft.ntk_gram_flow(**settings)
     for name in FIELDS:
-        np.testing.assert_allclose(getattr(quick, name), getattr(fine, name), rtol=1e-8, atol=1e-11)
-    assert 0 < quick.error.max() < 1e-8
+        a, b = np.asarray(getattr(smooth, name)), np.asarray(getattr(careful, name))
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    assert 0 < smooth.error.max() < 1e-9
+    assert (smooth.Theta1 != careful.Theta1).any()  # they are not the same sums
+
+
+def test_a_steep_function_is_integrated_by_careful_rules(monkeypatch):
+    """The control: the smooth ones are wrong, and their error says by how much."""
+    settings = {"act": lambda z: jnp.tanh(8 * z) / 8, "cw": 1.6, "depth": 3, "X": X[:2], **SETTINGS}
+    chosen = eft.ntk_gram_flow(**settings)
+    monkeypatch.setattr(layer_scan, "MAX_DOUBT", {8: np.inf})
+    smooth = eft.ntk_gram_flow(**settings)
+    off = np.max(np.abs(np.asarray(smooth.Theta1 / chosen.Theta1)[2] - 1))
+    assert chosen.error.max() < 1e-10 < 1e-7 < off < smooth.error.max()
 
 
 def gauss_hermite(K: np.ndarray, f, count: int = 24) -> np.ndarray:
@@ -80,16 +93,24 @@ def gauss_hermite(K: np.ndarray, f, count: int = 24) -> np.ndarray:
     return f(np.linalg.cholesky(K) @ u) @ weight
 
 
-def test_expectations_of_four_inputs():
+@pytest.mark.parametrize("nested", [False, True])
+def test_expectations_of_four_inputs(nested):
     """⟨σσσ′σ′⟩ of all index combinations at four inputs against Gauss–Hermite, for σ = sin."""
     act = eft.activation("sin", frequency=0.5)
     K = 0.1 + 0.5 * X @ X.T
     I, J = np.triu_indices(4)  # noqa: E741
-    apart = jnp.asarray(K[I, I] + K[J, J] - 2 * K[I, J])
-    grids = tuple(grid(act, r, float(K.max())) for r in (3, 4))
-    found, error = jax.jit(lambda K, k, d: cross_moments(act, eft.slopes(act, k), grids, K, k, d))(
-        jnp.asarray(K[I, J]), jnp.asarray(np.diag(K)), apart
-    )
+    kernel = [jnp.asarray(a) for a in (K[I, J], np.diag(K), K[I, I] + K[J, J] - 2 * K[I, J])]
+    rules = rules_for(act, float(K.max()))
+    rules = Rules(rules.grids) if nested else rules
+    sources = tuple(pair_source(each, kernel[0].dtype) for each in (act, slope_of(act)))
+
+    @jax.jit
+    def of(*kernel):
+        moments = [source.moments(kernel[1]) for source in sources]
+        made = layer_slopes(sources, rules, kernel, *moments, eft.slopes(act, kernel[1]))
+        return made.cross, made.error, made.doubt
+
+    found, error, doubt = of(*kernel)
     s = lambda z: np.sin(z / 2)  # noqa: E731
     d = lambda z: np.cos(z / 2) / 2  # noqa: E731
     expected = gauss_hermite(
@@ -102,6 +123,9 @@ def test_expectations_of_four_inputs():
         ),
     )
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    if not nested:
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-13)
+        assert error < 1e-10 and doubt < 1e-11
     assert error < 1e-4
     assert abs(found - found.T).max() > 1e-3  # the pair of values and the pair of slopes are told apart
 
@@ -114,9 +138,9 @@ def test_slopes_of_relu_are_those_of_the_arcsine():
     def exact(K):
         return (jnp.pi - jnp.arccos(K[1] / jnp.sqrt(K[0] * K[2]))) / (2 * jnp.pi)
 
-    grids = tuple(grid(act, r, 1.1) for r in (3, 4))
     apart, diagonal = jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]), K[jnp.asarray([0, 2])]
-    found = layer_moments(pair_source(act, K.dtype), grids, K, diagonal, apart, eft.moments(act, diagonal))
+    rules, moments = rules_for(act, 1.1), eft.moments(act, diagonal)
+    found = layer_moments(pair_source(act, K.dtype), rules, K, diagonal, apart, moments)
     np.testing.assert_allclose(found.g, [0.5, exact(K), 0.5], rtol=1e-9)
     np.testing.assert_allclose(found.J[1], jax.grad(exact)(K), rtol=1e-9)
     V = jnp.asarray([[1.0, 0.2, 0.1], [0.2, 0.8, 0.3], [0.1, 0.3, 0.9]])

@@ -1,0 +1,35 @@
+"""The layers of a flow at several inputs, one after another."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from eft.finite_width.input_products import Rules
+
+MAX_DOUBT = {8: 1e-10, 4: 1e-5}
+"""Error of expectations at two inputs beyond which careful rules are used, by bytes per number."""
+
+
+def careful_if_needed(flow_by: Callable, rules: Rules) -> Any:
+    """The fields of `flow_by(rules)` without the last, the doubt; by careful rules if that is large."""
+    *fields, doubt = flow_by(rules)
+    if rules.pairs is None or doubt.max() <= MAX_DOUBT[doubt.dtype.itemsize]:
+        return fields
+    return flow_by(rules.careful())[:-1]
+
+
+def along_layers(layer: Callable, record: Callable, start: Any, along: Any) -> Any:
+    """What is recorded of the state at each layer, with what is known of it, `along`.
+
+    `layer` makes the state at the next layer; it is not evaluated at the last, after which none comes.
+    """
+
+    def step(now, at):
+        return layer(now, at), record(now, at)
+
+    last, flow = lax.scan(step, start, jax.tree.map(lambda a: a[:-1], along))
+    output = record(last, jax.tree.map(lambda a: a[-1], along))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b[None]]), flow, output)
