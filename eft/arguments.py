@@ -5,6 +5,7 @@ traced by JAX cannot be inspected; it passes the check, and the result itself ma
 """
 
 import functools
+import inspect
 import math
 import numbers
 import operator
@@ -72,6 +73,24 @@ def also_named(**others: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorated
+
+
+def untraced(f: Callable[P, R]) -> Callable[P, R]:
+    """A decorator by which no argument may be traced, as it is in `jax.jit`, `jax.grad` and `jax.vmap`."""
+    names = list(inspect.signature(f).parameters)
+
+    @functools.wraps(f)
+    def call(*args: P.args, **given: P.kwargs) -> R:
+        for name, value in (*zip(names, args, strict=False), *given.items()):
+            if _traced(value):
+                raise ArgumentTypeError(f"{name} must be known before tracing; got {shown(value)}")
+        return f(*args, **given)
+
+    return call
+
+
+def _traced(value: object) -> bool:
+    return isinstance(value, Tracer) or (isinstance(value, list | tuple) and any(map(_traced, value)))
 
 
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:
@@ -202,8 +221,10 @@ def all_finite(name: str, array: jax.Array) -> jax.Array:
 
 def number(name: str, value: object) -> float:
     """The value as one finite number ≥ 0, known before tracing, with all its digits."""
-    shape = np.shape(nonnegative(name, value))
-    if shape:
+    array = nonnegative(name, value)
+    if isinstance(array, Tracer):
+        raise ArgumentTypeError(f"{name} must be finite and ≥ 0, known before tracing; got {shown(value)}")
+    if shape := np.shape(array):
         raise ArgumentError(f"{name} must be one number; got shape {shape}")
     return float(value)  # type: ignore[arg-type]
 

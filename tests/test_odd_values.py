@@ -3,6 +3,7 @@
 import inspect
 import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -223,6 +224,34 @@ def test_odd_values(name, argument, compilations):
         elif found[0] not in (None, REFUSED):
             wrong.append((i, type(value).__name__, found[0][:200]))
     assert not wrong, "\n".join(map(str, wrong))
+
+
+def numbers_of(settings) -> dict[str, np.ndarray]:
+    """The arguments that are numbers or arrays of them."""
+    kinds = (int, float, list, tuple, np.ndarray)
+    given = {a: v for a, v in settings.items() if isinstance(v, kinds) and not isinstance(v, bool)}
+    return {a: np.asarray(v, float) for a, v in given.items() if np.size(v) and a != "acts"}
+
+
+def outcome_of_tracing(call, settings, argument, value):
+    """As `outcome`, of a call in `jax.make_jaxpr`, with that argument traced."""
+    found = []
+    jax.make_jaxpr(lambda traced: found.append(outcome(call, settings, argument, traced)))(value)
+    return found[0]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_traced_values(name):
+    """Each is taken, or refused by name, and not by JAX from inside."""
+    call, settings = CALLS[name]
+    for argument, value in numbers_of(settings).items():
+        found = outcome_of_tracing(call, settings, argument, value)
+        assert found in (None, REFUSED), f"{argument}: {found}"
+
+
+def test_an_error_of_jax_is_detected():
+    """The control: a function that asks a traced value for its number."""
+    assert "ConcretizationTypeError" in outcome_of_tracing(lambda value: float(value), {}, "value", 1.0)
 
 
 @pytest.mark.parametrize("name", [name for name in CALLS if name != "Activation"])

@@ -132,6 +132,7 @@ def _steps(grid: MomentGrid, cw: float, cb: float):
 
 
 @in_float64
+@arguments.untraced
 def fixed_points(
     act: ActivationLike, cw: ArrayLike, cb: ArrayLike = 0.0, *, skip: ArrayLike = 0.0
 ) -> tuple[FixedPoint, ...]:
@@ -213,6 +214,7 @@ def _stability(root: Root, parallel: float) -> str:
 
 
 @in_float64
+@arguments.untraced
 def threshold(
     act: ActivationLike, cw: ArrayLike, cb: ArrayLike = 0.0, *, skip: ArrayLike = 0.0
 ) -> np.ndarray:
@@ -248,6 +250,7 @@ def _threshold(grid: MomentGrid, cw: float, cb: float, contracted: float) -> flo
 
 
 @in_float64
+@arguments.untraced
 def critical_curve(
     act: ActivationLike, K: ArrayLike | None = None, *, skip: ArrayLike = 0.0
 ) -> CriticalCurve:
@@ -306,6 +309,7 @@ def _curve_nodes(grid: MomentGrid) -> np.ndarray:
 
 
 @in_float64
+@arguments.untraced
 def phase_diagram(
     act: ActivationLike,
     cw: ArrayLike,

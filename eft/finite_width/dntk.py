@@ -67,6 +67,7 @@ class DNTKFlow(NamedTuple):
 
 
 @arguments.also_named(x="X")
+@arguments.untraced
 def dntk_flow(
     act: ActivationLike,
     cw: ArrayLike,

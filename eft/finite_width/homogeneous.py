@@ -55,6 +55,7 @@ class LogFlow(NamedTuple):
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
 
+@arguments.untraced
 def log_flow(
     act: ActivationLike,
     cw: ArrayLike,

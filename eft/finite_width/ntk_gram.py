@@ -89,6 +89,7 @@ class NTKGramFlow(NamedTuple):
 
 
 @arguments.also_named(x="X")
+@arguments.untraced
 def ntk_gram_flow(
     act: ActivationLike,
     cw: ArrayLike,

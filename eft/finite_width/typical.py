@@ -45,6 +45,7 @@ MARGIN = 7.0
 """Standard deviations of the sum of all steps by which the nodes extend beyond the flow at infinite width."""
 
 
+@arguments.untraced
 def typical_flow(
     act: ActivationLike,
     cw: float,

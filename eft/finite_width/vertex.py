@@ -69,6 +69,7 @@ class VertexFlow(NamedTuple):
 
 
 @arguments.also_named(x="X")
+@arguments.untraced
 def vertex_flow(
     act: ActivationLike,
     cw: ArrayLike,

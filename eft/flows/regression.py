@@ -205,8 +205,8 @@ def posterior(
         raise ArgumentError(
             f"K_test must have shape {(*lead, m)}, one for each row of cross; got {K_test.shape}"
         )
-    if not isinstance(K_test, Tracer) and (K_test < 0).any():
-        raise ArgumentError(f"K_test must be ≥ 0; got {float(K_test.min())}")
+    if not isinstance(K_test, Tracer) and (np.asarray(K_test) < 0).any():
+        raise ArgumentError(f"K_test must be ≥ 0; got {np.asarray(K_test).min()}")
     targets, s2 = checked_targets(Y, n), checked_number("noise", noise).astype(train.K.dtype)
     Y2 = targets.reshape(n, -1).astype(train.K.dtype)
     kernels = train.K, train.Theta, cross.K, cross.Theta, K_test.astype(train.K.dtype)

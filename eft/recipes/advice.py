@@ -123,6 +123,7 @@ def gain(act: ActivationLike) -> float:
 
 @in_float64
 @arguments.also_named(x="X")
+@arguments.untraced
 def recipe(
     act: ActivationLike,
     *,

@@ -82,6 +82,7 @@ class Kernels(NamedTuple):
 
 
 @arguments.also_named(x="X", x_test="X_test")
+@arguments.untraced
 def finite_width_training(
     act: ActivationLike,
     cw: ArrayLike,

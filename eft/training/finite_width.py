@@ -48,6 +48,7 @@ class WidthPosterior(NamedTuple):
 
 
 @arguments.also_named(x="X", x_test="X_test")
+@arguments.untraced
 def finite_width_posterior(
     act: ActivationLike,
     cw: ArrayLike,

@@ -7,14 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jax.core import Tracer
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Float, Int
 from scipy.sparse.linalg import LinearOperator, cg
 
 from eft import arguments
 from eft.activations.definition import ActivationLike
-from eft.arguments import ArgumentError, ArgumentTypeError
+from eft.arguments import ArgumentError
 from eft.flows.gram import MEMORY, TILE, GramFlow, check_same_n0, checked_inputs, checked_number, gram_flow
 from eft.flows.regression import checked_targets
 from eft.records import METHODS
@@ -51,6 +50,7 @@ class CGRegression(NamedTuple):
 
 
 @arguments.also_named(x="X", x_test="X_test")
+@arguments.untraced
 def cg_regress(
     act: ActivationLike,
     cw: ArrayLike,
@@ -103,9 +103,6 @@ def cg_regress(
     [0.2962] True
     """
     rows, test = checked_inputs("X", X), checked_inputs("X_test", X_test)
-    for name, given in (("X", rows), ("X_test", test), ("Y", Y)):
-        if isinstance(given, Tracer):
-            raise ArgumentTypeError(f"{name} must be known before tracing; got {arguments.shown(given)}")
     check_same_n0(rows, "X_test", test)
     targets = checked_targets(Y, len(rows))
     s2 = arguments.number("noise", checked_number("noise", noise))
