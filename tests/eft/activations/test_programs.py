@@ -80,7 +80,7 @@ print(kept, maps())
 """
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_maps_of_memory_are_bounded():
     """Once the cache is full, new functions take no more memory maps. The control: an unbounded cache."""

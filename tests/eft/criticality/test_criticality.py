@@ -260,7 +260,7 @@ def test_mrepu_blows_up_where_a1_says():
 # --- functions of the user's --------------------------------------------------------------------
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_thirty_functions_with_and_without_declared_kinks():
     """The same answer, or `sure` is False, which is rare."""
     unsure = []

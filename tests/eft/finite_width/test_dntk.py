@@ -159,7 +159,7 @@ def of_networks(act, n, key, count):
     return each.mean(0), each.std(0) / np.sqrt(count)
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_networks(name):
     """Three hidden layers of widths 2n, n, 2n, extrapolated. The control: without what a layer hands on."""

@@ -126,7 +126,7 @@ def test_the_oracle_on_a_deep_linear_network():
 
 
 @pytest.mark.sweep("cubic-5")
-@pytest.mark.parametrize("order", [*(pytest.param(p, marks=pytest.mark.long) for p in (1, 2, 3, 4)), 5])
+@pytest.mark.parametrize("order", [*(pytest.param(p, marks=pytest.mark.more) for p in (1, 2, 3, 4)), 5])
 @pytest.mark.parametrize("name", POLYNOMIALS)
 def test_every_coefficient_is_that_of_the_exact_sum(name, order, exact):
     e = eft.expand(POLYNOMIALS[name][0], float(CW), 4, order, cb=float(CB), K1=float(K1))
@@ -267,8 +267,8 @@ def test_the_error_is_an_upper_bound():
     ("name", "cw", "cb", "K1"),
     [
         ("tanh", 1.3, 0.0, 1.0),
-        pytest.param("sin", 1.3, 0.0, 1.0, marks=pytest.mark.long),
-        pytest.param("softplus", 1.0, 0.1, 1.0, marks=pytest.mark.long),
+        pytest.param("sin", 1.3, 0.0, 1.0, marks=pytest.mark.more),
+        pytest.param("softplus", 1.0, 0.1, 1.0, marks=pytest.mark.more),
     ],
 )
 def test_networks_of_width_16(name, cw, cb, K1):
@@ -339,7 +339,7 @@ def test_batches_and_no_recompilation():
 @pytest.mark.sweep("sin-1")
 @pytest.mark.parametrize(
     ("name", "order"),
-    [("sin", 1), ("sin", 2), *(pytest.param("tanh", order, marks=pytest.mark.long) for order in (1, 2))],
+    [("sin", 1), ("sin", 2), *(pytest.param("tanh", order, marks=pytest.mark.more) for order in (1, 2))],
 )
 def test_gradients(name, order):
     def last(c):
@@ -357,7 +357,7 @@ def test_the_program_does_not_grow_with_depth():
     assert sizes[1] < 1.02 * sizes[0]
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_undeclared_kinks_are_found():
     hidden = eft.Activation(lambda z: jnp.tanh(z) + jnp.maximum(z - 0.3, 0.0), (), "hidden")
     declared = eft.Activation(hidden.fn, (0.3,), "declared")

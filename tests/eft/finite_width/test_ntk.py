@@ -120,7 +120,7 @@ def test_batches_layers_and_jit():
         np.testing.assert_allclose(c, b, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["leaky_relu", pytest.param("gelu", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["leaky_relu", pytest.param("gelu", marks=pytest.mark.more)])
 def test_gradients(name):
     def last(w):
         flow = eft.ntk_flow(name, w, 5, lambda_w=2.0, lambda_b=0.1)

@@ -121,7 +121,7 @@ def differentials(act, n, key, count):
     return jax.lax.map(one, jax.random.split(key, count), batch_size=64)
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_networks(name):
     """Extrapolated by a line in 1/n; the control: P without B and Q without F."""

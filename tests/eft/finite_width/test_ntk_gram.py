@@ -157,7 +157,7 @@ def extrapolated(values, errors):
     return np.tensordot(weights, values, 1), np.sqrt(np.tensordot(weights**2, np.square(errors), 1))
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("act", ["gelu", "relu"])
 def test_networks_at_two_inputs(act):
     """At the output n Cov(Θ̂_12, Θ̂_34) = A_(12)(34) + B_1324 + B_1423 and the mean of Θ̂, extrapolated in 1/n.

@@ -114,7 +114,7 @@ def several(name, weights="gaussian", skip=SKIP, readout=False, depth=4):
     )
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_no_skip_is_plain_for_two_inputs(weights):
     """As for one input, to what integrals over four variables are accurate to."""
@@ -149,7 +149,7 @@ def test_one_input(name, kind):
 @pytest.mark.sweep
 @pytest.mark.parametrize(
     "kind",
-    [(), *(pytest.param(k, marks=pytest.mark.long) for k in (("orthogonal",), ("gaussian", SKIP, True)))],
+    [(), *(pytest.param(k, marks=pytest.mark.more) for k in (("orthogonal",), ("gaussian", SKIP, True)))],
 )
 def test_of_each_input_it_is_the_flow_of_one(kind):
     vertex, tangent = several("tanh", *kind)

@@ -29,7 +29,7 @@ def measured(request):
     return eft.expand(act, cw, DEPTH, 3, cb=cb, K1=1.0), found
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_sums_that_converge_are_right(measured):
     """Within 4 standard errors plus the last term, at orders 2 and 3 in every layer; E[Ĝ] at order 1 too."""
     e, found = measured
@@ -47,7 +47,7 @@ def test_sums_that_converge_are_right(measured):
     assert believed > 25  # of 150; for tanh 135
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_sums_that_are_right_converge(measured):
     """The mean and variance of the first layers at n = 64 and order 3, where networks confirm them."""
     e, found = measured
@@ -110,7 +110,7 @@ def test_scale_does_not_matter():
         np.testing.assert_array_equal(eft.at_width(e, 512).converges, eft.at_width(like, 512).converges)
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("x64", [True, False])
 def test_under_strict_promotion(x64):
     """The numbers are the same whether or not JAX may promote ranks and dtypes."""

@@ -76,7 +76,7 @@ def test_widths_of_each_layer_count():
     assert narrow.variance[3] < 0.6 * equal.variance[3]
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("name", CASES)
 def test_networks_as_deep_as_wide(name):
     act, cw, cb, K1 = CASES[name]

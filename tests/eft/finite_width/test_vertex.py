@@ -65,9 +65,9 @@ INPUTS = {
     [
         *(("linear", linear_flow, inputs) for inputs in INPUTS),
         ("sin", sine_flow, "two coincide"),
-        pytest.param("sin", sine_flow, "opposite", marks=pytest.mark.long),
-        pytest.param("sin", sine_flow, "dependent", marks=pytest.mark.long),
-        pytest.param("sin", sine_flow, "nearly one", marks=pytest.mark.long),
+        pytest.param("sin", sine_flow, "opposite", marks=pytest.mark.more),
+        pytest.param("sin", sine_flow, "dependent", marks=pytest.mark.more),
+        pytest.param("sin", sine_flow, "nearly one", marks=pytest.mark.more),
     ],
 )
 def test_closed_forms(name, flow, inputs):
@@ -90,7 +90,7 @@ def test_closed_forms(name, flow, inputs):
     [
         ("tanh", 1.2, 0.1, 1.0),
         ("relu", 2.0, 0.0, 1.0),
-        pytest.param("mrepu", 0.8, 0.0, 0.1, marks=pytest.mark.long),
+        pytest.param("mrepu", 0.8, 0.0, 0.1, marks=pytest.mark.more),
         ("selu", 0.48, 0.1, 1.0),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_pair_costs_a_short_sum():
     assert pair > 100 * each
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_five_hundred_inputs(compilations):
     """All are valid, and the second time nothing is compiled."""
     many = rng.normal(size=(500, 32))
@@ -263,7 +263,7 @@ def test_erf_at_large_inputs():
     assert not eft.gram_flow(series, 1.5, 3, large[:4]).valid.all()
 
 
-@pytest.mark.parametrize("name", ["relu", pytest.param("sin", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["relu", pytest.param("sin", marks=pytest.mark.more)])
 def test_nothing_is_promoted_in_float32(name):
     """Neither ranks nor dtypes: JAX refuses to promote. The other tests run so in float64."""
     inputs = X.astype(np.float32)

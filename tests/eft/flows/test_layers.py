@@ -128,7 +128,7 @@ def drawn(
     return K, Theta
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("kind", KINDS)
 def test_wide_networks(kind):
     """K_ab and Θ_ab of networks of width 600. The controls: no skip, and no normalization."""
@@ -211,7 +211,7 @@ def test_errors_of_the_expansion(kind):
 
 @pytest.mark.sweep("erf-None", "relu-rms")
 @pytest.mark.parametrize("norm", [None, "rms"])
-@pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "erf", "relu"])
+@pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.more), "erf", "relu"])
 def test_derivatives_by_the_skip(name, norm):
     """Against central differences; the control is a derivative that is 0.1 % off."""
 

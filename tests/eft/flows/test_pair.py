@@ -37,7 +37,7 @@ def test_errors_of_the_expansion_fall_with_the_stated_order(name):
     np.testing.assert_allclose(np.log2(wrong[:-1] / wrong[1:]), 2, atol=0.1)
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_distance_survives_a_thousand_layers_of_tanh():
     near = X + 1e-8 * STEP / np.linalg.norm(STEP)
     exact = eft.pair_flow("tanh", 1.0, 1000, X, near)

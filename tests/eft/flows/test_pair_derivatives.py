@@ -63,7 +63,7 @@ def test_all_fields_have_finite_derivatives(name, flow):
         assert all(np.isfinite(row).all() for row in run(y)), y
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_by_a_parameter_of_the_activation():
     def run(a):
         return eft.pair_flow(eft.Activation(lambda z: jnp.tanh(a * z)), 1.3, 2, X, X + 0.1, cb=0.1).K_ab[-1]
@@ -77,7 +77,7 @@ def test_by_a_parameter_of_the_activation():
     ("name", "outer", "inner"),
     [
         ("tanh", jax.jacfwd, jax.jacrev),
-        pytest.param("tanh", jax.jacrev, jax.jacfwd, marks=pytest.mark.long),
+        pytest.param("tanh", jax.jacrev, jax.jacfwd, marks=pytest.mark.more),
         ("erf", jax.jacfwd, jax.jacrev),
         ("erf", jax.jacrev, jax.jacfwd),
     ],
@@ -99,7 +99,7 @@ def test_second_derivatives_with_kinks_are_not_finite():
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.long), "relu"])
+@pytest.mark.parametrize("name", [pytest.param("tanh", marks=pytest.mark.more), "relu"])
 def test_second_derivatives_of_many_inputs(name):
     def run(y):
         return eft.gram_flow(name, 1.3, 3, jnp.stack([X, y]), cb=0.1).Theta[0, 1]
@@ -116,7 +116,7 @@ def test_second_derivatives_of_many_inputs(name):
         "elu",
         "erf",
         "relu",
-        *(pytest.param(n, marks=pytest.mark.long) for n in ("gelu", "hard_tanh", "sin")),
+        *(pytest.param(n, marks=pytest.mark.more) for n in ("gelu", "hard_tanh", "sin")),
     ],
 )
 def test_of_expectations(name):
@@ -150,8 +150,8 @@ def total(name, X, cw, cb):
 @pytest.mark.parametrize(
     ("name", "cb"),
     [
-        pytest.param("tanh", 0.0, marks=pytest.mark.long),
-        pytest.param("gelu", 0.1, marks=pytest.mark.long),
+        pytest.param("tanh", 0.0, marks=pytest.mark.more),
+        pytest.param("gelu", 0.1, marks=pytest.mark.more),
         ("erf", 0.0),
         ("erf", 0.1),
     ],
@@ -170,7 +170,7 @@ def test_of_many_inputs(name, cb):
         assert float(by_cb) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["relu", pytest.param("elu", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["relu", pytest.param("elu", marks=pytest.mark.more)])
 def test_of_many_inputs_with_a_kink(name):
     """Away from the cusps, where two inputs are parallel or one is 0; at the cusps they are finite."""
     apart = jnp.array([[0.4, -1.0], [0.4, 1.0], [1.0, 0.1], [-0.7, 0.2], [-0.3, 0.7]])
@@ -179,7 +179,7 @@ def test_of_many_inputs_with_a_kink(name):
     assert np.isfinite(jax.grad(run)(MANY)).all()
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_of_a_parameter_of_the_activation():
     def run(a):
         return eft.gram_flow(eft.Activation(lambda z: jnp.tanh(a * z)), 1.5, 2, MANY).Theta.sum()
@@ -204,7 +204,7 @@ def test_jit_and_vmap(name):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("name", ["erf", pytest.param("tanh", marks=pytest.mark.long)])
+@pytest.mark.parametrize("name", ["erf", pytest.param("tanh", marks=pytest.mark.more)])
 def test_of_a_posterior(name):
     """With respect to C_W, of both posteriors. The control, in `check`: a derivative that is 0.1 % off."""
     Y, test = jnp.array([0.3, -0.2, 0.5]), jnp.array([[0.2, 0.4]])

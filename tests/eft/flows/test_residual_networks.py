@@ -124,7 +124,7 @@ def controls_of(case):
     return theory(name, **(settings | {"norm": None}))
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("case", CASES)
 def test_networks(case):
     """Within the standard errors in every layer; the control is not."""

@@ -125,7 +125,7 @@ def test_a_traced_parameter():
     np.testing.assert_allclose(found, slope, rtol=1e-6)
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_a_parameter_under_vmap():
     mapped = jax.vmap(lambda a: parameter_flow(a).V)(jnp.array([1.0, 1.3]))
     np.testing.assert_allclose(mapped[1], parameter_flow(1.3).V, rtol=FLOAT64)

@@ -83,7 +83,7 @@ def in_closed_form(n, carry=CARRY) -> LayerGrams:
     return LayerGrams(*map(np.array, (*covs, *bent, uu, uS1, 0.0)))
 
 
-@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.more)])
 def test_sines(n):
     """Every field. The control: correlations between the layers that are 1 % larger."""
     K = joint(n)

@@ -139,7 +139,7 @@ def test_logarithms_beyond_the_window_are_flagged():
     assert moments.error[0] <= FLOAT64 < moments.error[1]
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_blocks_do_not_matter():
     K = jnp.logspace(-6, 6, 2 * BLOCK_WEIGHTS + 17).reshape(-1, 1)
     act = eft.activation("gelu")

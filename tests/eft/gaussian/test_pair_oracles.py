@@ -34,7 +34,7 @@ SIMILAR = ("softplus", "mish", "arctan", "repu_3", "mrepu_1", "mrepu_3", "user_k
 
 @pytest.mark.sweep("tanh", "relu", "elu", "hard_tanh", "mrepu_2")
 @pytest.mark.parametrize(
-    "key", [pytest.param(key, marks=pytest.mark.long) if key in SIMILAR else key for key in table()]
+    "key", [pytest.param(key, marks=pytest.mark.more) if key in SIMILAR else key for key in table()]
 )
 def test_against_mpmath(key):
     cells, act = table()[key], references.activation(key)

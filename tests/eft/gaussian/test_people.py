@@ -13,7 +13,7 @@ import pytest
 from people_functions import PEOPLE, Person
 from people_verdicts import Verdict
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.more
 
 FALSE_ALARMS = ("steep_tanh", "snake_5", "cos")
 """Functions that are right and marked somewhere at K ≤ 100: two of sixty at most.

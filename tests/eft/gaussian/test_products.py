@@ -64,7 +64,7 @@ def test_sines(kernel):
 
 @pytest.mark.sweep("relu", "softsign")
 @pytest.mark.parametrize(
-    "name", ["relu", "hard_tanh", pytest.param("mrepu", marks=pytest.mark.long), "softsign"]
+    "name", ["relu", "hard_tanh", pytest.param("mrepu", marks=pytest.mark.more), "softsign"]
 )
 def test_kinks(name):
     """Independent pairs: a product of expectations of two. Two equal variables: an expectation of three."""

@@ -64,7 +64,7 @@ def test_gelu_is_rescaled_only_where_it_drifts():
     assert far.first_gain**2 * 1e-3 + far.cb == pytest.approx(far.K1, rel=1e-12)
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_an_unstable_point_gets_a_first_layer_small_enough():
     found = eft.recipe(lambda z: jnp.sinh(z), depth=40)
     assert found.start.rescaled
@@ -95,7 +95,7 @@ def test_a_skip_of_one_keeps_the_kernel_within_a_factor_e():
         assert 2 < K[-1] / K[0] < np.e
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_a_skip_of_one_says_that_its_first_layer_is_rescaled():
     found = eft.recipe("gelu", depth=40, skip=1.0, x2=1e-3)
     assert found.start.rescaled and found.K1 == eft.critical_point("gelu").K
@@ -185,7 +185,7 @@ def output(params, x, sigma):
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("act", ["tanh", pytest.param("gelu", marks=pytest.mark.long)])
+@pytest.mark.parametrize("act", ["tanh", pytest.param("gelu", marks=pytest.mark.more)])
 def test_rates_of_networks(act):
     """The curvature of the loss, and the size of the gradient, of networks 1000 wide."""
     n, depth, samples = 1000, 4, jnp.asarray(X)
@@ -214,9 +214,9 @@ def test_rates_of_networks(act):
     "kind",
     [
         {"width": 64, "depth": 25},
-        pytest.param({"width": 64, "skip": 0.9, "depth": 8}, marks=pytest.mark.long),
-        pytest.param({"norm": "layer", "width": 9, "depth": 8}, marks=pytest.mark.long),
-        pytest.param({"x2": 0.01, "depth": 300}, marks=pytest.mark.long),
+        pytest.param({"width": 64, "skip": 0.9, "depth": 8}, marks=pytest.mark.more),
+        pytest.param({"norm": "layer", "width": 9, "depth": 8}, marks=pytest.mark.more),
+        pytest.param({"x2": 0.01, "depth": 300}, marks=pytest.mark.more),
     ],
     ids=str,
 )

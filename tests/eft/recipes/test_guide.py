@@ -22,13 +22,13 @@ def test_limits_of_relu():
     assert limits(row) == list(row.values())
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("row", LIMITS, ids=lambda row: next(iter(row.values())))
 def test_limits(row):
     assert limits(row) == list(row.values())
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("row", SPREADS, ids=lambda row: next(iter(row.values())))
 def test_spreads_of_rates(row):
     name, spread, width = row.values()
@@ -38,7 +38,7 @@ def test_spreads_of_rates(row):
     assert float(width.replace(",", "")) == float(f"{1024 * (3 * found / 0.1) ** 2:.2g}")
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_the_page_and_the_typical_network():
     text = (DOCS / GUIDE).read_text()
     assert str(eft.recipe("gelu", width=128, depth=20)) in text

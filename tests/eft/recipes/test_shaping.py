@@ -311,7 +311,7 @@ def test_kinks_move_with_the_input():
     assert float(eft.moments(shape.act, K).g4) == pytest.approx(float(fourth), rel=1e-11)
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_networks_agree_with_the_flow():
     act = shaped(MREPU, "tat", depth=6).act
     flow, width = eft.kernel_flow(act, 1.0, 6), 256
@@ -324,7 +324,7 @@ def test_networks_agree_with_the_flow():
     assert plain.n_overflowed[-1] == 100
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_every_flow_takes_it():
     act = shaped("gelu", "dks", depth=4).act
     V = eft.kernel_flow(act, 1.0, 4).V

@@ -10,7 +10,7 @@ import eft
 GUIDE = "choose_activation.md"
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.promotes
 def test_what_is_printed():
     pairs = printed(GUIDE, without=("2. Shape it",), x64=True)
@@ -19,7 +19,7 @@ def test_what_is_printed():
         assert not differences(shown, found, rtol=1e-3)
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("name", ["tanh", "relu", "gelu", "mrepu(p=2)"])
 def test_table_of_shapes(name):
     """A row of the table: "dks", "tat" and "stable". The control: those of fewer layers are others."""

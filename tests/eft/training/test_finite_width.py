@@ -62,7 +62,7 @@ def errors(n: int, depth: int, order: int = 1) -> np.ndarray:
     return np.abs(np.array(mine) - np.array([*mean, *variance, evidence]))
 
 
-@pytest.mark.parametrize("depth", [pytest.param(2, marks=pytest.mark.long), 3])
+@pytest.mark.parametrize("depth", [pytest.param(2, marks=pytest.mark.more), 3])
 def test_deep_linear_networks(depth):
     """What is left falls as 1/n². The control: at order 0, as 1/n."""
     left = np.array([errors(n, depth) for n in WIDTHS])
@@ -109,7 +109,7 @@ def test_infinite_width_is_regress():
 THREE, THREE_Y = np.array([[1.0, 0.2], [-0.3, 0.8], [-0.9, -0.7]]), np.array([1.2, -0.5, 0.3])
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("act", "sigma", "X", "Y"), [("erf", jax.scipy.special.erf, X, Y), ("tanh", jnp.tanh, THREE, THREE_Y)]
 )

@@ -4,7 +4,7 @@ import pytest
 from guides import differences, printed
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.promotes
 def test_what_is_printed():
     pairs = printed("training.md", x64=True)

@@ -94,7 +94,7 @@ def test_gradients_of_the_evidence():
     check_gradient(lambda p: evidence(p[0], p[1], p[2]).value, [1.5, 0.1, 0.2])
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.promotes
 def test_gradient_by_a_parameter_of_the_activation():
     check_gradient(lambda p: evidence(act=lambda z: jnp.sin(p[0] * z)).value, [0.9])
