@@ -13,6 +13,7 @@ import pytest
 
 import eft
 from eft.activations import programs
+from eft.flows.kernel import MAX_NUMBERS
 from eft.gaussian.cumulants import cumulant_source
 from eft.gaussian.polynomials import MANY
 
@@ -386,5 +387,8 @@ def test_bad_input(call, kind, said):
 
 
 def test_too_large_a_series_is_refused_before_any_work():
-    with pytest.raises(ValueError, match=r"depth × batch must be ≤ [\d,]+ at order 3; got 1,000,000,000"):
+    """At order 3 a layer has 4 cumulants times 7 coefficients."""
+    most = MAX_NUMBERS // (4 * 7)
+    words = rf"depth × batch must be ≤ {most:,} at order 3; got 1,000,000,000"
+    with pytest.raises(ValueError, match=words):
         eft.expand("tanh", np.ones(1_000_000), 1000, 3)
