@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.gaussian import piecewise_linear
 from eft.gaussian.multivariate import Grid, grid, products, slope_products
 from eft.gaussian.quadruples import Means, Nodes, means, nodes_for
 from eft.gaussian.records import Moments, SlopeMoments
@@ -21,12 +22,14 @@ class Rules(NamedTuple):
 
     `grids`: over three and over four, where σ has kinks or K is large. `products`: the same otherwise.
     `pairs`: half the nodes for two, where those of `eft.gaussian.smooth_pairs` may do; whether they do, the
-        error says.
+        error says. `linear`: σ′ for z > 0 and for z < 0, if σ is linear on both sides of 0 and σ(0) = 0; then
+        three and four need no grid.
     """
 
     grids: tuple[Grid, Grid]
     products: Nodes | None = None
     pairs: int | None = None
+    linear: tuple[float, float] | None = None
 
     def careful(self) -> "Rules":
         """The same with pairs that are integrated whatever σ is like."""
@@ -36,6 +39,8 @@ class Rules(NamedTuple):
 def rules_for(act: Activation, largest_K: float) -> Rules:
     """Those that suit σ and kernels up to this one."""
     grids = grid(act, 3, largest_K), grid(act, 4, largest_K)
+    if act.degree == 1:
+        return Rules(grids, linear=(float(act(jnp.asarray(1.0))), -float(act(jnp.asarray(-1.0)))))
     if grids[1].cuts:
         return Rules(grids)
     return Rules(grids, nodes_for(largest_K, grids[1].mirrored), half_nodes(largest_K))
@@ -65,6 +70,8 @@ class CrossProducts(NamedTuple):
 
 def value_products(act: Activation, rules: Rules, K: jax.Array, m: Moments) -> Products:
     """Those of σ at the n inputs, K (n, n); `m`: the moments of each."""
+    if rules.linear is not None:
+        return _chosen(piecewise_linear.means(rules.linear, K, with_slopes=False), m, 0)
     if rules.products is None:
         return _by_grids(act, m, rules, K)
     return _chosen(means(lambda z: act(z)[None], K, rules.products), m, 0)
@@ -78,11 +85,14 @@ def value_and_slope_products(
     p: SlopeMoments,
 ) -> tuple[Products, Products, CrossProducts]:
     """Those of σ, of σ′ and of both together; `acts`, `m`, `p`: σ and σ′, the moments of each and of both."""
-    if rules.products is None:
+    if rules.linear is not None:
+        found = piecewise_linear.means(rules.linear, K, with_slopes=True)
+    elif rules.products is None:
         values, slopes = (_by_grids(*of, rules, K) for of in zip(acts, m, strict=True))
         return values, slopes, _cross_by_grids(acts[0], rules, K, p)
-    nodes = rules.products._replace(mirrored=False)  # σσ′ may be odd
-    found = means(lambda z: jnp.stack(acts[0].derivatives(z)[:2]), K, nodes)
+    else:
+        nodes = rules.products._replace(mirrored=False)  # σσ′ may be odd
+        found = means(lambda z: jnp.stack(acts[0].derivatives(z)[:2]), K, nodes)
     return _chosen(found, m[0], 0), _chosen(found, m[1], 1), _chosen_cross(found, p)
 
 

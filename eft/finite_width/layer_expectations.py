@@ -22,7 +22,8 @@ from eft.finite_width.input_products import (
 )
 from eft.gaussian.bivariate import PairSource, pair_moments
 from eft.gaussian.kernel_derivatives import KernelDerivatives, pair_derivatives
-from eft.gaussian.planes import plane
+from eft.gaussian.piecewise_pairs import angles, cross_moments, distance_of_signs, parts
+from eft.gaussian.planes import correlated, plane
 from eft.gaussian.records import Moments, SlopeMoments
 from eft.gaussian.smooth_pairs import OfOne, Pairs, pair_sums
 
@@ -232,9 +233,20 @@ def _by_quadrature(pairs: PairSource, kernel: _Kernel, m: Moments) -> _Twos:
         shapes = {"jacobian": (3, 3), "polar_hessian": (3, 3), "curvature": (3, 3, 3)}
         fields = (jnp.zeros((0, *shapes.get(name, (3,))), m.g.dtype) for name in KernelDerivatives._fields)
         return _Twos(empty, KernelDerivatives(*fields), empty, empty)
-    found = _moments_of_pairs(pairs, kernel, m)
+    distance, error = _distances(pairs, kernel, m)
     derivatives = lax.map(lambda each: pair_derivatives(pairs.act, *each), kernel.pairs)
-    return _Twos(found.distance, derivatives, found.error, jnp.zeros_like(found.error))
+    return _Twos(distance, derivatives, error, jnp.zeros_like(error))
+
+
+def _distances(pairs: PairSource, kernel: _Kernel, m: Moments) -> tuple[jax.Array, jax.Array]:
+    """⟨(σ₁−σ₂)²⟩ and the relative error; of a step at 0 in closed form."""
+    if pairs.act.degree != 0:
+        found = _moments_of_pairs(pairs, kernel, m)
+        return found.distance, found.error
+    a, b, gap = kernel.pairs
+    jump = parts(pairs.act, gap.dtype).odd[1]
+    distance = jump**2 * distance_of_signs(correlated(a, b, gap))
+    return distance, jnp.full_like(gap, jnp.finfo(gap.dtype).eps)
 
 
 def _smooth(kernel: _Kernel) -> Pairs:
@@ -257,6 +269,9 @@ def _cross_of_twos(act: Activation, kernel: _Kernel) -> jax.Array:
     """⟨f h⟩ for f = σ₁², σ₁σ₂, σ₂² and h = σ′₁², σ′₁σ′₂, σ′₂², of one pair after the other."""
 
     def of_one(each):
+        if act.degree == 1:
+            a, b, gap = each
+            return cross_moments(parts(act, a.dtype), angles(a, b, gap), a, b).ravel()
         q = plane(act, *each)
         (s1, d1), (s2, d2) = act.derivatives(q.z1)[:2], act.derivatives(q.z2)[:2]
         products = itertools.product((s1 * s1, s1 * s2, s2 * s2), (d1 * d1, d1 * d2, d2 * d2))

@@ -19,6 +19,14 @@ from eft.activations.definition import Activation
 from eft.activations.derivatives import derivative
 from eft.activations.one_sided import jump_at
 from eft.gaussian.expectation import density
+from eft.gaussian.piecewise_pairs import (
+    TWO_OVER_PI,
+    Angles,
+    angles,
+    fourth_moments,
+    fourth_moments_of_slopes,
+    parts,
+)
 from eft.gaussian.planes import plane
 from eft.gaussian.rules import graded
 
@@ -55,8 +63,8 @@ class KernelDerivatives(NamedTuple):
 
 def pair_derivatives(act: Activation, a: jax.Array, b: jax.Array, gap: jax.Array) -> KernelDerivatives:
     """The response at √K₁₁ = a, √K₂₂ = b, ρ = 1 − gap; σ must be continuous, or a step at 0 (degree 0)."""
-    if act.degree == 0:
-        return _of_steps(act, a, b, gap)
+    if act.degree in (0, 1):
+        return (_of_steps, _of_linear_pieces)[act.degree](act, a, b, gap)
     p = plane(act, a, b, gap)
     s1, d1, c1 = act.derivatives(p.z1)[:3]
     s2, d2, c2 = act.derivatives(p.z2)[:3]
@@ -106,23 +114,36 @@ def from_integrals(act: Activation, a, b, gap, m: Integrals) -> KernelDerivative
     return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
 
 
+def _of_linear_pieces(act: Activation, a, b, gap) -> KernelDerivatives:
+    """σ = cz + d|z|: ⟨σ₁σ₂⟩ = ab h(ρ) with h = c²ρ + d²⟨|u₁||u₂|⟩, h′ = c² + d²⟨s₁s₂⟩."""
+    p, g = parts(act, a.dtype), angles(a, b, gap)
+    c2, d2 = p.even[1] ** 2, p.odd[1] ** 2
+    h, slope = c2 * g.rho + d2 * g.sizes, c2 + d2 * g.signs
+    zero, f_rr = jnp.zeros_like(h), a * b * d2 * _slope_of_signs(g)
+    gradient = jnp.stack([b * h, a * h, a * b * slope])
+    hessian = jnp.stack([zero, h, b * slope, h, zero, a * slope, b * slope, a * slope, f_rr]).reshape(3, 3)
+    jacobian, curvature = _coordinates(jnp.stack([a * a, b * b, a * b * (1 - gap)]))
+    fourth = fourth_moments(p, g, a, b)
+    return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
 def _of_steps(act: Activation, a, b, gap) -> KernelDerivatives:
-    """σ = α sign z + β: ⟨σ₁σ₂⟩ = β² + α²(1 − 2θ/π), ρ = cos θ."""
-    plus, minus = (act(jnp.asarray(sign, a.dtype)) for sign in (1.0, -1.0))
-    alpha2 = (plus - minus) ** 2 / 4
-    sine = jnp.sqrt(gap * (2 - gap))
-    apart = jnp.minimum(gap, 2 - gap) > COINCIDENT
-    safe = jnp.where(apart, sine, 1.0)
-    f_r = jnp.where(apart, 2 * alpha2 / (jnp.pi * safe), 0.0)
-    f_rr = jnp.where(apart, f_r * (1 - gap) / safe**2, 0.0)
+    """σ = c + ds: ⟨σ₁σ₂⟩ = c² + d²⟨s₁s₂⟩."""
+    p, g = parts(act, a.dtype), angles(a, b, gap)
+    f_r = p.odd[1] ** 2 * _slope_of_signs(g)
+    f_rr = f_r * g.rho / jnp.where(g.sine > 0, g.sine, 1.0) ** 2
     zero = jnp.zeros_like(f_r)
     jacobian, curvature = _coordinates(jnp.stack([a * a, b * b, a * b * (1 - gap)]))
     gradient = jnp.stack([zero, zero, f_r])
-    p = plane(act, a, b, gap)
-    s1, s2 = act(p.z1), act(p.z2)
-    fourth = jnp.stack([p.mean(s1**2 * s2**2), p.mean(s1**3 * s2), p.mean(s1 * s2**3)])
+    fourth = fourth_moments_of_slopes(p, g)
     hessian = jnp.zeros((3, 3), a.dtype).at[2, 2].set(f_rr)
     return KernelDerivatives(fourth, gradient @ jacobian, gradient, hessian, jacobian, curvature)
+
+
+def _slope_of_signs(g: Angles) -> jax.Array:
+    """d⟨s₁s₂⟩/dρ = (2/π)/√(1−ρ²); 0 where the variables coincide."""
+    apart = g.sine * g.sine > 2 * COINCIDENT
+    return jnp.where(apart, TWO_OVER_PI / jnp.where(apart, g.sine, 1.0), 0.0)
 
 
 def _coordinates(K: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -6,7 +6,8 @@ z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ depends
 
 For analytic σ the nodes are uniformly spaced. Otherwise each integral is split where one of the variables, or
 its mean given the x so far, is at a kink. No inverse of K is taken: variables may be equal or dependent.
-Where σ is analytic, the sums of `eft.gaussian.quadruples` are far quicker.
+Where σ is analytic, the sums of `eft.gaussian.quadruples` are far quicker, and where it is linear on either
+side of 0, the closed forms of `eft.gaussian.piecewise_linear`.
 """
 
 import math
