@@ -132,6 +132,17 @@ def test_small_kernel_limit(name, slope):
     assert (moments.error <= FLOAT64).all()
 
 
+@pytest.mark.parametrize("a", [0.2, 1 / 3, 0.45])
+def test_powers_whose_slope_is_infinite(a):
+    """σ = sign(z)|z|ᵃ: g ∝ Kᵃ, where neither F″ nor, at 0, F′ is integrable. The control: another power."""
+    K = jnp.logspace(-12, 12, 25)
+    m = eft.moments(eft.Activation(lambda z: jnp.sign(z) * jnp.abs(z) ** a, (0.0,)), K)
+    np.testing.assert_allclose(m.dg * K / m.g, a, rtol=FLOAT64)
+    np.testing.assert_allclose(m.d2g * K**2 / m.g, a * (a - 1), rtol=FLOAT64)
+    assert (m.error <= FLOAT64).all()
+    assert abs(m.d2g[0] * K[0] ** 2 / m.g[0] - 1.001 * a * (a - 1)) > FLOAT64
+
+
 def test_logarithms_beyond_the_window_are_flagged():
     """σ² ~ 4 log² z is not a power law: accurate inside the table's range, and marked beyond it."""
     act = eft.Activation(lambda z: jnp.log1p(z * z))
