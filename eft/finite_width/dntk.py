@@ -16,8 +16,8 @@ from eft.activations.definition import Activation, ActivationLike
 from eft.activations.derivatives import Array
 from eft.activations.programs import compiled
 from eft.arguments import ArgumentError
+from eft.finite_width.layer_scan import ACCURACY
 from eft.finite_width.ntk_gram import NTKGramFlow, at_places, ntk_gram_flow
-from eft.finite_width.vertex import ACCURACY
 from eft.flows.gram import checked_inputs, checked_number
 from eft.gaussian.lattice import STEPS, Lattice, derivative_products, lattices
 from eft.records import METHODS

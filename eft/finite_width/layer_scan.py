@@ -13,12 +13,23 @@ MAX_DOUBT = {8: 1e-10, 4: 1e-5}
 """Error of expectations at two inputs beyond which careful rules are used, by bytes per number."""
 
 
-def careful_if_needed(flow_by: Callable, rules: Rules) -> Any:
-    """The fields of `flow_by(rules)` without the last, the doubt; by careful rules if that is large."""
+ACCURACY = {8: 1e-4, 4: 1e-3}
+"""Estimated relative error of the expectations up to which a layer counts as valid, by bytes per number."""
+
+
+def by_rules(flow_by: Callable, rules: Rules) -> Any:
+    """The fields of `flow_by(rules)`, the last but one the error, without the last, the doubt.
+
+    If the doubt is large, by careful rules; if then the error is too large, by finer ones, as for a steep σ.
+    """
     *fields, doubt = flow_by(rules)
-    if rules.pairs is None or doubt.max() <= MAX_DOUBT[doubt.dtype.itemsize]:
-        return fields
-    return flow_by(rules.careful())[:-1]
+    size = doubt.dtype.itemsize
+    if rules.pairs is not None and not doubt.max() <= MAX_DOUBT[size]:
+        rules = rules.careful()
+        *fields, doubt = flow_by(rules)
+    if rules.products is not None and not fields[-1].max() <= ACCURACY[size]:
+        *fields, doubt = flow_by(rules.finer())
+    return fields
 
 
 def along_layers(layer: Callable, record: Callable, start: Any, along: Any) -> Any:

@@ -24,7 +24,7 @@ from eft.finite_width.layer_expectations import (
     pair_places,
     slope_jacobian,
 )
-from eft.finite_width.layer_scan import along_layers, careful_if_needed
+from eft.finite_width.layer_scan import along_layers, by_rules
 from eft.finite_width.ntk import checked_continuous
 from eft.finite_width.residual_gram import (
     GramKernels,
@@ -180,7 +180,7 @@ def ntk_gram_flow(
             flow = _flow((rules, weights), *sources, single.K, m, x, by_layer, begin, *settings)
         return arguments.host_arrays(*flow)
 
-    K, V, Theta, Theta1, A, B, D, F, error = careful_if_needed(flow_by, rules)
+    K, V, Theta, Theta1, A, B, D, F, error = by_rules(flow_by, rules)
     valid = valid_layers(single, error, V, Theta, Theta1, A, B, D, F)
     index = pair_index(len(inputs))
     return at_places((K[:, index], V, Theta[:, index], Theta1[:, index], A, B, D, F, valid, error), place)

@@ -23,7 +23,7 @@ from eft.finite_width.layer_expectations import (
     pair_index,
     pair_places,
 )
-from eft.finite_width.layer_scan import along_layers, careful_if_needed
+from eft.finite_width.layer_scan import ACCURACY, along_layers, by_rules
 from eft.finite_width.residual_gram import (
     GramKernels,
     Here,
@@ -41,9 +41,6 @@ from eft.records import METHODS
 
 MAX_INPUTS = 8
 """The largest number of different inputs: eight take 70 integrals over four variables per layer."""
-
-ACCURACY = {8: 1e-4, 4: 1e-3}
-"""Estimated relative error of the expectations up to which a layer counts as valid, by bytes per number."""
 
 
 class VertexFlow(NamedTuple):
@@ -142,7 +139,7 @@ def vertex_flow(
         def flow_by(rules):
             return arguments.host_arrays(*_residual_flow(rules, haar, known.pairs, *of_layers, x, cw_))
 
-        V, G1, error = careful_if_needed(flow_by, known.rules)
+        V, G1, error = by_rules(flow_by, known.rules)
     else:
         single, m = flow_and_moments(act, cw_, depth, cb=cb_, **first.single(mean_of_squares(x)))
         by_layer = ratios.astype(x.dtype), fixed_shares(block, widths, depth).astype(x.dtype)
@@ -151,7 +148,7 @@ def vertex_flow(
         def flow_by(rules):
             return arguments.host_arrays(*_flow((rules, block.weights), *settings))
 
-        K, V, G1, error = careful_if_needed(flow_by, rules_for(act, largest_kernel(single)))
+        K, V, G1, error = by_rules(flow_by, rules_for(act, largest_kernel(single)))
     pairs = pair_places(place.ravel(), len(inputs))
     a, b = np.triu_indices(len(place.ravel()))
     index = np.zeros((len(given), len(given)), int)

@@ -28,6 +28,10 @@ kept in ~/.cache/eft for the next run; with --no-cache they are not. --version p
 --tyro-print-completion bash (or zsh, tcsh) the completion of a shell."""
 
 
+LISTS = {"--act": "--act tanh gelu", "--cw": "--cw 1 1.98"}
+"""Options that take several values, with an example."""
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; exit status 0, 2 for a bad argument, 1 if a file cannot be read or written.
 
@@ -70,9 +74,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def check_given_once(args: Sequence[str]) -> None:
-    """Raise ArgumentError if an option is given twice: the parser would take the last and say nothing."""
-    options = [word.partition("=")[0].replace("_", "-") for word in args if word.startswith("--")]
-    for option in options:
-        if options.count(option) > 1:
-            several = "; several activations are one list, --act tanh gelu" if option == "--act" else ""
-            raise ArgumentError(f"{option} must be given once; got it {options.count(option)} times{several}")
+    """Raise ArgumentError if a list is given in two parts: the parser would take the last and say nothing."""
+    options = [word.partition("=")[0] for word in args]
+    for option, example in LISTS.items():
+        if (times := options.count(option)) > 1:
+            raise ArgumentError(
+                f"{option} must be given once; got it {times} times; several are one list, {example}"
+            )

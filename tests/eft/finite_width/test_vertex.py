@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import eft
+from eft.finite_width.input_products import Rules
 
 X = np.array([[1.0, 0.4, -0.3], [0.3, -0.8, 0.2], [1.0, 0.4, -0.3], [-0.5, 0.6, 0.9]])
 """Four inputs, of which the first and the third are equal."""
@@ -83,6 +84,26 @@ def test_closed_forms(name, flow, inputs):
     if name == "sin":
         equal = eft.vertex_flow(name, cw, 3, X, cb=cb)
         assert abs(equal.V[-1] / V - 1).max() > 0.1
+
+
+@pytest.mark.promotes
+def test_a_steep_function_is_integrated_with_more_nodes(monkeypatch):
+    """σ = sin 8z: with K′ = 64 K it is sin. The control: with the usual nodes it is marked."""
+    X, cw, cb, f = np.random.default_rng(1).normal(size=(4, 3)), 1.0, 0.0, 8.0
+
+    def call():
+        return eft.vertex_flow(lambda z: jnp.sin(f * z), cw, 3, X, cb=cb)
+
+    found = call()
+    assert found.valid.all() and found.error.max() < 1e-5
+    for layer, (K, V, G1) in enumerate(sine_flow(f**2 * cw, f**2 * cb, 3, X, [1.0, 1.0, 1.0])):
+        np.testing.assert_allclose(f**2 * found.K[layer], K, rtol=0, atol=1e-12 * abs(K).max())
+        np.testing.assert_allclose(f**4 * found.V[layer], V, rtol=0, atol=1e-5 * abs(V).max())
+        np.testing.assert_allclose(
+            f**2 * found.G1[layer][I, J], G1, rtol=0, atol=1e-5 * abs(G1).max() + 1e-14
+        )
+    monkeypatch.setattr(Rules, "finer", lambda rules: rules)
+    assert not call().valid.all()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ TRAIN = ("train", "--depth", "2", "--width", "4", "--nets", "2", "--steps", "2",
         (["--act", "tnah"], "unknown activation 'tnah'; did you mean tanh?"),
         (
             ["--act", "tanh", "--act", "gelu"],
-            "--act must be given once; got it 2 times; several activations are one",
+            "--act must be given once; got it 2 times; several are one list",
         ),
         (["--cw", "1", "--cw=2"], "--cw must be given once; got it 2 times"),
         (["--act", "mrepu:p=z"], "act must be a name, or one with numbers"),
