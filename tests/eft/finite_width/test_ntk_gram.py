@@ -183,6 +183,7 @@ def test_networks_at_two_inputs(act):
     assert (abs(found - np.asarray(theory.Theta1[-1])[a, b]) < 4 * error).all()
 
 
+@pytest.mark.more
 def test_two_inputs_of_relu_have_a_correction_of_the_mean():
     """A single input has none. That of Θ̂_12 is measured to 0.04 and differs from 0.
 

@@ -167,6 +167,7 @@ def test_of_each_input_it_is_the_flow_of_one(kind):
             np.testing.assert_allclose(a[at], getattr(one, field), rtol=1e-8, atol=1e-11, err_msg=field)
 
 
+@pytest.mark.more
 def test_close_inputs_have_nearly_the_values_of_one():
     """Entries off the diagonal come from other integrals. The control: inputs that are not close."""
     near = eft.ntk_gram_flow(

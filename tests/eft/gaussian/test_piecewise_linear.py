@@ -226,6 +226,7 @@ def test_three_with_one_doubled():
                     assert abs(exact - wrong) > 1e-6
 
 
+@pytest.mark.more
 def test_nested_sums():
     """All that a layer of four inputs needs, in its places. The control: ReLU, which differs in all of it."""
     act = eft.activation("leaky_relu", slope=0.3)

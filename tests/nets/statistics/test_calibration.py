@@ -26,6 +26,7 @@ def far(hits, level):
     return (np.mean(hits) - level) / math.sqrt(level * (1 - level) / len(hits))
 
 
+@pytest.mark.long
 def test_kernel(cells):
     """z-scores are those of N(0, 1). The control: errors that are a tenth too small."""
     found = estimators.mean(cells.T)
@@ -37,6 +38,7 @@ def test_kernel(cells):
         assert abs(far(abs(z / 0.9) < edge, level)) > 3
 
 
+@pytest.mark.long
 def test_vertex(cells):
     """V, averaged over all ensembles, is the truth. The control: it is not its leading order."""
     found = estimators.variance(cells.T)
@@ -45,6 +47,7 @@ def test_vertex(cells):
     assert abs(mean - 5 * (DEPTH - 1) / WIDTH) > 10 * error
 
 
+@pytest.mark.long
 def test_bootstrap_t_of_few_networks(cells):
     """Of ensembles of 100: bootstrap-t intervals hold the truth more often than those of the jackknife."""
     few, rng = cells[:300, :100], np.random.default_rng(0)
