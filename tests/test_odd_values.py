@@ -184,7 +184,7 @@ def outcome(call, settings, argument, value):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             warnings.simplefilter("ignore", eft.QuadratureWarning)
-            call(**settings | {argument: value})
+            call(**settings | ({argument: value} if argument else {}))
     except (ValueError, TypeError) as error:
         if type(error) not in (ValueError, TypeError) and "eft" not in type(error).__module__:
             return f"{type(error).__name__}: {error}"
@@ -264,6 +264,16 @@ def test_a_second_call_compiles_nothing(name, compilations):
 def test_every_public_function_is_in_the_table():
     functions = {name for name in eft.__all__ if inspect.isfunction(getattr(eft, name))}
     assert functions - {"activation_names"} <= {name.split(" ")[0] for name in CALLS}
+
+
+@pytest.mark.sweep("kernel_flow", "vertex_flow")
+@pytest.mark.parametrize("name", [name for name in CALLS if name != "posterior"])  # takes kernels in float64
+def test_float64_may_be_switched_between_calls(name):
+    """To and fro in one process: of an array of indices that is kept, JAX remembers the type it had."""
+    call, settings = CALLS[name]
+    for x64 in (True, False, True):
+        with jax.enable_x64(x64):
+            assert outcome(call, settings, "", None) is None
 
 
 def test_a_compilation_is_counted(compilations):

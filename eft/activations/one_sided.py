@@ -113,7 +113,7 @@ def points(kinks: np.ndarray, resolution: Any = np.float64) -> Points:
     between = np.diff(kinks, prepend=-np.inf, append=np.inf)
     h = np.minimum(share * np.maximum(np.abs(kinks), 1.0), KINK_SHARE * np.minimum(between[:-1], between[1:]))
     h = np.maximum(h, 4 * np.spacing(np.abs(kinks))).astype(dtype)
-    next_to = np.array([sides(c, dtype) for c in kinks]).T
+    next_to = np.array([sides(float(c), dtype) for c in kinks]).T
     far = [np.minimum(factor * h, np.minimum(between[:-1], between[1:]) / 4) for factor in FARTHER]
     z = np.stack([next_to, *(np.stack([kinks - d, kinks + d]) for d in (h, h / CLOSER, *far))])
     return Points(z.astype(dtype), (z - kinks).astype(dtype))

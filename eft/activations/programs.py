@@ -13,6 +13,10 @@ import jax
 import numpy as np
 from jax.extend.core import find_top_trace
 
+INDEX = np.int32
+"""Type of arrays of indices that are kept between calls: JAX 0.10 remembers which type it gave an array, and
+for 64 bits that depends on whether float64 was switched on when it first saw it."""
+
 MAX_PROGRAMS = 64
 """Programs in the cache; the least recently used one is dropped, and its memory freed."""
 

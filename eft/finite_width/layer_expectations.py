@@ -13,6 +13,7 @@ from jax import lax
 from jaxtyping import Float
 
 from eft.activations.definition import Activation
+from eft.activations.programs import INDEX
 from eft.finite_width.input_products import (
     Products,
     Rules,
@@ -76,7 +77,7 @@ def _fourth_moments(n: int) -> np.ndarray:
     for four in itertools.combinations(range(n), 4):
         where[four] = len(where)
     pairs = list(itertools.combinations_with_replacement(range(n), 2))
-    return np.array([[where[tuple(sorted((*p, *q)))] for q in pairs] for p in pairs])
+    return np.array([[where[tuple(sorted((*p, *q)))] for q in pairs] for p in pairs], INDEX)
 
 
 class LayerMoments(NamedTuple):
@@ -303,4 +304,4 @@ def _cross_places(n: int) -> np.ndarray:
         for chosen in itertools.combinations(range(n), r):
             for a, b in covering_pairs(r):
                 where[tuple(chosen[i] for i in a), tuple(chosen[i] for i in b)] = len(where)
-    return np.array([[where[a, b] for b in pairs] for a in pairs])
+    return np.array([[where[a, b] for b in pairs] for a in pairs], INDEX)

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import INDEX
 from eft.gaussian.multivariate import Grid, summed
 
 ROUNDING_UNITS = 8
@@ -187,7 +188,7 @@ def _places(n: int) -> dict[str, np.ndarray]:
     slopes = [[slope(pair, by) for pair in pairs] for by in range(n)]
 
     def table(rows, columns):
-        return np.array([[place(f, h) for h in columns] for f in rows])
+        return np.array([[place(f, h) for h in columns] for f in rows], INDEX)
 
     of_F, of_two = [f_place("F", *p) for p in pairs], [h_place(*h) for h in two]
     of_u, to_u = [f_place("u", *e) for e in u], [h_place("u", *e) for e in u]

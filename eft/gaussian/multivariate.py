@@ -22,6 +22,7 @@ from jaxtyping import Float
 
 from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned
+from eft.activations.programs import INDEX
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
 
@@ -103,7 +104,7 @@ def slope_products(
     return value, jnp.abs(rough - value)
 
 
-_PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]])
+_PLACE = np.array([[5, 1, 3], [0, 4, 5], [2, 5, 5]], INDEX)
 """The place of σᵖσ′^q among σ, σ′, σ², σ′², σσ′."""
 
 

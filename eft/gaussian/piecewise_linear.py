@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.activations.programs import INDEX
 from eft.gaussian.covariance import ROUNDING_UNITS as COUNTED_AS_ZERO
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.piecewise_pairs import TWO_OVER_PI
@@ -36,10 +37,10 @@ ENDS = 3.3, 4.4
 ROUNDING_UNITS = 16
 """Error of correlations and, beside ⟨σ⁴⟩, of values, in units of round-off."""
 
-SPLITS = np.array([[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]])
+SPLITS = np.array([[0, 1, 2, 3], [0, 2, 1, 3], [0, 3, 1, 2]], INDEX)
 """The ways to split four variables into two pairs."""
 
-BACK = np.argsort(SPLITS, -1)
+BACK = np.argsort(SPLITS, -1).astype(INDEX)
 PAIRS = list(itertools.combinations(range(4), 2))
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.one_sided import aligned
+from eft.activations.programs import INDEX
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.oscillator import Basis, bases, expanded, half_for, log_correlation, powers
 
@@ -104,7 +105,10 @@ def _four(factors: Callable, b: Basis, sides: tuple, F: jax.Array) -> jax.Array:
     return jnp.sum(weighted[:, :, :, None] * g[:, :, None], (0, -2, -1))
 
 
-PARITIES = {1: (np.array([0, 1]), np.array([0, 1])), 2: (np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]))}
+PARITIES = {
+    1: (np.array([0, 1], INDEX), np.array([0, 1], INDEX)),
+    2: (np.array([0, 0, 1, 1], INDEX), np.array([0, 1, 0, 1], INDEX)),
+}
 """Parities of m and n, by the number of signs of u₁: the classes of terms; with one sign, m + n is even."""
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from eft.activations.definition import Activation
+from eft.activations.programs import INDEX
 from eft.gaussian.bivariate import SERIES_RANGE
 from eft.gaussian.kernel_derivatives import Integrals, KernelDerivatives, from_integrals
 from eft.gaussian.oscillator import Basis, bases, expanded, half_for, powers
@@ -36,7 +37,7 @@ LEAST_LOG = -80.0
 CROSS = ("ssd_d", "ss_dd", "sdd_s", "sd_sd", "s_sdd", "dd_ss", "d_ssd")
 """⟨φ₁ψ₂⟩ of values s and slopes d together: ⟨s₁² d₁d₂⟩, ⟨s₁² d₂²⟩, ⟨s₁s₂ d₁²⟩, …, ⟨s₂² d₁d₂⟩."""
 
-BOTH = np.array([0, 1])
+BOTH = np.array([0, 1], INDEX)
 """Even and odd terms."""
 
 
