@@ -15,6 +15,7 @@ from eft import arguments
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
+from nets.initialization import control_variates as controls
 from nets.initialization import drawing, gram_measurement, measurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.measurement import Measurement
@@ -64,6 +65,7 @@ def measure(
     norm: str | None = None,
     weights: str = "gaussian",
     readout: bool = False,
+    control_variates: bool = False,
 ) -> Measurement | GramMeasurement:
     """Draw `n_nets` networks with one output and measure K, V, χ∥, χ⊥ of every layer.
 
@@ -105,6 +107,10 @@ def measure(
     process (control groups and `ulimit` included). It determines how many blocks of networks a device is
     given at a time.
     `progress`: show this plan and the progress on stderr; None: only if stderr is a terminal.
+
+    With `control_variates`, for plain networks at one input, `controlled` of the result has K and V corrected
+    by functions of Ĝ whose means are known given the layer before. The same networks then say as much as many
+    more would: for tanh at width 512 and depth 11, 200,000 times as many of K and 400 of V.
 
     `skip`, `norm`, `weights`: networks that are not plain, as in `FCN`. With `skip` = γ > 0 all hidden widths
     must be equal and ≥ 2, and all layers are alike: the output has their width and a skip into it. With
@@ -148,6 +154,7 @@ def measure(
         norm=norm,
         weights=weights,
         readout=readout,
+        control_variates=control_variates,
     )
     return run_gram(job, progress=progress) if job.program.n_inputs else run(job, progress=progress)
 
@@ -160,7 +167,7 @@ class Job(NamedTuple):
 
     `program`, `values`: what is compiled, and its numbers. `settings`: C_W, C_b and γ in float64. `plan`: the
     memory. `seed`: of the ensemble. `first`: exact K¹, with shape (n_D, n_D) for several inputs, and exact
-    Θ̂_ii¹.
+    Θ̂_ii¹. `control_variates`: whether they are wanted.
     """
 
     program: drawing.Program
@@ -169,12 +176,14 @@ class Job(NamedTuple):
     plan: memory.Plan
     seed: int
     first: tuple[Any, float]
+    control_variates: bool = False
 
 
 def prepare(
     act, cw, depth, width, n_nets, *, seed: Any = 0, cb=0.0, x=None, x2=1.0, K1=None, widths=None,
     method="networks", dtype=jnp.float32, normal=standard_normal, memory_budget=None,
     ntk=False, lambda_w=1.0, lambda_b=1.0, skip=0.0, norm=None, weights="gaussian", readout=False,
+    control_variates=False,
 ) -> Job:  # fmt: skip
     """Check the arguments of `measure` and compile its program; `run` does the rest."""
     act = as_activation(act)
@@ -193,6 +202,7 @@ def prepare(
     layers = _layers(hidden, skip, norm, weights, readout)
     given, x = x, _input(x, x2)
     n_inputs = len(x) if x.ndim == 2 else 0
+    _check_controls(control_variates, n_nets, n_inputs, layers)
     own_K1 = K1 is not None
     _check_ntk(ntk, method)
     rates = {
@@ -232,7 +242,7 @@ def prepare(
     values = drawing.Values(x, settings, K1, *(rates.values() if n_inputs or ntk else ()))
     values = jax.tree.map(lambda value: np.asarray(value, dtype), values)
     Theta = rates["lambda_w"] * float(np.mean(x**2)) + (0.0 if own_K1 else rates["lambda_b"])
-    return Job(program, settings, values, plan, seed, (K1, Theta))
+    return Job(program, settings, values, plan, seed, (K1, Theta), bool(control_variates))
 
 
 def _layers(hidden: tuple[int, ...], skip: float, norm: Any, weights: Any, readout: Any) -> dict[str, Any]:
@@ -308,6 +318,18 @@ def _input(x: object, x2: object) -> np.ndarray:
     return array
 
 
+def _check_controls(wanted: object, n_nets: int, n_inputs: int, layers: dict[str, Any]) -> None:
+    if not arguments.true_or_false("control_variates", wanted):
+        return
+    if n_inputs or layers["skip"] or layers["norm"] or layers["weights"] != "gaussian":
+        raise ArgumentError(
+            "control_variates must be False but for plain networks at one input: in others the next metric "
+            "does not depend on this one alone"
+        )
+    if n_nets < controls.FEWEST:
+        raise ArgumentError(f"n_nets must be at least {controls.FEWEST} with control_variates; got {n_nets}")
+
+
 def _check_ntk(ntk: object, method: str) -> None:
     arguments.true_or_false("ntk", ntk)
     if ntk and method != "networks":
@@ -320,7 +342,11 @@ def _check_ntk(ntk: object, method: str) -> None:
 def run(job: Job, *, progress: bool | None = None) -> Measurement:
     """Draw the networks of a prepared job with one input, and measure them."""
     (layers, ntk), seconds = _draw(job, progress)
-    return measurement.statistics(job.program, job.settings, layers, ntk, job.first, seconds)
+    measured = measurement.statistics(job.program, job.settings, layers, ntk, job.first, seconds)
+    if not job.control_variates:
+        return measured
+    controlled = controls.statistics(job.program.architecture, job.settings, measured.G)
+    return measured._replace(controlled=controlled)
 
 
 def run_gram(job: Job, *, progress: bool | None = None) -> GramMeasurement:

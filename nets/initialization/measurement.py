@@ -9,6 +9,7 @@ import numpy as np
 from eft.arguments import ArgumentError
 from eft.records import METHODS
 from nets.initialization import neuron_pairs, ntk_measurement
+from nets.initialization.control_variates import ControlledMeasurement
 from nets.initialization.drawing import Program
 from nets.initialization.ntk_measurement import NTKMeasurement
 from nets.network.architecture import Settings
@@ -38,7 +39,8 @@ class Measurement(NamedTuple):
     networks excluded: a value was not finite, here or before. `widths`: (depth + 1,) n₀, n₁, …, n_L.
     `G`: (n_nets, depth) Ĝ^l of every network, float64; not finite where it overflowed. `log_G`:
     (n_nets, depth) log Ĝ^l; never overflows for "metric" with homogeneous σ, C_b = 0. `seconds`: wall-clock
-    time of the drawing, without compilation. `ntk`: the NTK, with `ntk=True`; else None.
+    time of the drawing, without compilation. `ntk`: the NTK, with `ntk=True`; else None. `controlled`: K
+    and V with control variates, with `control_variates=True`; else None.
 
     The errors are jackknife errors, meant for 1000 networks or more: then mean ± 1.96 stderr of V covers 91
     to 94 %. A variance and its error tend to be too small together: with 20 to 100 networks such an interval
@@ -61,6 +63,7 @@ class Measurement(NamedTuple):
     z2: np.ndarray | None = None
     z2z2: np.ndarray | None = None
     M: np.ndarray | None = None
+    controlled: ControlledMeasurement | None = None
 
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 

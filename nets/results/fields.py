@@ -9,6 +9,7 @@ import numpy as np
 
 from eft.records import DESCRIPTIONS, Description, Field, Part, Tree
 from eft.records.descriptions import flat, of_leaf
+from nets.initialization.control_variates import ControlledMeasurement
 from nets.initialization.gram_measurement import GramMeasurement
 from nets.initialization.inputs import InputMeasurement
 from nets.initialization.measurement import Measurement
@@ -19,7 +20,7 @@ from nets.training.run import TrainingRun
 KINDS = {kind.__name__: kind for kind in (Measurement, GramMeasurement, InputMeasurement, TrainingRun)}
 """The kinds of results that a file can hold."""
 
-RECORDS = {NTKMeasurement.__name__: NTKMeasurement}
+RECORDS = {kind.__name__: kind for kind in (NTKMeasurement, ControlledMeasurement)}
 """The kinds of records within them."""
 
 
@@ -48,6 +49,14 @@ FIELDS = {
         "z2z2": Field(MEMBERS, "E[z_i^2 z_j^2] given layer l-1, i and j distinct, of every network"),
         "M": Field(MEMBERS, "G^l + gamma^2 M^(l-1), whose mean is K, of every network"),
         "ntk": Part("neural tangent kernel"),
+        "controlled": Part("with control variates"),
+    },
+    "ControlledMeasurement": {
+        "K": Field(LAYER, "kernel E[G^l]"),
+        "V": Field(LAYER, "four-point vertex n_(l-1) Var(G^l)"),
+        "K_gain": Field(LAYER, "variance of K without control variates over that with them"),
+        "V_gain": Field(LAYER, "variance of V without control variates over that with them"),
+        "surprise": Field(LAYER, "mean of G^l - E[G^l | G^(l-1)]"),
     },
     "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),
@@ -103,6 +112,7 @@ SYMBOLS = {
 TITLES = {
     "Measurement": ("networks at initialization, one input", "K V chi_parallel chi_perp"),
     "NTKMeasurement": ("measured neural tangent kernel of one input", "Theta A B D F"),
+    "ControlledMeasurement": ("networks at initialization with control variates", "K V K_gain V_gain"),
     "GramMeasurement": ("networks at initialization, several inputs", "K Theta V"),
     "InputMeasurement": ("networks at many inputs", "log_K"),
     "TrainingRun": ("networks in training", "loss alive n_overflowed"),

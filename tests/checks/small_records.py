@@ -17,7 +17,7 @@ from eft.recipes.learning_rates import Rates
 from eft.recipes.start import StartingPoint
 from eft.records import DESCRIPTIONS, Field, Part, Rows, Tree
 from nets.comparison import Comparison
-from nets.initialization import NTKMeasurement
+from nets.initialization import ControlledMeasurement, NTKMeasurement
 from nets.models import Factor, LayerReport
 from nets.models.theory import Prediction
 
@@ -35,10 +35,9 @@ PUBLIC = {
     for name in package.__all__
     if inspect.isclass(getattr(package, name)) and hasattr(getattr(package, name), "_fields")
 }
-PUBLIC |= {
-    f"{kind.__module__.split('.')[0]}.{kind.__name__}": kind
-    for kind in (Candidate, Rates, StartingPoint, NTKMeasurement, Comparison, LayerReport, Prediction, Factor)
-}
+PARTS = (Candidate, Rates, StartingPoint, Comparison, LayerReport, Prediction, Factor)
+PARTS = (*PARTS, ControlledMeasurement, NTKMeasurement)
+PUBLIC |= {f"{kind.__module__.split('.')[0]}.{kind.__name__}": kind for kind in PARTS}
 """Every public record, and those that are fields of others."""
 
 
