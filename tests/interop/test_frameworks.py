@@ -64,6 +64,7 @@ def test_haiku(act):
     assert chi_squared(act, wrong) < SURELY
 
 
+@pytest.mark.sweep("tanh")
 @pytest.mark.promotes
 @pytest.mark.parametrize("act", ACTS)
 def test_equinox(act):

@@ -22,6 +22,7 @@ def flow(act: str, depth: int = 3) -> eft.DNTKFlow:
     return eft.dntk_flow(act, CW, depth, X, **SETTINGS)
 
 
+@pytest.mark.more
 def test_of_each_input_P_and_Q_are_those_of_one():
     widths = (30, 60, 20)
     found = eft.dntk_flow("gelu", CW, 4, X, widths=widths, **SETTINGS)
@@ -69,6 +70,7 @@ def differentials(forward, theta, rates):
     return jnp.tensordot(first(theta), forward(theta), 0), along(first)(theta)
 
 
+@pytest.mark.sweep("sin")
 @pytest.mark.parametrize("name", ["sin", "gelu"])
 def test_one_hidden_layer_is_exact_at_any_width(name):
     """Even at width 1, where the average over the four parameters is an integral. The control: transposed."""

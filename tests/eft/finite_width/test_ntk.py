@@ -161,6 +161,7 @@ def test_bad_arguments(bad, error, words):
         eft.ntk_flow(**{"act": "tanh", "cw": 1.0, "depth": 4, **bad})
 
 
+@pytest.mark.more
 def test_jumps_are_looked_for_once(compilations):
     """A second flow compiles nothing. The control: those of a function that has changed are new."""
     cw = jnp.linspace(0.5, 2.0, 9)

@@ -37,6 +37,7 @@ def by_hand(act, cw, depth, *, cb, lambda_w, lambda_b, widths, part=1.0):
     return np.array(rows, float).T
 
 
+@pytest.mark.sweep("softplus")
 @pytest.mark.parametrize("name", ["selu", "softplus"])
 def test_against_the_recursions_by_hand(name):
     """Unequal widths; σ′ that jumps, and σ(0) ≠ 0. The control: equal widths."""

@@ -61,6 +61,7 @@ def test_repeated_inputs_have_equal_entries():
     assert alone.valid.all() and np.ptp(alone.A[-1]) == 0
 
 
+@pytest.mark.sweep("tanh")
 @pytest.mark.parametrize("act", ["gelu", "tanh"])
 def test_careful_rules_for_pairs_agree_with_smooth_ones(act, monkeypatch):
     settings = {"act": act, "cw": 1.6, "depth": 3, "X": X[:2], **SETTINGS}
@@ -74,6 +75,7 @@ def test_careful_rules_for_pairs_agree_with_smooth_ones(act, monkeypatch):
     assert (smooth.Theta1 != careful.Theta1).any()  # they are not the same sums
 
 
+@pytest.mark.more
 def test_a_steep_function_is_integrated_by_careful_rules(monkeypatch):
     """The control: the smooth ones are wrong, and their error says by how much."""
     settings = {"act": lambda z: jnp.tanh(8 * z) / 8, "cw": 1.6, "depth": 3, "X": X[:2], **SETTINGS}
@@ -93,6 +95,7 @@ def gauss_hermite(K: np.ndarray, f, count: int = 24) -> np.ndarray:
     return f(np.linalg.cholesky(K) @ u) @ weight
 
 
+@pytest.mark.sweep("False")
 @pytest.mark.parametrize("nested", [False, True])
 def test_expectations_of_four_inputs(nested):
     """⟨σσσ′σ′⟩ of all index combinations at four inputs against Gauss–Hermite, for σ = sin."""

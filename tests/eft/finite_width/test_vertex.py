@@ -86,6 +86,7 @@ def test_closed_forms(name, flow, inputs):
         assert abs(equal.V[-1] / V - 1).max() > 0.1
 
 
+@pytest.mark.more
 @pytest.mark.promotes
 def test_a_steep_function_is_integrated_with_more_nodes(monkeypatch):
     """σ = sin 8z: with K′ = 64 K it is sin. The control: with the usual nodes it is marked."""
@@ -156,6 +157,7 @@ def test_float32():
     np.testing.assert_allclose(single.G1, exact.G1, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.more
 def test_overflow_is_marked():
     found = eft.vertex_flow("mrepu", 2.0, 12, np.array([[1.0, 1.0], [1.0, -1.0]]))
     assert not found.valid[-1]
@@ -190,6 +192,7 @@ def test_many_that_repeat():
     assert many.V.shape == (4, 465, 465)
 
 
+@pytest.mark.more
 def test_a_kink_at_zero_need_not_be_declared():
     """A user's ReLU has V and G1 of the catalogue's. The control: taken as smooth, it has not."""
     X = [[1.0, 0.0], [0.3, 1.0]]

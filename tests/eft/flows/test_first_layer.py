@@ -14,6 +14,7 @@ RTOL = 1e-12
 KINDS = [{}, {"skip": 0.8}, {"norm": "rms"}]
 
 
+@pytest.mark.sweep("relu-kind0", "tanh-kind2")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("act", ["tanh", "relu"])
 def test_the_diagonal_is_that_of_one_input(act, kind):
@@ -66,6 +67,7 @@ def test_without_biases_it_is_a_scale_of_the_inputs():
     np.testing.assert_allclose(one.K_perp, other.K_perp, rtol=1e-6)
 
 
+@pytest.mark.more
 def test_inference_takes_it():
     """Posterior, evidence and training are those of the kernels with K1."""
     Y, test, settings = np.sin(X[:, 0]), [[0.3, 0.1]], {"K1": SCALE, "cb": CB}

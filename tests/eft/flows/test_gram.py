@@ -68,6 +68,7 @@ def test_a_kink_is_in_the_error():
     np.testing.assert_allclose(far.K[2, 3], pair.K_ab[-1], rtol=1e-9)
 
 
+@pytest.mark.more
 def test_blocks_of_rows_and_columns():
     whole = eft.gram_flow("tanh", 1.5, 5, X, **SETTINGS)
     block = eft.gram_flow("tanh", 1.5, 5, X[:3], X[2:], **SETTINGS)

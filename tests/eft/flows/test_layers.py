@@ -65,7 +65,7 @@ def literal(name, cw, depth, *, cb, lambda_w, lambda_b, skip=0.0, norm=None, rea
     return np.swapaxes(np.array(layers), 0, 1)
 
 
-@pytest.mark.sweep("relu-kind0", "relu-kind2", "tanh-kind5")
+@pytest.mark.sweep("relu-kind0", "relu-kind2")
 @pytest.mark.parametrize(
     ("name", "kind"), [*(("relu", k) for k in KINDS), ("tanh", KINDS[0]), ("tanh", KINDS[2])]
 )
@@ -158,6 +158,7 @@ def same_bits(one, other):
     return all(np.asarray(a).tobytes() == np.asarray(b).tobytes() for a, b in leaves)
 
 
+@pytest.mark.more
 def test_without_a_skip_layers_are_plain(compilations):
     """The same bits and no other program; a skip of 1e-8, as an array too, is as good as none."""
     calls = [
@@ -189,6 +190,7 @@ def test_small_distances(kind):
     assert np.max(np.abs(naive / expanded.K_perp - 1)) > 1e-2
 
 
+@pytest.mark.sweep("kind1", "kind2")
 @pytest.mark.parametrize("kind", [{"skip": 0.8}, {"skip": 0.8, "norm": "rms"}, {"norm": "layer"}])
 def test_errors_of_the_expansion(kind):
     """They fall as δ² and δ⁴ in K_mid and K_perp; with 2h, that of K_perp only as δ²."""

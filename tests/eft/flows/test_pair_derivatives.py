@@ -92,6 +92,7 @@ def test_second_derivatives(name, outer, inner):
     check(np.asarray(jax.jit(outer(inner(run)))(X + 0.1)), expected)
 
 
+@pytest.mark.more
 def test_second_derivatives_with_kinks_are_not_finite():
     """They are not known, and no wrong number is returned."""
     run = jax.jit(jax.hessian(lambda y: eft.pair_flow("elu", 1.3, 2, X, y, cb=0.1).K_ab[-1]))

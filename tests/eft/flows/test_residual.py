@@ -37,6 +37,7 @@ def largest_difference(a, b):
 # --- other recursions, exact results --------------------------------------------------------------
 
 
+@pytest.mark.sweep("gelu")
 @pytest.mark.parametrize("name", CW)
 def test_the_literal_recursion(name):
     """By the matrices of all pairs of functionals. The controls: without one kind of term; the closure."""
@@ -151,6 +152,7 @@ def test_batches():
                 np.testing.assert_allclose(a[i, j], b, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.sweep("relu")
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 def test_derivatives_and_jit(name):
     """Under jit the same values; by γ and C_W, central differences. The control: a derivative 0.1 % off."""

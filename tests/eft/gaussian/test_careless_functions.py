@@ -111,6 +111,7 @@ def parameter_flow(a):
     return eft.kernel_flow(lambda z: jnp.tanh(a * z), 1.0, 3, K1=0.8)
 
 
+@pytest.mark.more
 def test_a_traced_parameter():
     """The flow and its derivative by a parameter of the activation, under jit."""
 
@@ -131,6 +132,7 @@ def test_a_parameter_under_vmap():
     np.testing.assert_allclose(mapped[1], parameter_flow(1.3).V, rtol=FLOAT64)
 
 
+@pytest.mark.more
 def test_kinks_are_found_for_several_inputs():
     """An undeclared jump at 1.1, in the kernels of two inputs."""
     fn = lambda z: jnp.sign(z - 1.1) + z  # noqa: E731

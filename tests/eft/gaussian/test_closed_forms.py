@@ -63,6 +63,7 @@ def test_gelu_against_fifty_digits():
     assert np.max(np.abs(np.asarray(plain) - exact[2])[known] / exact[2][known]) > 1
 
 
+@pytest.mark.more
 def test_gelu_by_quadrature():
     """What any activation without closed forms does gives the same, derivatives in K and gap included."""
     closed, plain = eft.activation("gelu"), dataclasses.replace(eft.activation("gelu"), family=None)
@@ -87,6 +88,7 @@ def test_gelu_is_finite_at_every_scale(K):
     assert all(np.isfinite(a).all() for a in pair)
 
 
+@pytest.mark.sweep("1.0")
 @pytest.mark.parametrize("K", [1e-9, 0.05, 1.0, 40.0, 1e6])
 def test_first_cumulant_of_erf(K):
     """The Taylor coefficients of the arcsine in x at K(1+x), by mpmath; the control: those at another K."""

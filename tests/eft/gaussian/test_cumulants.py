@@ -81,6 +81,7 @@ def exact(name: str, K: float) -> list[Series]:
         return cumulants_of([Series(a / g**r for a in row) for r, row in enumerate(moments, start=1)])
 
 
+@pytest.mark.sweep("gelu-0", "hard_tanh-20000")
 @pytest.mark.parametrize("count", [0, MANY])
 @pytest.mark.parametrize("name", CASES)
 def test_the_error_is_an_upper_limit(name, count):
@@ -100,6 +101,7 @@ def test_the_error_is_an_upper_limit(name, count):
     assert not naive_holds, "the control: round-off relative to ĉ itself"
 
 
+@pytest.mark.more
 def test_a_kink_far_out_enters_the_error():
     """Of a large one just beyond where it is left out, although F⁗ alone does not know of it."""
     near, far = (

@@ -153,6 +153,7 @@ LOADS = {
 }
 
 
+@pytest.mark.sweep("equal-relu", "small-leaky_relu")
 @pytest.mark.parametrize(
     ("loads", "name"),
     [("equal", "relu"), ("of both signs", "relu"), ("close", "scaled"), ("small", "leaky_relu")],

@@ -99,6 +99,7 @@ def test_relu_at_opposite_inputs():
     assert abs(value).max() < 1e-12
 
 
+@pytest.mark.more
 def test_half_the_space_for_odd_functions():
     """The same to rounding. The control: for a function that is neither odd nor even it is not."""
     K = jnp.asarray(KERNELS["random"])
@@ -124,6 +125,7 @@ def test_a_narrow_bump_makes_an_odd_function_neither(monkeypatch):
     assert is_mirrored(act)
 
 
+@pytest.mark.sweep("1000000.0")
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_relu_is_homogeneous(scale):
     K = KERNELS["random"]
@@ -133,6 +135,7 @@ def test_relu_is_homogeneous(scale):
     )
 
 
+@pytest.mark.more
 def test_relu_against_samples():
     """Ten million draws; within 4 errors."""
     K = KERNELS["random"]

@@ -164,6 +164,7 @@ def test_nested_integrals(name, kernel):
     assert abs(computed(name, 0.9 * K)[0].four[0, 0, 0] - nested.value) > 1e-3 * abs(nested.value)
 
 
+@pytest.mark.more
 def test_the_error_where_nodes_are_too_far_apart():
     """It is at least the true one. The control: there it is not small."""
     for name, scales in (("sin", (0.1, 1.0, 3.0)), ("tanh", (0.1, 1.0, 3.0, 10.0))):

@@ -90,6 +90,7 @@ def test_distances_of_close_variables():
     assert (abs(naive[tiny] / exact[tiny] - 1) > 1e-6).any()
 
 
+@pytest.mark.sweep("tanh")
 @pytest.mark.parametrize("name", ["tanh", "softplus", "swish"])
 def test_integrals_on_graded_nodes(name):
     """Distances, and derivatives by the kernel, at all pairs. The control: they differ from pair to pair."""

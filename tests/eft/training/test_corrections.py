@@ -78,6 +78,7 @@ def measured(m: dict[str, np.ndarray]) -> np.ndarray:
     return np.linalg.solve(np.vander(h**2, increasing=True), values.reshape(4, -1))[1].reshape(2, 3, 3)
 
 
+@pytest.mark.sweep("1")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_toy_whose_kernel_moves(seed):
     """The control: each tensor in turn left out."""
@@ -121,6 +122,7 @@ def test_at_order_zero_it_is_train_flow():
     np.testing.assert_allclose(flow(1e4).test.mean_shift, one.test.mean_shift[1, 1], rtol=1e-9)
 
 
+@pytest.mark.more
 def test_the_start():
     """Var f = K + G1/n at t = 0, and the mean begins as tΘ1Y/(n n_D). The control: at twice the width."""
     both = np.concatenate([ONE, X_TEST])
@@ -144,6 +146,7 @@ def test_test_inputs_come_in_groups(monkeypatch):
     assert abs(together.test.mean_shift[2] / alone.test.mean_shift[0] - 1) > 0.01
 
 
+@pytest.mark.more
 def test_repeated_inputs_learn_as_one():
     """At the mean of their targets. The control: other targets."""
     t = np.array([1.0, 5.0, np.inf])

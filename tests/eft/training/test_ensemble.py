@@ -150,6 +150,7 @@ def test_start_and_end():
     assert abs(flow.test.mean[1] - both.nngp.mean).max() > 1e-3
 
 
+@pytest.mark.sweep("relu")
 @pytest.mark.parametrize("act", ["relu", "tanh"])
 def test_other_activations_and_layers(act):
     """With a skip and a normalization: the end is that of `regress` with the same settings."""

@@ -90,6 +90,7 @@ def test_without_V_the_order_is_lost(monkeypatch):
     assert (abs(-np.log(left[1] / left[0]) / np.log(4) - 1) < 0.1).all()
 
 
+@pytest.mark.more
 def test_infinite_width_is_regress():
     both = eft.regress("erf", 1.5, 3, X[:1], Y[:1], X_TEST, cb=0.1, noise=NOISE).nngp
     evidence = eft.log_marginal_likelihood("erf", 1.5, 3, X[:1], Y[:1], cb=0.1, noise=NOISE)

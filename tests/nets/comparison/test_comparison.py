@@ -47,6 +47,7 @@ def test_negative_control_another_C_W_is_told_apart(ensemble):
     assert c.chi2_K.p < 1e-12 and abs(c.z_V).max() > 4
 
 
+@pytest.mark.more
 def test_the_next_orders_are_what_narrow_networks_need():
     """n = 16: the leading variance is rejected, that of order 3 is not; nor with real networks."""
     case = Case("tanh", 1.3, depth=6, width=16, n_nets=200_000, seed=5, method="metric", order=3)

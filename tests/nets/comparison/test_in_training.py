@@ -32,6 +32,7 @@ def test_theory_and_networks_agree():
     assert len(figure.axes) == 3
 
 
+@pytest.mark.more
 def test_one_rate_for_plain_parameters_is_that_of_the_ntk_layer_by_layer():
     """Theory to round-off, networks to the error of their training; the outputs are those at the data."""
     plain = compared(parametrization="standard", layer_rates=([1.0, 1 / 256, 1 / 256], [1.0, 1.0, 1.0]))

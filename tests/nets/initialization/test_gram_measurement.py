@@ -49,6 +49,7 @@ def test_networks_and_metric_agree_in_distribution(act, cb, monkeypatch):
         assert z.max() > 10
 
 
+@pytest.mark.sweep("metric")
 @pytest.mark.parametrize("method", ["networks", "metric"])
 def test_the_first_kernel_may_be_given(method):
     """K, and the NTK, beside the theory with the same K1, within 4 errors. The control: without K1."""

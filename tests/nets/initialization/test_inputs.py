@@ -41,6 +41,7 @@ def test_the_networks_are_those_of_measure():
     np.testing.assert_allclose(np.exp(many.log_K[:, 0]).mean(0), 1e-3 * many.x2, rtol=0.05)
 
 
+@pytest.mark.more
 def test_out_of_the_float_range():
     """RePU in float32: log K̂ goes on where K̂ would overflow; other σ give nan or inf."""
     seen = nets.measure_inputs("repu", 2.0, 12, 64, 2, X)

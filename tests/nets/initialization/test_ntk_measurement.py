@@ -28,6 +28,7 @@ def jacobian_ntk(net, x, layers: int) -> np.ndarray:
     return total
 
 
+@pytest.mark.sweep("relu-None")
 @pytest.mark.parametrize(("act", "K1"), [("tanh", 0.7), ("relu", None)])
 def test_every_layer_is_that_of_the_parameters(act, K1):
     """The recursion against `jax.jacrev` of the Flax network, and the means given the layer before."""

@@ -286,6 +286,7 @@ SURELY = 1e-6
 """p below which networks are not those that were predicted; above 1e-3 they may be."""
 
 
+@pytest.mark.sweep("relu-plain_layers")
 @pytest.mark.parametrize(
     ("act", "network"), [("tanh", nnx_layers), ("gelu", linen_layers), ("relu", plain_layers)]
 )

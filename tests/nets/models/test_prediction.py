@@ -123,6 +123,7 @@ def test_a_wrong_variance_is_seen():
         assert (max(off) > SIGMAS) == seen
 
 
+@pytest.mark.sweep("plain tanh")
 @pytest.mark.parametrize("name", ["plain tanh", "residual tanh", *LONG_FLOWS])
 def test_the_flow_is_that_of_the_theory(name):
     """With one C_W and C_b in all layers: K, χ and ρ are those of `kernel_flow` and `pair_flow`."""

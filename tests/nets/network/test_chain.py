@@ -46,6 +46,7 @@ def scores(a, b, names):
         yield name, (abs(difference) - 1e-6)[known] / np.maximum(error, 1e-12)[known]
 
 
+@pytest.mark.sweep("all", "readout")
 @pytest.mark.parametrize("kind", OTHER)
 def test_networks_and_sampler_agree_in_distribution(kind):
     """Ĝ and E[z² | the layer before] of the last layer, and all estimates; the control is told apart."""
@@ -59,6 +60,7 @@ def test_networks_and_sampler_agree_in_distribution(kind):
     assert stats.ks_2samp(networks.z2[:, -1], control.z2[:, -1]).pvalue < 1e-6
 
 
+@pytest.mark.sweep("all")
 @pytest.mark.parametrize("kind", ["skip", "orthogonal", "all"])
 def test_several_inputs(kind):
     """K and V of all pairs, Ĝ of the last layer; the control is told apart."""
@@ -73,6 +75,7 @@ def test_several_inputs(kind):
         assert z.max() > 8, name
 
 
+@pytest.mark.sweep("orthogonal")
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
 def test_more_inputs_than_neurons(weights):
     """Nine inputs and four neurons, the metric singular: its rank is that of the networks, and its law."""

@@ -41,6 +41,7 @@ def jacobian_ntk(net, layer, X=X):
     return np.asarray(total)
 
 
+@pytest.mark.sweep("plain", "all")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_jacobian(kind):
     """`output_ntk` and the recursion against `jax.jacrev`. The control: that of another γ or norm."""
@@ -73,6 +74,7 @@ def draws(weights, count):
     return np.sqrt(1.5 / N) * np.asarray(u), jax.random.normal(other, (count, N))
 
 
+@pytest.mark.sweep("orthogonal")
 @pytest.mark.parametrize("kind", ["skip, one width", "orthogonal", "all"])
 def test_means_given_the_layer_before_are_those_means(kind):
     """H, B, F and what A and D subtract, of layer 3, over 60,000 draws of its weights by brute force.

@@ -15,11 +15,11 @@ from nets.training.program import block_size
     "limits", [*blocks.DRAWN.values(), *blocks.SAMPLED.values(), *blocks.TRAINED.values()]
 )
 def test_a_power_of_two_within_the_limits(limits):
-    """Twice as many networks would exceed a limit, unless there is one only."""
+    """Twice as many networks would exceed a limit; more than `least` do not."""
     for numbers in (1, 2, 3, 5, 64, 100, 12_345, 2**40):
         size = blocks.size(limits, numbers)
         assert size & (size - 1) == 0
-        assert size == 1 or (size <= limits.networks and size * numbers <= limits.numbers)
+        assert size == limits.least or (size <= limits.networks and size * numbers <= limits.numbers)
         assert 2 * size > limits.networks or 2 * size * numbers > limits.numbers
 
 

@@ -20,6 +20,7 @@ def train(**changes):
     return nets.train(**settings | {"steps": 4, "snapshots": (0, 4), "progress": False} | changes)
 
 
+@pytest.mark.sweep("polyak_sgd")
 @pytest.mark.promotes
 @pytest.mark.parametrize("make", [optax.lbfgs, optax.polyak_sgd])
 def test_optimizers_that_use_the_loss(make):

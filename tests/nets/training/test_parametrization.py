@@ -45,7 +45,7 @@ def by_hand(optimizer, scales, multipliers, output_scale=1.0):
     return [scale * np.asarray(p["kernel"]) for p, scale in zip(theta, scales, strict=True)]
 
 
-@pytest.mark.sweep("sgd", "adam")
+@pytest.mark.sweep("sgd")
 @pytest.mark.promotes
 @pytest.mark.parametrize(
     "optimizer",
@@ -61,6 +61,7 @@ def test_that_of_the_ntk_trains_weights_of_unit_size(optimizer):
         assert np.abs(other[i]["kernel"][0] - kernel).max() > 1e-4
 
 
+@pytest.mark.sweep("adam")
 @pytest.mark.promotes
 @pytest.mark.parametrize("optimizer", [optax.sgd(0.1), optax.adam(0.01)], ids=["sgd", "adam"])
 def test_rates_of_each_layer(optimizer):
@@ -94,6 +95,7 @@ def test_mup_has_the_rates_of_gradient_descent_and_of_adam():
             np.testing.assert_allclose(layers[i]["kernel"][0], kernel, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.sweep("mup")
 @pytest.mark.parametrize("name", ["standard", "mup"])
 def test_gradient_descent_moves_the_output_as_expected(name):
     check = nets.coordinate_check(

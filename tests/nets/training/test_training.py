@@ -90,6 +90,7 @@ def test_adam_on_one_network():
     assert run.loss[1, 3] != pytest.approx(run.loss[0, 3], rel=1e-2)
 
 
+@pytest.mark.more
 @pytest.mark.promotes
 def test_networks_that_are_not_plain():
     """Optax by itself on the Flax network of that key; γ is not trained. The control: γ = 0."""
@@ -123,6 +124,7 @@ def test_networks_that_are_not_plain():
     np.testing.assert_allclose(again.loss[0], run.loss[0, 3], rtol=1e-12)
 
 
+@pytest.mark.more
 def test_starts_as_measure_draws():
     """At step 0 each layer is what `measure` sees at the same seed; in both precisions the same weights."""
     measured = nets.measure("tanh", 1.2, 3, 8, 300, cb=0.1, x=X[:3], seed=5, progress=False)
