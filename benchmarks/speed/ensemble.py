@@ -2,6 +2,7 @@
 
 Claims, asserted:
   * the metric sampler is at least 100 times as fast as drawing the weights;
+  * with control variates the sampler has at least 100 times less variance of K and of V in the same time;
   * drawing the weights, in blocks of vmapped networks, is at least as fast as an explicit Python loop over
     a jitted network, with the same generator of normals.
 
@@ -10,19 +11,24 @@ Beside them, without a claim: the same loop with jax.random.normal in place of n
 
 Each time is the best of three, the contestants taking turns; compilation is apart.
 
-Typical output, 2 cores of an AMD EPYC, 2026-11-24:
+Typical output, 2 quiet cores of an AMD EPYC, 2026-11-28 (neural-tangents on 2026-11-24):
 
-    compile networks      3.84 s
-    compile metric        2.31 s
-    networks             4.6188 ms a network
-    metric               0.0219 ms a network
-    loop                 5.3910 ms a network
-    loop, jax.random    14.6721 ms a network
-    100,000 networks of width 1024, metric: 3.5 s; peak memory of all: 0.54 GiB
-    normals: 566 million a second by themselves; in networks 511 million, 90 %
+    compile networks      1.57 s
+    compile metric        0.99 s
+    networks             3.8556 ms a network
+    metric               0.0167 ms a network
+    loop                 4.3792 ms a network
+    loop, jax.random     8.6025 ms a network
+    100,000 networks of width 1024, metric: 2.3 s; peak memory of all: 0.57 GiB
+    normals: 685 million a second by themselves; in networks 612 million, 89 %
+    NumPy's SFC64 on all cores: 288 million a second, 0.42 of ours
+    the sampler: 307 million a second, 45 %
+    10,000 networks: 0.16 s, with control variates 0.18 s
+      variance of K: 2.12e+05 times smaller, 1.88e+05 times in the same time
+      variance of V: 422 times smaller, 374 times in the same time
     neural-tangents, 1000 networks: 43.6 s, 9.4x ours (claim: >= 1x)
-    metric sampler over networks: 211x (claim: >= 100x)
-    blocks over an explicit loop: 1.17x (claim: >= 1x)
+    metric sampler over networks: 231x (claim: >= 100x)
+    blocks over an explicit loop: 1.14x (claim: >= 1x)
 
 Random numbers are the limit: they take nine tenths of the time of the networks. They are Threefry's, a
 counter turned into bits, so that member i is the same wherever it is drawn; a generator with a state would be
@@ -37,10 +43,12 @@ claim is that it takes longer.
 """
 
 import functools
+import os
 import resource
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
@@ -48,14 +56,19 @@ jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from _record import record  # noqa: E402
 
 import eft  # noqa: E402
+import nets  # noqa: E402
 from nets import FCN  # noqa: E402
 from nets.initialization import ensemble  # noqa: E402
 from nets.network.normals import standard_normal  # noqa: E402
 from nets.network.observables import observe_layers  # noqa: E402
 
 DEPTH, WIDTH, NETS = 11, 512, 1000
+CONTROLLED = 10_000
+"""Networks that are sampled with control variates."""
+
 LOOPED = 200
 """Networks in one turn of the loop: it has no start-up to spread over more."""
 
@@ -115,6 +128,41 @@ def normals_per_second() -> float:
     return 400 * WIDTH**2 / min(seconds(lambda: draw(key)) for _ in range(3))
 
 
+def normals_by_numpy(count: int = 2**24) -> float:
+    """Normals a second of NumPy's fastest generator, SFC64 by the ziggurat, float32, on every core."""
+    cores = os.cpu_count() or 1
+    generators = [np.random.Generator(np.random.SFC64(i)) for i in range(cores)]
+    arrays = [np.empty(count, np.float32) for _ in range(cores)]
+
+    def draw(generator, array):
+        generator.standard_normal(out=array, dtype=np.float32)
+
+    with ThreadPoolExecutor(cores) as pool:
+        return (
+            cores * count / min(seconds(lambda: list(pool.map(draw, generators, arrays))) for _ in range(3))
+        )
+
+
+def controlled() -> None:
+    """What control variates add: the time, and how much smaller the variances are."""
+    settings = {"method": "metric", "progress": False}
+    took = {}
+    for wanted in (False, True):
+        settings["control_variates"] = wanted
+        nets.measure("tanh", 1.0, DEPTH, WIDTH, CONTROLLED, **settings)
+        took[wanted] = min(
+            seconds(lambda: nets.measure("tanh", 1.0, DEPTH, WIDTH, CONTROLLED, **settings).G)
+            for _ in range(3)
+        )
+    found = nets.measure("tanh", 1.0, DEPTH, WIDTH, CONTROLLED, **settings).controlled
+    slower = took[True] / took[False]
+    print(f"{CONTROLLED:,} networks: {took[False]:.2f} s, with control variates {took[True]:.2f} s")
+    for name, gain in (("K", found.K_gain[-1]), ("V", found.V_gain[-1])):
+        print(f"  variance of {name}: {gain:.3g} times smaller, {gain / slower:.3g} times in the same time")
+        assert gain / slower >= 100
+    record(f"`nets.measure`, {CONTROLLED} networks, with control variates", warm=took[True])
+
+
 def main() -> None:
     jobs = {}
     for method in ("networks", "metric"):
@@ -147,6 +195,11 @@ def main() -> None:
         f"normals: {rate / 1e6:.0f} million a second by themselves; in networks "
         f"{weights / best['networks'] / 1e6:.0f} million, {100 * weights / best['networks'] / rate:.0f} %"
     )
+    other = normals_by_numpy()
+    print(f"NumPy's SFC64 on all cores: {other / 1e6:.0f} million a second, {other / rate:.2f} of ours")
+    sampled = (DEPTH - 1) * WIDTH / best["metric"]
+    print(f"the sampler: {sampled / 1e6:.0f} million a second, {100 * sampled / rate:.0f} %")
+    controlled()
     for python in sys.argv[1:]:
         command = [python, "-c", PEER, *map(str, (WIDTH, DEPTH, NETS))]
         theirs = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -154,6 +207,11 @@ def main() -> None:
         print(f"neural-tangents, {NETS} networks: {theirs:.1f} s, {ratio:.1f}x ours (claim: >= 1x)")
         assert ratio >= 1
 
+    record(f"`nets.measure`, {NETS} networks, sampled", warm=NETS * best["metric"])
+    record(
+        f"`nets.measure`, {NETS} networks, drawn", warm=NETS * best["networks"], peer="loop over networks",
+        peer_seconds=NETS * best["loop"],
+    )  # fmt: skip
     sampler, blocks = best["networks"] / best["metric"], best["loop"] / best["networks"]
     print(f"metric sampler over networks: {sampler:.0f}x (claim: >= 100x)")
     print(f"blocks over an explicit loop: {blocks:.2f}x (claim: >= 1x)")
