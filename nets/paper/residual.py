@@ -13,7 +13,7 @@ from nets.network.fcn import FCN
 from nets.network.observables import value_and_slope
 from nets.paper import burgers
 
-PART = 1000
+PART = 2000
 """Number of points whose derivatives are computed at a time on a CPU, over all networks."""
 
 ACCELERATED_PART = 2**20
