@@ -10,8 +10,9 @@ and as DeepXDE's with the fastest of its backends that are installed, in an envi
 Run: python benchmarks/speed/pinn.py [peer/bin/python]
 
 Output (two quiet cores of an AMD EPYC server, 2026-11-28; torch 2.14.1, tensorflow 2.21.0, deepxde 1.15.0,
-whose backend for JAX 0.10 raises an error). The matrix products of a step take 20 ms by themselves: those of the
-gradient of the weights, (64, m) by (m, 64), run at 145 Gflop/s however they are arranged, the others at 300.
+whose backend for JAX 0.10 raises an error). The matrix products of a step take 20 ms by themselves: those of
+the gradient of the weights, (64, m) by (m, 64), run at 145 Gflop/s however they are arranged, the others at
+300.
 
     jax 0.10.2 on cpu, float32
     one pass forward: 24 ms a step; nested grad: 78 ms, 3.2 times
