@@ -80,6 +80,9 @@ def compare(
     norm: Norm = None,
     weights: Weights = "gaussian",
     readout: Readout = False,
+    control_variates: Annotated[
+        bool, tyro.conf.arg(help="K and V far more exactly from the same networks, if they are plain")
+    ] = False,
     memory_budget: MemoryBudget = None,
     format: Format = "table",
     out: Out = None,
@@ -107,6 +110,7 @@ def compare(
     of_all = {
         "depth": depth, "n_nets": nets, "method": method, "order": order,
         "skip": skip, "norm": norm, "weights": weights, "readout": readout,
+        "control_variates": control_variates,
     }  # fmt: skip
     with sheet.aside.status("compiling"):
         prepared = [
@@ -199,6 +203,7 @@ def _blocks(compared: Compared) -> Iterator[Table | str | Text]:
 
 def _table(case: Case, c: Comparison) -> Table:
     drawn = "networks" if case.method == "networks" else "networks by their metric"
+    drawn += ", with control variates" if case.control_variates else ""
     title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}"
     finite = "K + G1/n" if case.order == 1 else f"K to 1/n^{case.order}"
     V_name = "V" if case.order == 1 else f"n·Var to 1/n^{case.order}"

@@ -182,12 +182,14 @@ def score(z: float) -> Text:
 
 
 def with_error(estimate: Estimate) -> str:
-    """Text such as 0.3941 ± 0.0012: the error to two digits, and the value to the same decimal place."""
+    """Text such as 0.3941 ± 0.0012: the error to two digits, the value to the same decimal place, or 9."""
     value, error = float(estimate.mean), float(estimate.stderr)
     if math.isnan(value):
         return "–"
     if not math.isfinite(error) or error == 0:
         return f"{value:.6g} ± {error:.2g}"
+    if error < 1e-9 * abs(value):
+        return f"{value:.9g} ± {error:.1g}"
     largest = max(abs(value), error)
     power = 0 if 1e-3 <= largest < 1e6 else math.floor(math.log10(largest))
     value, error = value / 10.0**power, error / 10.0**power

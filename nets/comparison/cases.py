@@ -36,6 +36,7 @@ class Case(NamedTuple):
     norm: str | None = None
     weights: str = "gaussian"
     readout: bool = False
+    control_variates: bool = False
 
     @property
     def activation(self) -> eft.Activation:
@@ -122,7 +123,8 @@ def prepare(case: Case, **settings) -> Prepared:
     series = eft.expand(act, case.cw, case.depth, order, **given) if order > 1 else None
     job = ensemble.prepare(
         act, case.cw, case.depth, case.width, case.n_nets,
-        seed=case.seed, method=case.method, **given, **case.kind, **settings,
+        seed=case.seed, method=case.method, control_variates=case.control_variates, **given, **case.kind,
+        **settings,
     )  # fmt: skip
     return Prepared(case, flow, series, job)
 

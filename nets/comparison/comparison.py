@@ -14,6 +14,9 @@ from nets.statistics import chi_squared, estimators
 from nets.statistics.chi_squared import ChiSquared
 from nets.statistics.estimators import Estimate, z_score
 
+ACCURACY, EXACT = 1e-12, 1e-11
+"""The relative accuracy of theory; relative errors below which what is measured does not fluctuate."""
+
 
 class Comparison(NamedTuple):
     """Theory compared with experiment. Arrays and estimates have shape (depth,); index 0 is layer 1.
@@ -22,7 +25,8 @@ class Comparison(NamedTuple):
 
     `K`: theory at infinite width. `K_finite`: K^l + G1^l/n_{l−1} + …, to the requested order. `K_last`: its
     last term, about the size of what is missing. `K_measured`: E[Ĝ^l] over networks. `z_K`:
-    (measured − K_finite)/stderr; nan where theory is not valid or networks overflowed.
+    (measured − K_finite)/stderr; nan where theory is not valid or networks overflowed. Of an ensemble with
+    control variates K_measured and V_measured have these, with errors of at least 1e-12 of themselves.
 
     `V`: the four-point vertex, Var(Ĝ^l) = V^l/n_{l−1} at leading order. `V_measured`: n_{l−1}·Var(Ĝ^l) over
     networks. `V_finite`: n_{l−1} Var(Ĝ^l) to the requested order; V at order 1. `V_last`: its last term.
@@ -104,13 +108,26 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
         with np.errstate(over="ignore", invalid="ignore"):
             M, z2, noise = measured.M, measured.z2, measured.z2**2 - measured.z2z2
 
+    known_K, known_V = measured.K, measured.V
+    controlled = measured.controlled
+    if controlled is not None:
+        known_K, known_V = _at_best(controlled.K), _at_best(controlled.V)
+
     def score(estimate: Estimate, expected: np.ndarray) -> np.ndarray:
         return np.where(good, z_score(estimate, expected), np.nan)
 
     def chi2(estimate: Estimate, expected: np.ndarray, deviations, *samples) -> ChiSquared:
-        used = good & (estimate.stderr > 0) & np.isfinite(estimate.stderr)
+        used = good & (estimate.stderr > EXACT * abs(estimate.mean)) & np.isfinite(estimate.stderr)
         of_each = deviations(*(None if a is None else a[:, used] for a in samples))
         return chi_squared.hotelling((estimate.mean - expected)[used], of_each)
+
+    if controlled is None:
+        variance = estimators.scaled(known_V, 1 / n)
+        chi2_K = chi2(known_K, K_finite, estimators.mean_deviations, M)
+        chi2_V = chi2(variance, V_finite / n, estimators.variance_deviations, z2, noise)
+    else:
+        chi2_K = chi2(known_K, K_finite, estimators.mean_deviations, controlled.K_each)
+        chi2_V = chi2(known_V, V_finite, estimators.mean_deviations, controlled.V_each)
 
     return Comparison(
         layer=np.arange(1, depth + 1),
@@ -118,13 +135,13 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
         K=K,
         K_finite=K_finite,
         K_last=K_last,
-        K_measured=measured.K,
-        z_K=score(measured.K, K_finite),
+        K_measured=known_K,
+        z_K=score(known_K, K_finite),
         V=V,
-        V_measured=measured.V,
+        V_measured=known_V,
         V_finite=V_finite,
         V_last=V_last,
-        z_V=score(measured.V, V_finite),
+        z_V=score(known_V, V_finite),
         K_z=measured.K_z,
         z_K_z=score(measured.K_z, K_finite),
         V_z=measured.V_z,
@@ -134,12 +151,15 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
         converges=converges,
         n_nets=measured.n_nets,
         n_overflowed=measured.n_overflowed,
-        chi2_K=chi2(measured.K, K_finite, estimators.mean_deviations, M),
-        chi2_V=chi2(
-            estimators.scaled(measured.V, 1 / n), V_finite / n, estimators.variance_deviations, z2, noise
-        ),
+        chi2_K=chi2_K,
+        chi2_V=chi2_V,
         seconds=measured.seconds,
     )
+
+
+def _at_best(estimate: Estimate) -> Estimate:
+    """With an error of at least `ACCURACY`, that of theory, where nothing fluctuates."""
+    return Estimate(estimate.mean, np.hypot(estimate.stderr, ACCURACY * estimate.mean))
 
 
 def _log(values: np.ndarray) -> np.ndarray:

@@ -50,6 +50,9 @@ class ControlledMeasurement(NamedTuple):
     mean ± 1.96 stderr covers 90 to 96 % with 200 networks or more, and 86 to 92 % if Ĝ fluctuates by as much
     as half of itself.
 
+    `K_each`, `V_each`: (n_nets, depth) numbers of each network whose means are K and V; they tell how the
+    errors of the layers are correlated.
+
     `surprise`: the mean over networks of Ĝ^l − E[Ĝ^l | Ĝ^{l−1}], which is 0 up to its error. K and V take the
     expectations of one layer as known, and test how layers compose; here the networks test these
     expectations, to the accuracy that they have without control variates.
@@ -60,6 +63,8 @@ class ControlledMeasurement(NamedTuple):
     K_gain: np.ndarray
     V_gain: np.ndarray
     surprise: Estimate
+    K_each: np.ndarray
+    V_each: np.ndarray
 
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
@@ -83,19 +88,25 @@ def statistics(architecture: Architecture, settings: Settings, G: np.ndarray) ->
         first, second = np.arange(0, N, 2), np.arange(1, N, 2)
         halves = _Half(first, second), _Half(second, first)
         K, V, surprise = (Estimate(np.full(depth, np.nan), np.full(depth, np.inf)) for _ in range(3))
+        K_each, V_each = np.full((2, N, depth), np.nan)
         for layer, given in enumerate(conditionals):
             if given is None:
                 seen = Estimate(np.zeros(()), np.zeros(()))
             else:
                 seen = estimators.mean(G[:, layer] - given.mean)
             r = float(G[:, layer].mean())
-            (k, q, bias), (k_2, q_2, bias_2) = (half.next(G, layer, r, given) for half in halves)
-            of_layer = _mean_and_variance(r, np.append(k, k_2), np.append(q, q_2), np.maximum(bias, bias_2))
-            for kept, found in zip((K, V, surprise), (*of_layer, seen), strict=True):
-                kept.mean[layer], kept.stderr[layer] = found
+            k, q, bias = np.empty(N), np.empty(N), np.zeros(2)
+            for half in halves:
+                k[half.mine], q[half.mine], doubt = half.next(G, layer, r, given)
+                bias = np.maximum(bias, doubt)
+            found, of_each = _mean_and_variance(k, q, bias)
+            K_each[:, layer], V_each[:, layer] = r + k, of_each
+            for kept, (mean, stderr) in zip((K, V, surprise), (*found, seen), strict=True):
+                kept.mean[layer], kept.stderr[layer] = mean, stderr
+            K.mean[layer] += r
         gains = _gain(estimators.mean(G), K), _gain(estimators.variance(G), V)
-    V = estimators.scaled(V, np.array(architecture.sizes[:-1]))
-    return ControlledMeasurement(K, V, *gains, surprise)
+    n = np.array(architecture.sizes[:-1])
+    return ControlledMeasurement(K, estimators.scaled(V, n), *gains, surprise, K_each, n * V_each)
 
 
 def _gain(plain: Estimate, controlled: Estimate) -> np.ndarray:
@@ -181,16 +192,19 @@ def _slopes(phi: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(phi.T @ phi, phi.T @ expected)[0].T
 
 
-def _mean_and_variance(r: float, k: np.ndarray, q: np.ndarray, bias: np.ndarray) -> tuple[Estimate, Estimate]:
-    """E[Ĝ] and Var(Ĝ) from numbers whose means are E[Ĝ − r] and E[(Ĝ − r)²] up to a bias of that size.
+def _mean_and_variance(
+    k: np.ndarray, q: np.ndarray, bias: np.ndarray
+) -> tuple[tuple[Estimate, Estimate], np.ndarray]:
+    """E[Ĝ − r] and Var(Ĝ) from numbers whose means are E[Ĝ − r] and E[(Ĝ − r)²] up to a bias of that size.
 
     Var(Ĝ) = E[(Ĝ − r)²] − E[Ĝ − r]², where the square of the mean of k is too large by that mean's variance.
+    Also numbers whose mean is this variance.
     """
     mean = estimators.mean(k)
-    square = estimators.mean(q - 2 * mean.mean * k)
-    variance = square.mean + mean.mean**2 + mean.stderr**2
-    of_K, of_V = bias[0], bias[1] + 2 * abs(mean.mean) * bias[0]
-    return (
-        Estimate(r + mean.mean, np.hypot(mean.stderr, of_K)),
-        Estimate(variance, np.hypot(square.stderr, of_V)),
+    of_each = q - 2 * mean.mean * k + mean.mean**2 + mean.stderr**2
+    variance, of_V = estimators.mean(of_each), bias[1] + 2 * abs(mean.mean) * bias[0]
+    estimates = (
+        Estimate(mean.mean, np.hypot(mean.stderr, bias[0])),
+        Estimate(variance.mean, np.hypot(variance.stderr, of_V)),
     )
+    return estimates, of_each

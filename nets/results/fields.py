@@ -57,6 +57,8 @@ FIELDS = {
         "K_gain": Field(LAYER, "variance of K without control variates over that with them"),
         "V_gain": Field(LAYER, "variance of V without control variates over that with them"),
         "surprise": Field(LAYER, "mean of G^l - E[G^l | G^(l-1)]"),
+        "K_each": Field(MEMBERS, "numbers of every network, whose mean is K"),
+        "V_each": Field(MEMBERS, "numbers of every network, whose mean is V"),
     },
     "NTKMeasurement": {
         "Theta": Field(LAYER, "neural tangent kernel E[Theta_ii^l]"),

@@ -60,6 +60,28 @@ def test_the_next_orders_are_what_narrow_networks_need():
     np.testing.assert_array_equal(leading.V_finite, leading.V)
 
 
+def test_control_variates_see_the_next_order():
+    """Networks of width 64 reject V of order 1 and agree with order 4; without, they do not reject it."""
+    settings = {"depth": 6, "width": 64, "n_nets": 10_000, "method": "metric"}
+    case = Case("tanh", 1.3, **settings, order=4, control_variates=True)
+    prepared = cases.prepare(case)
+    c = cases.run(prepared)
+    assert abs(np.concatenate([c.z_K, c.z_V])).max() < 4 and min(c.chi2_K.p, c.chi2_V.p) > 1e-3
+    assert c.chi2_K.dof == c.chi2_V.dof == 4  # layer 2 is exact
+    leading = cases.run(prepared._replace(series=None))
+    assert leading.chi2_V.p < 1e-6
+    without = compare(theory(), measure("tanh", 1.3, **settings))
+    assert min(without.chi2_K.p, without.chi2_V.p) > 1e-3
+
+
+def test_control_variates_of_what_is_exact():
+    """ReLU's K does not fluctuate: theory is right to 1e-12 of itself, and no χ² is left."""
+    m = measure("relu", 2.0, 4, 32, 200, method="metric", control_variates=True)
+    c = compare(eft.kernel_flow("relu", 2.0, 4), m)
+    assert abs(c.z_K).max() < 1 and c.chi2_K.dof == 0
+    assert abs(compare(eft.kernel_flow("relu", 2.0 * (1 + 1e-9), 4), m).z_K).max() > 100  # the control
+
+
 def test_real_networks():
     m = measure("relu", 2.0, 5, 64, 500)
     c = compare(eft.kernel_flow("relu", 2.0, 5), m)
