@@ -110,7 +110,8 @@ def statistics(architecture: Architecture, settings: Settings, G: np.ndarray) ->
 
 
 def _gain(plain: Estimate, controlled: Estimate) -> np.ndarray:
-    return np.where(np.isfinite(controlled.stderr), (plain.stderr / controlled.stderr) ** 2, np.nan)
+    told = np.isfinite(controlled.stderr) & (plain.stderr > 0)
+    return np.where(told, (plain.stderr / controlled.stderr) ** 2, np.nan)
 
 
 # --- given the layer before ---------------------------------------------------------------------

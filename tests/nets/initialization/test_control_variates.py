@@ -142,6 +142,33 @@ def test_what_overflowed_has_no_controls():
     assert np.isfinite(c.K.mean[~lost]).all()
 
 
+@pytest.mark.parametrize(
+    ("act", "cw", "settings", "K", "V"),
+    [("sign", 1.0, {}, 1.0, 0.0), ("tanh", 0.0, {"cb": 0.3}, 0.3, 0.0), ("tanh", 1.0, {"K1": 0.0}, 0.0, 0.0)],
+)
+def test_what_does_not_fluctuate(act, cw, settings, K, V):
+    c = measured(act, cw, 4, 16, 200, **settings).controlled
+    np.testing.assert_allclose(c.K.mean[1:], K, rtol=1e-14)
+    np.testing.assert_allclose(c.V.mean, V, atol=1e-14)
+    assert (c.K.stderr[1:] <= 1e-15).all() and np.isnan(c.K_gain).all()
+
+
+@pytest.mark.parametrize("K1", [1e-12, 1e12])
+def test_at_the_ends_of_the_range(K1):
+    """Of GELU, which is homogeneous in both limits, with errors that are no larger than rounding."""
+    n, cw = 32, 4.0 if K1 < 1 else 2.0
+    c = measured("gelu", cw, 4, n, 200, K1=K1).controlled
+    F4 = 3 if K1 < 1 else 6  # ⟨σ⁴⟩/⟨σ²⟩² of z/2, and of ReLU
+    np.testing.assert_allclose(c.K.mean, K1, rtol=1e-5)
+    np.testing.assert_allclose(c.V.mean, n * K1**2 * ((1 + (F4 - 1) / n) ** np.arange(4) - 1), rtol=1e-5)
+
+
+def test_expectations_that_are_not_accurate_are_in_the_error():
+    """A function with more structure than the rules resolve: K has no error that could be stated."""
+    c = measured(lambda z: jax.numpy.sin(200 * z), 1.0, 4, 16, 200).controlled
+    assert np.isinf(c.K.stderr[1:]).any() and np.isnan(c.K_gain[-1])
+
+
 def test_without_float64():
     """The expectations are computed in float64 whatever the precision of the caller."""
     with jax.enable_x64(False):
