@@ -12,12 +12,12 @@ Run: python benchmarks/speed/processes.py
 
 Output (two cores of an AMD EPYC server, 2026-11-28, jax 0.10.2):
 
-    processes × devices             drawn               sampled               trained             gram rows
-    1 × 1                       1.20 s,  100 %        0.58 s,  100 %        0.91 s,  100 %        1.04 s,  100 %
-    1 × 2                       1.18 s,  102 %        0.46 s,  127 %        1.02 s,   89 %        1.03 s,  101 %
-    2 × 1                       1.39 s,   86 %        0.87 s,   67 %        1.08 s,   84 %        0.90 s,  115 %
-    2 × 4                       1.44 s,   83 %        0.61 s,   96 %        1.18 s,   77 %        1.00 s,  104 %
-    4 × 2                       1.43 s,   84 %        1.12 s,   52 %        1.47 s,   62 %        1.23 s,   85 %
+    processes × devices            drawn         sampled         trained       gram rows
+    1 × 1                  1.20 s, 100 %   0.58 s, 100 %   0.91 s, 100 %   1.04 s, 100 %
+    1 × 2                  1.18 s, 102 %   0.46 s, 127 %         1.02 s,            89 %   1.03 s, 101 %
+    2 × 1                        1.39 s,            86 %         0.87 s,            67 %         1.08 s,            84 %   0.90 s, 115 %
+    2 × 4                        1.44 s,            83 %         0.61 s,            96 %         1.18 s,            77 %   1.00 s, 104 %
+    4 × 2                        1.43 s,            84 %         1.12 s,            52 %         1.47 s,            62 %         1.23 s,            85 %
     all claims hold
 """
 
