@@ -14,10 +14,10 @@ Output (two cores of an AMD EPYC server, 2026-11-28, jax 0.10.2):
 
     processes × devices            drawn         sampled         trained       gram rows
     1 × 1                  1.20 s, 100 %   0.58 s, 100 %   0.91 s, 100 %   1.04 s, 100 %
-    1 × 2                  1.18 s, 102 %   0.46 s, 127 %         1.02 s,            89 %   1.03 s, 101 %
-    2 × 1                        1.39 s,            86 %         0.87 s,            67 %         1.08 s,            84 %   0.90 s, 115 %
-    2 × 4                        1.44 s,            83 %         0.61 s,            96 %         1.18 s,            77 %   1.00 s, 104 %
-    4 × 2                        1.43 s,            84 %         1.12 s,            52 %         1.47 s,            62 %         1.23 s,            85 %
+    1 × 2                  1.18 s, 102 %   0.46 s, 127 %   1.02 s,  89 %   1.03 s, 101 %
+    2 × 1                  1.39 s,  86 %   0.87 s,  67 %   1.08 s,  84 %   0.90 s, 115 %
+    2 × 4                  1.44 s,  83 %   0.61 s,  96 %   1.18 s,  77 %   1.00 s, 104 %
+    4 × 2                  1.43 s,  84 %   1.12 s,  52 %   1.47 s,  62 %   1.23 s,  85 %
     all claims hold
 """
 
@@ -104,7 +104,7 @@ def main() -> None:
     from _record import record
 
     first, missed = None, []
-    print(f"{'processes × devices':20s}" + "".join(f"{name:>22s}" for name in JOBS))
+    print(f"{'processes × devices':20s}" + "".join(f"{name:>16s}" for name in JOBS))
     for processes, devices in LAYOUTS:
         found = measured(processes, devices)
         assert found["devices"] == processes * devices
@@ -112,7 +112,7 @@ def main() -> None:
         cells = []
         for name in JOBS:
             alone, now = first["seconds"][name], found["seconds"][name]
-            cells.append(f"{now:9.2f} s, {100 * alone / now:4.0f} %")
+            cells.append(f"{now:.2f} s, {100 * alone / now:3.0f} %")
             record(
                 f"{name}, {processes} processes × {devices} devices",
                 warm=now,
@@ -123,7 +123,7 @@ def main() -> None:
                 missed.append(f"{name}, {processes} × {devices}: at most {SLOWER:g} times as long")
         if found["digest"] != first["digest"] or abs(found["K"] / first["K"] - 1) > 1e-12:
             missed.append(f"{processes} × {devices}: the same results")
-        print(f"{processes} × {devices}".ljust(20) + "".join(f"{cell:>22s}" for cell in cells))
+        print(f"{processes} × {devices}".ljust(20) + "".join(f"{cell:>16s}" for cell in cells))
     print("\n".join(f"MISSED {each}" for each in missed) or "all claims hold")
     raise SystemExit(bool(missed))
 
