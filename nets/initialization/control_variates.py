@@ -53,7 +53,7 @@ class ControlledMeasurement(NamedTuple):
     `K_each`, `V_each`: (n_nets, depth) numbers of each network whose means are K and V; they tell how the
     errors of the layers are correlated.
 
-    `surprise`: the mean over networks of Ĝ^l − E[Ĝ^l | Ĝ^{l−1}], which is 0 up to its error. K and V take the
+    `innovation`: the mean over networks of Ĝ^l − E[Ĝ^l | Ĝ^{l−1}], which is 0 up to its error. K and V take the
     expectations of one layer as known, and test how layers compose; here the networks test these
     expectations, to the accuracy that they have without control variates.
     """
@@ -62,7 +62,7 @@ class ControlledMeasurement(NamedTuple):
     V: Estimate
     K_gain: np.ndarray
     V_gain: np.ndarray
-    surprise: Estimate
+    innovation: Estimate
     K_each: np.ndarray
     V_each: np.ndarray
 
@@ -87,7 +87,7 @@ def statistics(architecture: Architecture, settings: Settings, G: np.ndarray) ->
         N, depth = G.shape
         first, second = np.arange(0, N, 2), np.arange(1, N, 2)
         halves = _Half(first, second), _Half(second, first)
-        K, V, surprise = (Estimate(np.full(depth, np.nan), np.full(depth, np.inf)) for _ in range(3))
+        K, V, innovation = (Estimate(np.full(depth, np.nan), np.full(depth, np.inf)) for _ in range(3))
         K_each, V_each = np.full((2, N, depth), np.nan)
         for layer, given in enumerate(conditionals):
             if given is None:
@@ -101,12 +101,12 @@ def statistics(architecture: Architecture, settings: Settings, G: np.ndarray) ->
                 bias = np.maximum(bias, doubt)
             found, of_each = _mean_and_variance(k, q, bias)
             K_each[:, layer], V_each[:, layer] = r + k, of_each
-            for kept, (mean, stderr) in zip((K, V, surprise), (*found, seen), strict=True):
+            for kept, (mean, stderr) in zip((K, V, innovation), (*found, seen), strict=True):
                 kept.mean[layer], kept.stderr[layer] = mean, stderr
             K.mean[layer] += r
         gains = _gain(estimators.mean(G), K), _gain(estimators.variance(G), V)
     n = np.array(architecture.sizes[:-1])
-    return ControlledMeasurement(K, estimators.scaled(V, n), *gains, surprise, K_each, n * V_each)
+    return ControlledMeasurement(K, estimators.scaled(V, n), *gains, innovation, K_each, n * V_each)
 
 
 def _gain(plain: Estimate, controlled: Estimate) -> np.ndarray:

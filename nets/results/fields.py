@@ -56,7 +56,7 @@ FIELDS = {
         "V": Field(LAYER, "four-point vertex n_(l-1) Var(G^l)"),
         "K_gain": Field(LAYER, "variance of K without control variates over that with them"),
         "V_gain": Field(LAYER, "variance of V without control variates over that with them"),
-        "surprise": Field(LAYER, "mean of G^l - E[G^l | G^(l-1)]"),
+        "innovation": Field(LAYER, "mean of G^l - E[G^l | G^(l-1)]"),
         "K_each": Field(MEMBERS, "numbers of every network, whose mean is K"),
         "V_each": Field(MEMBERS, "numbers of every network, whose mean is V"),
     },

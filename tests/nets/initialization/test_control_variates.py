@@ -123,13 +123,13 @@ def test_drawn_networks_have_the_same_controls():
             assert z_scores(other, 1.01 * first.mean)[2:].max() < -10  # the control: 1 % off
 
 
-def test_the_surprise_shows_other_expectations():
+def test_the_innovation_shows_other_expectations():
     """Of a C_W that is 2 % off, or another σ, the mean of Ĝ − E[Ĝ | Ĝ before] is not 0."""
     m = measured("tanh", 1.3, 5, 256, 4000)
-    assert abs(z_scores(m.controlled.surprise, 0.0)[1:]).max() < 4
+    assert abs(z_scores(m.controlled.innovation, 0.0)[1:]).max() < 4
     for act, cw in (("tanh", 1.3 * 1.02), ("erf", 1.3)):
         about = plain(act, 0.0, 256, 5)
-        other = control_variates.statistics(about, Settings(cw, 0.0), m.G).surprise
+        other = control_variates.statistics(about, Settings(cw, 0.0), m.G).innovation
         assert abs(z_scores(other, 0.0)[1:]).min() > 10
 
 
