@@ -53,8 +53,8 @@ class ControlledMeasurement(NamedTuple):
     `K_each`, `V_each`: (n_nets, depth) numbers of each network whose means are K and V; they tell how the
     errors of the layers are correlated.
 
-    `innovation`: the mean over networks of Ĝ^l − E[Ĝ^l | Ĝ^{l−1}], which is 0 up to its error. K and V take the
-    expectations of one layer as known, and test how layers compose; here the networks test these
+    `innovation`: the mean over networks of Ĝ^l − E[Ĝ^l | Ĝ^{l−1}], which is 0 up to its error. K and V take
+    the expectations of one layer as known, and test how layers compose; here the networks test these
     expectations, to the accuracy that they have without control variates.
     """
 
