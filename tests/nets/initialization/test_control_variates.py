@@ -123,6 +123,16 @@ def test_drawn_networks_have_the_same_controls():
             assert z_scores(other, 1.01 * first.mean)[2:].max() < -10  # the control: 1 % off
 
 
+def test_rounding_in_float32_does_not_matter():
+    """The same networks in both precisions; without control variates K has the rounding of its samples."""
+    single, double = (measured("tanh", 1.0, 6, 128, 2000, dtype=dtype) for dtype in ("float32", "float64"))
+    for name in ("K", "V"):
+        a, b = (getattr(m.controlled, name) for m in (single, double))
+        assert (abs(a.mean - b.mean) <= 1e-2 * a.stderr + 1e-14).all()
+    assert (abs(single.controlled.K.mean - double.controlled.K.mean) < 1e-10).all()
+    assert abs(single.K.mean - double.K.mean).max() > 1e-9  # the control
+
+
 def test_the_innovation_shows_other_expectations():
     """Of a C_W that is 2 % off, or another σ, the mean of Ĝ − E[Ĝ | Ĝ before] is not 0."""
     m = measured("tanh", 1.3, 5, 256, 4000)
