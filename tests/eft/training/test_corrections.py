@@ -207,7 +207,7 @@ def of_networks(act, n):
     return np.asarray(found(jax.random.key(n)), float)
 
 
-@pytest.mark.more
+@pytest.mark.long
 @pytest.mark.promotes
 def test_networks():
     """48,000 GELU networks of widths 16 and 32, extrapolated. The control: Θ̂ that does not move."""
