@@ -5,20 +5,19 @@ Claims, on two quiet cores with no compilation cache: at most 1.5 s each; 3 s fo
 first. Each figure is the smallest of three processes; the processor's time is printed beside it, since other
 work on the machine inflates the wall's.
 
-Output, 2 cores of an AMD EPYC, jax 0.10.2, 2026-11-27; two programs as large as those of `gram_flow` and
-`ntk_gram_flow` are what is left over the claims:
+Output, 2 quiet cores of an AMD EPYC, jax 0.10.2, 2026-11-28; gram_flow compiles six programs:
 
-    import of jax and eft 0.69 s
-    holds  kernel_flow: 0.36 s (at most 1.5), 0.48 s of the processor
-    holds  kernel_flow of a function: 0.51 s (at most 1.5), 0.77 s of the processor
-    holds  pair_flow: 0.78 s (at most 1.5), 1.13 s of the processor
-    MISSED gram_flow: 1.68 s (at most 1.5), 2.58 s of the processor
-    holds  gram_flow of relu: 0.75 s (at most 1.5), 1.13 s of the processor
-    holds  ntk_flow: 1.19 s (at most 1.5), 1.59 s of the processor
-    holds  expand: 1.31 s (at most 1.5), 1.78 s of the processor
-    holds  vertex_flow: 1.60 s (at most 3.0), 2.18 s of the processor
-    MISSED ntk_gram_flow: 3.02 s (at most 3.0), 4.39 s of the processor
-    holds  classify, the catalogue: 2.37 s (at most 3.0), 4.17 s of the processor
+    import of jax and eft 0.79 s
+    holds  kernel_flow: 0.38 s (at most 1.5), 0.51 s of the processor
+    holds  kernel_flow of a function: 0.56 s (at most 1.5), 0.82 s of the processor
+    holds  pair_flow: 0.82 s (at most 1.5), 1.20 s of the processor
+    MISSED gram_flow: 1.60 s (at most 1.5), 2.29 s of the processor
+    holds  gram_flow of relu: 0.69 s (at most 1.5), 1.03 s of the processor
+    holds  ntk_flow: 1.14 s (at most 1.5), 1.53 s of the processor
+    holds  expand: 1.33 s (at most 1.5), 1.77 s of the processor
+    holds  vertex_flow: 1.35 s (at most 3.0), 2.05 s of the processor
+    holds  ntk_gram_flow: 2.28 s (at most 3.0), 3.34 s of the processor
+    holds  classify, the catalogue: 2.32 s (at most 3.0), 4.06 s of the processor
 
 Run: python benchmarks/speed/first_call.py
 """

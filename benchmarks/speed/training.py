@@ -11,7 +11,7 @@ for several at a time, and the fastest counts. PyTorch is timed in an environmen
 
 Run: python benchmarks/speed/training.py [peer/bin/python]
 
-Output (two cores of an AMD EPYC server, quiet, 2026-11-28, torch 2.14.1); in six runs gradient descent reached
+Output (two quiet cores of an AMD EPYC server, 2026-11-28, torch 2.14.1); in six runs gradient descent reached
 70 to 87 %. Adam is bound by memory: its update alone takes 0.65 ms a network and step, the products 1.7 ms,
 and whether a network was lost is known only when all of it is updated, which costs another pass. At width 32,
 25 networks are three quarters of a block of 32.
