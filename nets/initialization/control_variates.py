@@ -80,6 +80,11 @@ class Conditional(NamedTuple):
     error: Any
 
 
+def result_bytes(n_nets: int, depth: int) -> int:
+    """Bytes of what is stored for every network, and of the working memory for one layer."""
+    return 8 * n_nets * (2 * depth + 32)
+
+
 def statistics(architecture: Architecture, settings: Settings, G: np.ndarray) -> ControlledMeasurement:
     """The measurement from Ĝ of every network, (n_nets, depth)."""
     with jax.enable_x64(True), np.errstate(all="ignore"):

@@ -237,7 +237,8 @@ def prepare(
         accelerator=distribution.local_devices()[0].platform != "cpu",
     )
     seed = checked_seed(seed)
-    plan = _planned(program, n_nets, memory.budget(memory_budget, distribution.local_devices()[0]))
+    budget = memory.budget(memory_budget, distribution.local_devices()[0])
+    plan = _planned(program, n_nets, budget, controls.result_bytes(n_nets, depth) if control_variates else 0)
     settings = Settings(cw, cb, skip=skip if architecture.skip else None)
     values = drawing.Values(x, settings, K1, *(rates.values() if n_inputs or ntk else ()))
     values = jax.tree.map(lambda value: np.asarray(value, dtype), values)
@@ -258,12 +259,16 @@ def _layers(hidden: tuple[int, ...], skip: float, norm: Any, weights: Any, reado
     return {"skip": skip > 0, "norm": norm, "weights": weights, "readout": one_output}
 
 
-def _planned(program: drawing.Program, n_nets: int, budget: int) -> memory.Plan:
-    """The plan, with the number of blocks that a device is given at a time; compiles the device's program."""
+def _planned(program: drawing.Program, n_nets: int, budget: int, more: int = 0) -> memory.Plan:
+    """The plan, with the number of blocks that a device is given at a time; compiles the device's program.
+
+    `more`: bytes for what is computed afterwards.
+    """
     devices = distribution.local_devices()
     results = (
         gram_measurement.result_bytes(program, n_nets) if program.n_inputs else _result_bytes(program, n_nets)
     )
+    results += more
     least = memory.OVERHEAD + len(devices) * drawing.least_memory(program)
     _check_budget(program, least, results, budget)
     of_each = len(devices) * drawing.output_bytes(program)

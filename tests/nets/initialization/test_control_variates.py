@@ -8,6 +8,7 @@ import pytest
 import eft
 import nets
 from nets.initialization import control_variates
+from nets.initialization.ensemble import prepare
 from nets.network.architecture import Architecture, Settings
 
 
@@ -185,6 +186,15 @@ def test_without_float64():
         off = measured("tanh", 1.0, 4, 64, 200).controlled
     on = measured("tanh", 1.0, 4, 64, 200).controlled
     np.testing.assert_array_equal(off.K.mean, on.K.mean)
+
+
+def test_the_budget_counts_them():
+    """Two numbers for each network and layer, beside what is measured anyway."""
+    plain, controlled = (
+        prepare("tanh", 1.0, 50, 64, 10_000, method="metric", control_variates=wanted).plan.needed
+        for wanted in (False, True)
+    )
+    assert controlled - plain >= 2 * 8 * 10_000 * 50
 
 
 def test_saved_and_read(tmp_path):
