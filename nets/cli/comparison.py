@@ -173,9 +173,8 @@ DIVERGES = (
 def _widths_blocks(compared: Compared) -> Iterator[Table | Text]:
     """The last layer at each width."""
     case = compared[0][0]
-    title = (
-        f"{case.title}; layer {case.depth}, {case.n_nets:,} networks a width, theory to order {case.order}"
-    )
+    drawn = f"{case.n_nets:,} networks a width{_controls(case)}"
+    title = f"{case.title}; layer {case.depth}, {drawn}, theory to order {case.order}"
     V_name = "n·Var" if case.plain else "V"
     head = ("n", "K", "K finite", "K measured", "z", V_name, "measured", "z")
     yield Table(
@@ -201,10 +200,13 @@ def _blocks(compared: Compared) -> Iterator[Table | str | Text]:
         yield Table("all layers at once", head, cells)
 
 
+def _controls(case: Case) -> str:
+    return ", with control variates" if case.control_variates else ""
+
+
 def _table(case: Case, c: Comparison) -> Table:
     drawn = "networks" if case.method == "networks" else "networks by their metric"
-    drawn += ", with control variates" if case.control_variates else ""
-    title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}"
+    title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}{_controls(case)}"
     finite = "K + G1/n" if case.order == 1 else f"K to 1/n^{case.order}"
     V_name = "V" if case.order == 1 else f"n·Var to 1/n^{case.order}"
     head = ("layer", "K", finite, "K measured", "z", V_name, "V measured", "z")

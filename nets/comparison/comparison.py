@@ -111,7 +111,7 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
     known_K, known_V = measured.K, measured.V
     controlled = measured.controlled
     if controlled is not None:
-        known_K, known_V = _at_best(controlled.K), _at_best(controlled.V)
+        known_K, known_V = _no_better_than_theory(controlled.K), _no_better_than_theory(controlled.V)
 
     def score(estimate: Estimate, expected: np.ndarray) -> np.ndarray:
         return np.where(good, z_score(estimate, expected), np.nan)
@@ -157,7 +157,7 @@ def compare(flow: eft.KernelFlow, measured: Measurement, series: eft.Expansion |
     )
 
 
-def _at_best(estimate: Estimate) -> Estimate:
+def _no_better_than_theory(estimate: Estimate) -> Estimate:
     """With an error of at least `ACCURACY`, that of theory, where nothing fluctuates."""
     return Estimate(estimate.mean, np.hypot(estimate.stderr, ACCURACY * estimate.mean))
 
