@@ -122,7 +122,7 @@ def differentials(act, n, key, count):
     return jax.lax.map(one, jax.random.split(key, count), batch_size=64)
 
 
-@pytest.mark.more
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_networks(name):
     """Extrapolated by a line in 1/n; the control: P without B and Q without F."""

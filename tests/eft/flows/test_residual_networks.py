@@ -19,11 +19,21 @@ STANDARD_ERRORS = 4.0
 """That theory may be off by in any layer, and that each control exceeds in one."""
 
 
-def hermite(u, old):
+def dot(a, b):
+    """Means over neurons of a b."""
+    return np.einsum("ki,ki->k", a, b) / a.shape[1]
+
+
+def hermite(u, old, skip):
     """Means over neurons of functions of u ~ N(0, 1), drawn after `old`, whose mean is 0."""
-    h2, h3, h4 = u**2 - 1, u**3 - 3 * u, u**4 - 6 * u**2 + 3
-    fields = h2, h3, h4, u**6 - 15 * u**4 + 45 * u**2 - 15, u * old, u * old**3, h2 * old**2, h3 * old
-    return [np.mean(f, -1) for f in fields]
+    u2 = u * u
+    u3 = u2 * u
+    s2, s4 = dot(u, u) - 1, dot(u2, u2) - 3
+    fields = [s2, dot(u2, u), s4 - 6 * s2, dot(u3, u3) - 15]
+    if skip:
+        old2 = old * old
+        fields += [dot(u, old), dot(u * old, old2), dot(u2 - 1, old2), dot(u3, old) - 3 * dot(u, old)]
+    return fields
 
 
 def drawn(random, n, sigma, *, cw, cb, K1, skip=0.0, norm=None, weights="gaussian"):
@@ -34,21 +44,22 @@ def drawn(random, n, sigma, *, cw, cb, K1, skip=0.0, norm=None, weights="gaussia
     """
     haar = weights == "orthogonal"
     u = random.normal(size=(BLOCK, n))
-    z, controls, means, products = np.sqrt(K1) * u, hermite(u, np.zeros_like(u)), [], []
+    z, controls, means, products = np.sqrt(K1) * u, hermite(u, u, False), [], []
     for _ in range(DEPTH - 1):
         unit = z - z.mean(1, keepdims=True) if norm == "layer" else z
-        unit = unit / np.sqrt(np.mean(unit**2, 1, keepdims=True)) if norm else unit
-        added = cw * np.mean(sigma(unit) ** 2, 1, keepdims=True)
-        q = skip**2 * z**2 + cb + added
-        pairs = (np.sum(q, 1) ** 2 - np.sum(q**2, 1)) / (n * (n - 1))
+        unit = unit / np.sqrt(dot(unit, unit))[:, None] if norm else unit
+        active = sigma(unit)
+        added = cw * dot(active, active)[:, None]
+        q = skip**2 * z * z + cb + added
+        pairs = (n * q.mean(1) ** 2 - dot(q, q)) / (n - 1)
         means.append(q.mean(1))
         products.append(pairs - 2 * added[:, 0] ** 2 / (n + 2) if haar else pairs)
         u, b = random.normal(size=(2, BLOCK, n)) if haar else (random.normal(size=(BLOCK, n)), 0.0)
-        h = u / np.sqrt(np.mean(u**2, 1, keepdims=True)) * np.sqrt(added) if haar else u * np.sqrt(added + cb)
+        h = u * np.sqrt(added / dot(u, u)[:, None]) if haar else u * np.sqrt(added + cb)
         old, z = z, skip * z + h + np.sqrt(cb) * b
-        controls += [np.mean(z**2, 1) - means[-1]]
+        controls += [dot(z, z) - means[-1]]
         if not haar:
-            controls += hermite(u, old) if skip else hermite(u, old)[:4]
+            controls += hermite(u, old, skip)
     return np.array(means), np.array(products), np.array(controls)
 
 

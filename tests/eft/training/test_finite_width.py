@@ -110,7 +110,7 @@ def test_infinite_width_is_regress():
 THREE, THREE_Y = np.array([[1.0, 0.2], [-0.3, 0.8], [-0.9, -0.7]]), np.array([1.2, -0.5, 0.3])
 
 
-@pytest.mark.more
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("act", "sigma", "X", "Y"), [("erf", jax.scipy.special.erf, X, Y), ("tanh", jnp.tanh, THREE, THREE_Y)]
 )
