@@ -1,5 +1,6 @@
 """The command `eft`: the theory as a table, and compared with experiment."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command; exit status 0, 2 for a bad argument, 1 if a file cannot be read or written.
 
     With `--processes N` among the arguments, the ensemble is divided among N processes. Compiled programs are
-    kept in the user's cache folder, unless `--no-cache` is among them.
+    kept in the user's cache folder, unless `--no-cache` is among them. Where the reader of
+    the output has left, as `head` does, nothing is said.
     """
     jax.config.update("jax_enable_x64", True)
     commands = {
@@ -64,6 +66,9 @@ def main(args: Sequence[str] | None = None) -> int:
             return tyro.extras.subcommand_cli_from_dict(
                 commands, prog="eft", description=DESCRIPTION, args=args
             )
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # takes what Python writes when it ends
+        return 1
     except (ArgumentError, ArgumentTypeError, ArchiveError, CheckpointError, OSError) as error:
         if jax.process_index() == 0:
             processes.complain(" ".join(str(error).split()))

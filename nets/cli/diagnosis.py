@@ -49,7 +49,8 @@ def diagnose(
         advised = found.recipe() if recipe else None
     blocks = _blocks(found)
     if recipe:
-        none = "no recipe: what is wrong is not the initialization of all layers"
+        fault = "what is wrong is not the initialization of all layers"
+        none = f"no recipe: {'nothing needs mending' if found.healthy else fault}"
         blocks.append(f"\n{none if advised is None else advised}")
     rows = [_row(report) for report in found.layers]
     verdicts = [{"kind": v.kind, "layer": v.layer, "words": v.words} for v in found.verdicts]

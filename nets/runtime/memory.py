@@ -39,10 +39,13 @@ class Plan(NamedTuple):
 
     def __str__(self) -> str:
         blocks = -(-self.n_nets // self.block)
+        if blocks == 1:
+            return f"{self.n_nets:,} networks in one block; {_shown(self.needed)} of {_shown(self.budget)}"
+        at_once = "one" if self.in_flight == 1 else f"up to {min(self.in_flight, blocks):,}"
         devices = f" on each of {self.devices} devices" if self.devices > 1 else ""
         return (
-            f"{self.n_nets:,} networks in {blocks:,} blocks of {self.block}, up to {self.in_flight:,} blocks "
-            f"at a time{devices}; {_shown(self.needed)} of {_shown(self.budget)}"
+            f"{self.n_nets:,} networks in {blocks:,} blocks of {self.block}, {at_once} at a "
+            f"time{devices}; {_shown(self.needed)} of {_shown(self.budget)}"
         )
 
 

@@ -102,7 +102,7 @@ def run(
                 task,
                 completed=step,
                 speed=(step - first) / (time.perf_counter() - began),
-                note=ensemble.note(state, snapshots),
+                note=ensemble.note(state, snapshots) if step else "",
             )
         seconds = earlier + time.perf_counter() - began
     return Outcome(state, snapshots, seconds)

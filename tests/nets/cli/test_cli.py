@@ -161,6 +161,18 @@ def test_as_a_program():
     assert "0.39429" in done.stdout and done.stderr == ""
 
 
+@pytest.mark.parametrize("words", ["--help", "flow --depth 5"])
+def test_a_reader_that_leaves(words):
+    """As `head` does; nothing is said, and the control says something."""
+    command = [sys.executable, "-m", "nets.cli", *words.split()]
+    read, write = os.pipe()
+    os.close(read)
+    left = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (left.returncode, left.stderr) == (1, "")
+    assert subprocess.run(command, capture_output=True, text=True).stdout
+
+
 def test_a_resumed_run_tells_its_whole_time(run, tmp_path, monkeypatch):
     """By a clock that goes a minute further at each look; what follows the last checkpoint is not kept."""
     clock = SimpleNamespace(perf_counter=itertools.count(0.0, 60.0).__next__)

@@ -10,9 +10,9 @@ MODEL = """
 import jax.numpy as jnp
 import numpy as np
 
-def make():
+def make(scale=0.3):
     rng = np.random.default_rng(0)
-    params = [jnp.asarray(rng.normal(size=(64, 64)) * 0.3, "float32") for _ in range(6)]
+    params = [jnp.asarray(rng.normal(size=(64, 64)) * scale, "float32") for _ in range(6)]
 
     def f(params, x):
         z = x @ params[0]
@@ -21,6 +21,9 @@ def make():
         return z
 
     return f, params, jnp.asarray(rng.normal(size=(4, 64)), "float32")
+
+def sound():
+    return make(0.125)
 
 def two():
     return make()[:2]
@@ -49,6 +52,12 @@ def test_report_and_files(run, model, tmp_path):
     assert len(rows) == 6 and float(rows[2]["theory_K"]) > 0
     assert (tmp_path / "found" / "diagnosis_model.py-make.png").read_bytes().startswith(b"\x89PNG")
     assert jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize(("name", "words"), [("sound", "no recipe: nothing needs"), ("make", "C_W = 1, ")])
+def test_a_recipe_where_one_helps(run, model, name, words):
+    status, out, _ = run("diagnose", f"{model}:{name}", "--probes", "4", "--recipe")
+    assert status == 0 and words in " ".join(out.split()), out
 
 
 @pytest.mark.parametrize(

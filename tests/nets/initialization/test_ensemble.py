@@ -49,7 +49,7 @@ def test_a_budget_decides_how_many_blocks_are_in_flight():
         prepare("tanh", 1.5, 4, 512, 2000, method="metric", memory_budget=memory.OVERHEAD)
     asked = int(re.search(r"at least ([\d,]+) bytes", str(refused.value))[1].replace(",", ""))
     assert memory.OVERHEAD < asked <= tight.needed
-    assert str(ample).startswith("2,000 networks in 16 blocks of 128, up to 32 blocks at a time; ")
+    assert str(ample).startswith("2,000 networks in 16 blocks of 128, up to 16 at a time; ")
 
 
 def test_other_seeds_and_other_members_are_other_networks():
