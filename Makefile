@@ -1,6 +1,6 @@
 # `make compare` is the main job. `make test`, `make test-all`, the tests that take long, and `make lint` are
 # what continuous integration runs, and `make docs`, which builds the site in docs/_build/html and, where
-# a Chromium is installed, opens ten of its pages in it.
+# a Chromium is installed, opens some of its pages in it.
 # Each makes the virtual environment .venv itself where it is missing. PYTHON: 3.11 to 3.13.
 PYTHON ?= python3
 # WORKERS: processes of the tests, which share compiled programs and keep them (see tests/conftest.py).

@@ -1,4 +1,4 @@
-"""Ten pages of the built site, opened in a headless browser: formulas are typeset, pictures and scripts load.
+"""Some pages of the built site, opened in a headless browser: formulas are typeset, pictures and scripts load.
 
 Run: python docs/site/pages.py docs/_build/html (does nothing where no Chromium is installed)
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PAGES = {
     "index": 0, "start": 0, "api": 0, "computes": 0, "finite_width": 100, "ntk": 100, "training": 50,
-    "residual": 50, "measured": 0, "paper": 0,
+    "residual": 50, "measured": 0, "paper": 0, "notebooks/09_finite_width": 30,
+    "notebooks/11_orthogonal_and_normalized": 50,
 }  # fmt: skip
 """The pages, and the least number of formulas on each."""
 
