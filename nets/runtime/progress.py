@@ -12,6 +12,12 @@ WIDGETS = "ipywidgets"
 """What rich draws bars with in a notebook: in the extra "notebooks"."""
 
 
+class Bar(Progress):
+    def stop(self) -> None:
+        if not self.disable:  # before rich 14.3 a bar that is not shown ends with an empty line
+            super().stop()
+
+
 def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
     """A progress bar on stderr; tasks have a field `speed`, in the given unit, and those shown by `more`.
 
@@ -25,7 +31,7 @@ def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
         shown = False
         if progress:
             arguments.warn_user(f"a progress bar in a notebook needs {WIDGETS}: pip install 'eft[notebooks]'")
-    return Progress(
+    return Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
