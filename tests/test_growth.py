@@ -18,7 +18,7 @@ from eft.criticality import moment_grid, universality
 from eft.finite_width import ntk_gram
 from nets.initialization import drawing
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.more
 
 X = np.array([[0.5, -1.0], [1.0, 0.3]])
 KEPT = 2

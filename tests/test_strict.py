@@ -22,7 +22,7 @@ def test_promotion_is_an_error():
         jnp.ones((2, 2)) + jnp.ones(2)
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("job", ["strict_job.py", "strict_theory_job.py"])
 def test_without_promotion(job):
     done = subprocess.run(

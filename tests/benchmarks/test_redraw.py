@@ -122,7 +122,7 @@ TINY = {
 }
 
 
-@pytest.mark.long
+@pytest.mark.more
 @pytest.mark.parametrize("name", TINY)
 def test_every_experiment_is_redrawn_as_it_was_drawn(name, tmp_path, monkeypatch):
     module = importlib.import_module(redraw.EXPERIMENTS[name])
@@ -134,7 +134,7 @@ def test_every_experiment_is_redrawn_as_it_was_drawn(name, tmp_path, monkeypatch
     assert drawn == {path.name[len(module.NAME) :]: path.read_bytes() for path in before}
 
 
-@pytest.mark.long
+@pytest.mark.more
 def test_what_the_last_checkpoint_holds_is_drawn_and_nothing_is_trained(tmp_path, monkeypatch):
     """Where no result is kept. The control: a last checkpoint that is damaged."""
     words = ["--nets", "2", "--hidden", "1", "--width", "4", "--interior", "20", "--steps", "10"]
