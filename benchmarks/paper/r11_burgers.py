@@ -6,20 +6,21 @@ Ours: viscosity 0.01/π, x in [−1, 1], t in [0, 1], u(x, 0) = −sin πx, u(±
 t = 0, 25 each at x = ±1; the sum of the two mean squares; MRePU with p = 2 and 3; several networks
 each; steps; and the first layer: C_W/n₁ for all (fan_out), or C_W/n₀ with --first fan_in.
 
-What came out (2026-11-25, 2734 s on two cores that other work shared; --batch 1000 --nets 3: all of the
-steps, a tenth of the points in each): relative error in u of each network after 10,000 steps
+What came out (2321 s on two cores that other work shared; --batch 1000 --nets 3: all of the steps, a tenth
+of the points in each): relative error in u of each network after 10,000 steps, on 2026-11-25, and on
+2026-11-28 with the same networks and points, but programs that round otherwise
 
-    GELU      0.021  0.048  0.050
-    tanh      0.18   0.26   0.31
-    MRePU 2   0.35   lost   lost
-    MRePU 3   0.36   0.54   lost
-    ReLU      0.71   0.72   0.72
+    GELU      0.021  0.048  0.050      0.031  0.032  0.044
+    tanh      0.18   0.26   0.31       0.19   0.19   0.34
+    MRePU 2   0.35   lost   lost       0.54   lost   lost
+    MRePU 3   0.36   0.54   lost       0.54   lost   lost
+    ReLU      0.71   0.72   0.72       0.71   0.72   0.72
 
 GELU and tanh come before MRePU, as in the paper, but not near each other: tanh's front stands a little beside
-the true one. ReLU learns what the boundary says, since its u_xx is 0. Half of the MRePU networks diverge
-("lost": they overflow, or end worse than u = 0): two in the first thousand steps, one with p = 2 after it had
-been at 0.22. Errors go up and down from one snapshot to the next: the last network with p = 2 was at 0.07
-after 7000 steps, better than tanh there. With all 10,000 points in each step one network with p = 2 (--nets 1
+the true one. ReLU learns what the boundary says, since its u_xx is 0. More than half of the MRePU networks
+diverge ("lost": they overflow, or end worse than u = 0), at any time in the first half of the training. Where
+a network ends depends on rounding, and errors go up and down from one snapshot to the next: one with p = 2
+was at 0.07 after 7000 steps in the first run, better than tanh there. With all 10,000 points in each step one network with p = 2 (--nets 1
 --activations "MRePU 2", 650 s) ends at 0.43 and does not diverge. Fan-in weights (--first fan_in) were not
 run at this size.
 
