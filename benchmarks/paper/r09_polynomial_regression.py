@@ -9,7 +9,7 @@ overflow at |x| = 2, so that all networks have C_W/n₁ there (fan_out); the tar
 both. MRePU is run with a third too, where K¹ stays below the threshold of explosion on all of the grid
 (below).
 
-What came out (2026-11-25 and 28, two cores that other work shared, 603 s in all; one variable at full size, several
+What came out (2026-11-25 and 28, two shared cores, 603 s in all; one variable at full size, several
 with --batch 256 --steps-several 1000 --points2 51 --points3 17): of 25 networks the median of the final loss
 (16 % … 84 %), and of the relative error of the derivative. Networks that overflowed count as ∞; lost are
 those that did, or are worse than the best constant: 15, 25, 25, 5 and 25 of MRePU 3 fan_out, 11 of MRePU 2

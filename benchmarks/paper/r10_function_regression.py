@@ -6,7 +6,7 @@ epochs; 25 networks; rates 4e-4 for MRePU and 1e-3 else; 1e-3; 2e-3 and 3e-3; C_
 functions (`nets.paper.targets.FUNCTIONS`, one more of one variable as a second choice), C_W = 0.55 for MRePU,
 grids on [−1, 1], Adam, the mean square as loss, the first layer as in R9.
 
-What came out (2026-11-25 and 28, two cores that other work shared, 765 s in all; one variable at full size, several
+What came out (2026-11-25 and 28, two shared cores, 765 s in all; one variable at full size, several
 with --batch 256 --steps-several 1000 --points3 17): of 25 networks the median of the final loss (16 % … 84
 %), and of the relative error of the derivative. Networks that overflowed count as ∞; lost are those that did,
 or are worse than the best constant: 19, 19, 7 and 23 of MRePU 3 fan_out, 2 of MRePU 2 fan_out on the first

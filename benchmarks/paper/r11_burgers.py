@@ -20,9 +20,9 @@ GELU and tanh come before MRePU, as in the paper, but not near each other: tanh'
 the true one. ReLU learns what the boundary says, since its u_xx is 0. More than half of the MRePU networks
 diverge ("lost": they overflow, or end worse than u = 0), at any time in the first half of the training. Where
 a network ends depends on rounding, and errors go up and down from one snapshot to the next: one with p = 2
-was at 0.07 after 7000 steps in the first run, better than tanh there. With all 10,000 points in each step one network with p = 2 (--nets 1
---activations "MRePU 2", 650 s) ends at 0.43 and does not diverge. Fan-in weights (--first fan_in) were not
-run at this size.
+was at 0.07 after 7000 steps in the first run, better than tanh there. With all 10,000 points in each step one
+network with p = 2 (--nets 1 --activations "MRePU 2", 650 s) ends at 0.43 and does not diverge. Fan-in weights
+(--first fan_in) were not run at this size.
 
 At full size (10,000 points in every step) ten GELU networks on an NVIDIA H200 (2026-11-27) end at 0.0074,
 0.010, 0.010, 0.017, 0.020, 0.021, 0.022, 0.028, 0.031 and 0.11, with a residual of 5.6e-5 and a boundary
