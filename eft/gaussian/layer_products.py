@@ -121,11 +121,12 @@ def _products(act: Activation, grid: Grid, F: jax.Array) -> jax.Array:
         s, d, c, t = act.derivatives(z)[:4]
         one = jnp.ones_like(s)
         squares = s * s, d * d, s * d, d * d + s * c, d * c, c * c + d * t
-        return dict(zip(FACTORS, (one, s, d, c, t, *squares), strict=True))
+        return jnp.stack([one, s, d, c, t, *squares])
 
     def inner(levels):
-        (f1, w1), (f2, w2), (f3, w3), (f4, w4) = levels
-        last = {name: jnp.sum(w4 * f4[name], -1) for name in {pair[1] for pair in LATER.values()}}
+        f1, f2, f3, f4 = (dict(zip(FACTORS, f, strict=True)) for f, _ in levels)
+        w1, w2, w3, w4 = (w for _, w in levels)
+        last = f4 if w4 is None else {b: jnp.sum(w4 * f4[b], -1) for b in {b for _, b in LATER.values()}}
         h = jnp.stack([jnp.sum(w3 * f3[a] * last[b], -1) for a, b in LATER.values()])
         f = jnp.stack([f1[c] * f2[d] for c, d in EARLIER.values()])
         return w1 * jnp.matmul(f * w2[None], h.T, precision="highest")

@@ -5,7 +5,9 @@ z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ depends
     ⟨φ₁φ₂φ₃φ₄⟩ = ∫dx₁ φ₁(z₁) ∫dx₂ φ₂(z₂) ∫dx₃ φ₃(z₃) ∫dx₄ φ₄(z₄)
 
 For analytic σ the nodes are uniformly spaced. Otherwise each integral is split where one of the variables, or
-its mean given the x so far, is at a kink. No inverse of K is taken: variables may be equal or dependent.
+its mean given the x so far, is at a kink, and on both sides of the latter, where the kink that later x have
+smoothed ends; so inputs may be as close as one likes. The innermost integral is a function of one number, and
+is tabulated (`eft.gaussian.smoothed`). No inverse of K is taken: variables may be equal or dependent.
 Where σ is analytic, the sums of `eft.gaussian.quadruples` are far quicker, and where it is linear on either
 side of 0, the closed forms of `eft.gaussian.piecewise_linear`.
 """
@@ -25,6 +27,13 @@ from eft.activations.one_sided import aligned
 from eft.activations.programs import INDEX
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
+from eft.gaussian.smoothed import POINTS, Smoothed, smoothed
+
+BLUR = 7.5
+"""Standard deviations from a cut at which what a Gaussian has made of it is over."""
+
+ENDS = (-3.2, 0.0, 3.2)
+"""Of panels at any rate, so that none is so long that the Gaussian is narrow within it."""
 
 MIRROR_POINTS = 2**14 + 1
 """Points z ≥ 0 up to 1500, closer than the nodes, at which it is seen whether σ is odd or even."""
@@ -37,9 +46,10 @@ class Grid(NamedTuple):
     step: float  # spacing of the uniform nodes
     panel: int  # nodes between neighbouring cuts
     mirrored: bool = False  # whether σ is odd or even: half of the space is then enough for an even product
+    points: int = POINTS  # on the panels of the function that the innermost integral is
 
     def coarser(self) -> "Grid":
-        return self._replace(step=self.step * 6 / 5, panel=self.panel * 5 // 6)
+        return self._replace(step=self.step * 6 / 5, panel=self.panel * 5 // 6, points=self.points - 1)
 
     def quick(self) -> "Grid":
         """The same with half as many uniform nodes."""
@@ -57,7 +67,7 @@ def grid(act: Activation, variables: int, largest_K: float) -> Grid:
     """Uniform nodes for σ without kinks, as long as they resolve σ(√K x); else cuts at the kinks and at 0."""
     step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
     cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
-    count = {3: 48, 4: 28 if len(cuts) < 2 else 18}[variables]
+    count = {3: 32, 4: 22 if len(cuts) < 2 else 18}[variables]
     doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
     return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count, not cuts and is_mirrored(act))
 
@@ -86,7 +96,12 @@ def products(act: Activation, K: jax.Array, grid: Grid) -> Products:
 def _products(act: Activation, F: jax.Array, grid: Grid) -> jax.Array:
     doubled = range(3) if len(F) == 3 else (None,)
     inner = lambda levels: jnp.stack([_nested(levels, k) for k in doubled])  # noqa: E731
-    return summed(F, grid, act, inner, grid.mirrored)
+
+    def factors(z):
+        s = act(z)
+        return jnp.stack([s, s * s] if len(F) == 3 else [s])
+
+    return summed(F, grid, factors, inner, grid.mirrored)
 
 
 def slope_products(
@@ -115,7 +130,7 @@ def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid)
 
     def chosen(levels):
         def one(row):
-            return _nested([(f[i], w) for i, (f, w) in zip(row, levels, strict=True)], None)
+            return _nested([(f[i][None], w) for i, (f, w) in zip(row, levels, strict=True)], None)
 
         return jax.lax.map(one, which)
 
@@ -125,42 +140,64 @@ def _slope_products(act: Activation, F: jax.Array, which: jax.Array, grid: Grid)
 def summed(F: jax.Array, grid: Grid, factors: Callable, inner: Callable, mirrored: bool = False) -> jax.Array:
     """The sum over the nodes x₁ of inner(levels): `factors` at each z_k = Σ_j F_kj x_j, with the weights.
 
-    `mirrored`: it does not change if all x change their sign, so that x₁ ≥ 0 is enough.
+    The k functions `factors` are on a first axis. Where there are cuts, the last level has their means over
+    the last x instead, and no weights. `mirrored`: the sum does not change if all x change their sign, so
+    that x₁ ≥ 0 is enough.
     """
+    squares = jnp.pad(F * F, ((0, 0), (0, 1)))
+    rest = jnp.sqrt(jnp.cumsum(squares[:, :0:-1], 1)[:, ::-1])  # √Σ_{m>k} F_jm²
+    last = _innermost(F[-1], grid, factors) if grid.cuts else None
 
     def outermost(at):
         x, w = at
         means, levels = F[:, 0] * x, [(factors(F[0, 0] * x), w)]
         for k in range(1, len(F)):
-            x, w = _nodes(means[k:], F[k:, k], grid)
+            if last is not None and k == len(F) - 1:
+                levels.append((last(means[k]), None))
+                break
+            x, w = _nodes(means[k:], F[k:, k], rest[k:, k], grid)
             means = means[..., None] + jnp.expand_dims(F[:, k], tuple(range(1, k + 1))) * x[None]
             levels.append((factors(means[k]), w))
         return inner(levels)
 
-    first = _nodes(jnp.zeros(len(F), F.dtype), F[:, 0], grid)
+    first = _nodes(jnp.zeros(len(F), F.dtype), F[:, 0], rest[:, 0], grid)
     if mirrored:
         x, w = (a[len(a) // 2 :] for a in first)
         first = x, jnp.where(x > 0, 2 * w, w)
     return jnp.sum(jax.lax.map(outermost, first), 0)
 
 
-def _nodes(means: jax.Array, slopes: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
-    """Nodes and weights for the x in z = mean + slope·x; the first axis runs over variables."""
+def _innermost(row: jax.Array, grid: Grid, factors: Callable) -> Smoothed:
+    size = jnp.sqrt(jnp.sum(row[:-1] ** 2))
+    return smoothed(factors, row[-1], size, grid.cuts, grid.panel, grid.points)
+
+
+def _nodes(means: jax.Array, slopes: jax.Array, rest: jax.Array, grid: Grid) -> tuple[jax.Array, jax.Array]:
+    """Nodes and weights for the x in z = mean + slope·x + rest·y; the first axis runs over variables.
+
+    `rest`: the standard deviation that the later x give to each variable, 0 for the first.
+    """
     if not grid.cuts:
         x, w = even(grid.step, means.dtype)
         return aligned(x, means), aligned(w, means)
     slopes = jnp.where(slopes == 0, jnp.finfo(means.dtype).tiny, slopes)
-    slopes = jnp.expand_dims(slopes, tuple(range(1, means.ndim)))
-    cuts = jnp.concatenate([(c - means) / slopes for c in grid.cuts])
-    if 0 not in grid.cuts:  # no panel may be so long that the Gaussian is narrow within it
-        cuts = jnp.concatenate([cuts, jnp.zeros_like(cuts[:1])])
+    slopes, rest = (jnp.expand_dims(a, tuple(range(1, means.ndim))) for a in (slopes, rest))
+    blur = BLUR * jnp.abs(rest[1:] / slopes[1:])
+    cuts = []
+    for c in grid.cuts:
+        at = (c - means) / slopes
+        cuts += [at, at[1:] - blur, at[1:] + blur]
+    ends = jnp.expand_dims(jnp.asarray(ENDS, means.dtype), tuple(range(1, means.ndim)))
+    cuts = jnp.concatenate([*cuts, jnp.broadcast_to(ends, (len(ENDS), *means.shape[1:]))])
     return legendre(jnp.moveaxis(cuts, 0, -1), grid.panel)
 
 
-def _nested(levels: Sequence[tuple[jax.Array, jax.Array]], doubled: int | None) -> jax.Array:
-    """Σ w₁φ₁ Σ w₂φ₂ ⋯ with φ = σ, or σ² at one level."""
+def _nested(levels: Sequence[tuple[jax.Array, jax.Array | None]], doubled: int | None) -> jax.Array:
+    """Σ w₁φ₁ Σ w₂φ₂ ⋯ with φ the first function, or the second at one level."""
     inner = jnp.ones((), levels[0][0].dtype)
-    for k, (s, w) in reversed(list(enumerate(levels))):
-        inner = w * (s * s if k == doubled else s) * inner
-        inner = jnp.sum(inner, -1) if inner.ndim else inner
+    for k, (f, w) in reversed(list(enumerate(levels))):
+        inner = f[int(k == doubled)] * inner
+        if w is not None:
+            inner = w * inner
+            inner = jnp.sum(inner, -1) if inner.ndim else inner
     return inner

@@ -11,6 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from eft.activations.one_sided import aligned
+from eft.activations.programs import INDEX
+
 PANEL_HALF_WIDTH = 10.0
 """|x| at which the Gaussian is cut off; it is e^{−50} there."""
 
@@ -59,8 +62,13 @@ def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
 def legendre(cuts: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     """Gauss–Legendre with `count` nodes between neighbouring cuts, for f analytic between them."""
     x, w = np.polynomial.legendre.leggauss(count)
-    cuts = jnp.sort(jnp.clip(cuts, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH), axis=-1)
-    return _composite(cuts, [((x + 1) / 2, w / 2)] * (cuts.shape[-1] + 1))
+    edges = _edges(jnp.sort(jnp.clip(cuts, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH), axis=-1))
+    panels = cuts.shape[-1] + 1
+    panel = np.repeat(np.arange(panels, dtype=INDEX), count)
+    low, high = edges[..., panel], edges[..., panel + 1]
+    share, weight = (aligned(jnp.asarray(np.tile(a, panels), low.dtype), low) for a in ((x + 1) / 2, w / 2))
+    nodes = low + (high - low) * share
+    return nodes, (high - low) * weight * _density(nodes)
 
 
 def even(step: float, dtype) -> tuple[jax.Array, jax.Array]:
@@ -71,8 +79,7 @@ def even(step: float, dtype) -> tuple[jax.Array, jax.Array]:
 
 
 def _composite(cuts: jax.Array, units: list) -> tuple[jax.Array, jax.Array]:
-    ends = jnp.full_like(cuts[..., :1], PANEL_HALF_WIDTH)
-    edges = jnp.concatenate([-ends, cuts, ends], -1)
+    edges = _edges(cuts)
     x, w = [], []
     for i, unit in enumerate(units):
         share, weight = (jnp.asarray(a, cuts.dtype).reshape(*(1,) * (cuts.ndim - 1), -1) for a in unit)
@@ -81,6 +88,11 @@ def _composite(cuts: jax.Array, units: list) -> tuple[jax.Array, jax.Array]:
         w.append((high - low) * weight)
     nodes, weights = jnp.concatenate(x, -1), jnp.concatenate(w, -1)
     return nodes, weights * _density(nodes)
+
+
+def _edges(cuts: jax.Array) -> jax.Array:
+    ends = jnp.full_like(cuts[..., :1], PANEL_HALF_WIDTH)
+    return jnp.concatenate([-ends, cuts, ends], -1)
 
 
 def _density(x: jax.Array) -> jax.Array:

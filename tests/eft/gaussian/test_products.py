@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 import eft
 from eft.activations.catalogue import as_activation
@@ -60,6 +61,38 @@ def test_sines(kernel):
         wrong = K.copy()
         wrong[0, 1] = wrong[1, 0] = -K[0, 1]
         assert abs(product_of_sines(wrong) - product_of_sines(K)) > 1e-3
+
+
+def smoothed_elu(m, s):
+    """⟨ELU(m + s y)⟩."""
+    x = m / s
+    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+    return m * ndtr(x) + s * density + np.exp(m + s * s / 2) * ndtr(-x - s) - ndtr(-x)
+
+
+@pytest.mark.sweep("0.01")
+@pytest.mark.parametrize("apart", [0.3, 0.01, 1e-5])
+def test_close_variables_and_a_kink(apart):
+    """z_i = x₁ + δ(a_i x₂ + b_i y_i), by a plane of x₁ and x₂ where the means over y_i are in closed form.
+
+    Within the stated error, which is small. The control: variables that are equal.
+    """
+    a, b = np.array([0.3, -0.8, 1.1, 0.5]), np.array([0.7, 1.2, 0.4, 0.9])
+    A = np.stack([np.ones(4), apart * a], 1)
+    K = A @ A.T + np.diag((apart * b) ** 2)
+    edges = np.unique([0.0, *(side * 10.0 * 2.0**-i for i in range(40) for side in (-1, 1))])
+    t, w = np.polynomial.legendre.leggauss(20)
+    half = np.diff(edges)[:, None] / 2
+    x1 = (edges[:-1, None] + half * (1 + t)).ravel()
+    w1 = (half * w).ravel() * np.exp(-(x1**2) / 2) / np.sqrt(2 * np.pi)
+    x2 = np.arange(-40, 41) * 0.22
+    w2 = 0.22 * np.exp(-(x2**2) / 2) / np.sqrt(2 * np.pi)
+    plane = [smoothed_elu(x1[:, None] + apart * a[i] * x2, apart * b[i]) for i in range(4)]
+    value, error = found("elu", K)
+    expected = w1 @ np.prod(plane, 0) @ w2
+    off = abs(value - expected)
+    assert off < error + 1e-13 and error < 1e-9, (value, expected, error)
+    assert abs(expected - w1 @ smoothed_elu(x1, 1e-12) ** 4) > 10 * off
 
 
 @pytest.mark.sweep("relu", "softsign")
