@@ -1,4 +1,4 @@
-"""Some pages of the built site, opened in a headless browser: formulas are typeset, pictures and scripts load.
+"""Pages of the built site, opened in a headless browser: formulas are typeset, pictures and scripts load.
 
 Run: python docs/site/pages.py docs/_build/html (does nothing where no Chromium is installed)
 """

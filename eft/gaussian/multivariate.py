@@ -67,7 +67,7 @@ def grid(act: Activation, variables: int, largest_K: float) -> Grid:
     """Uniform nodes for σ without kinks, as long as they resolve σ(√K x); else cuts at the kinks and at 0."""
     step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
     cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
-    count = {3: 32, 4: 22 if len(cuts) < 2 else 18}[variables]
+    count = {3: 40, 4: 22 if len(cuts) < 2 else 18}[variables]
     doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
     return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count, not cuts and is_mirrored(act))
 
