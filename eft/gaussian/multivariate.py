@@ -7,7 +7,7 @@ z = F x with F Fᵀ = K, x ~ N(0, 1) independent, and F triangular: z₁ depends
 For analytic σ the nodes are uniformly spaced. Otherwise each integral is split where one of the variables, or
 its mean given the x so far, is at a kink, and on both sides of the latter, where the kink that later x have
 smoothed ends; so inputs may be as close as one likes. The innermost integral is a function of one number, and
-is tabulated (`eft.gaussian.smoothed`). No inverse of K is taken: variables may be equal or dependent.
+is tabulated (`eft.gaussian.smoothing`). No inverse of K is taken: variables may be equal or dependent.
 Where σ is analytic, the sums of `eft.gaussian.quadruples` are far quicker, and where it is linear on either
 side of 0, the closed forms of `eft.gaussian.piecewise_linear`.
 """
@@ -27,7 +27,7 @@ from eft.activations.one_sided import aligned
 from eft.activations.programs import INDEX
 from eft.gaussian.covariance import covariance_factor
 from eft.gaussian.rules import even, legendre
-from eft.gaussian.smoothed import POINTS, Smoothed, smoothed
+from eft.gaussian.smoothing import POINTS, Smoothed, smoothed
 
 BLUR = 7.5
 """Standard deviations from a cut at which what a Gaussian has made of it is over."""

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.special import ndtr
 
-from eft.gaussian import smoothed as of
-from eft.gaussian.smoothed import smoothed
+from eft.gaussian import smoothing
+from eft.gaussian.smoothing import smoothed
 
 SIZE = 1.3
 WIDTHS = (1.0, 0.3, 1e-2, 1e-4, 1e-6, 0.0)
@@ -33,7 +33,7 @@ def near_and_far():
 
 @pytest.mark.parametrize("s", WIDTHS)
 def test_closed_forms(s):
-    f = smoothed(functions, jnp.asarray(s), jnp.asarray(SIZE), (-1.0, 0.5), 28, of.POINTS)
+    f = smoothed(functions, jnp.asarray(s), jnp.asarray(SIZE), (-1.0, 0.5), 28, smoothing.POINTS)
     m = near_and_far()
     off = np.abs(f(jnp.asarray(m)) - exact(m, s)) / np.stack([np.ones_like(m), np.ones_like(m), np.exp(m)])
     rounding = np.finfo(float).eps / max(s, 1e-9)  # of m, next to a jump
@@ -44,12 +44,12 @@ def test_closed_forms(s):
 
 def test_cuts_that_are_left_out_show():
     """The control of what the cuts are for."""
-    f = smoothed(functions, jnp.asarray(1e-4), jnp.asarray(SIZE), (), 28, of.POINTS)
+    f = smoothed(functions, jnp.asarray(1e-4), jnp.asarray(SIZE), (), 28, smoothing.POINTS)
     m = near_and_far()
     assert np.max(np.abs(f(jnp.asarray(m)) - exact(m, 1e-4))[:2]) > 1e-4
 
 
 def test_a_variable_that_is_0():
     """Then m is 0 and no other number."""
-    f = smoothed(functions, jnp.asarray(0.0), jnp.asarray(0.0), (0.0,), 28, of.POINTS)
+    f = smoothed(functions, jnp.asarray(0.0), jnp.asarray(0.0), (0.0,), 28, smoothing.POINTS)
     np.testing.assert_allclose(f(jnp.zeros(3)), np.array([[0.0], [1.0], [1.0]]) * np.ones(3), atol=1e-14)
