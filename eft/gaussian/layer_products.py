@@ -22,7 +22,7 @@ from eft.gaussian.multivariate import Grid, summed
 ROUNDING_UNITS = 8
 """Relative remainder of a variance, in units of round-off, up to which it counts as 0."""
 
-FACTORS = ("1", "σ", "σ′", "σ″", "σ‴", "F", "S", "u", "½F″", "½S′", "½S″")
+FACTORS: tuple[str, ...] = ("1", "σ", "σ′", "σ″", "σ‴", "F", "S", "u", "½F″", "½S′", "½S″")
 """Functions of one variable."""
 
 EARLIER = {
