@@ -63,6 +63,17 @@ def test_sines(kernel):
         assert abs(product_of_sines(wrong) - product_of_sines(K)) > 1e-3
 
 
+def test_nodes_where_a_variable_does_not_depend_on_x():
+    """Three variables, slopes 1, 0 and nearly 0: the first has the kink. The control: it is elsewhere."""
+    means, rest = jnp.asarray([0.3, -2.0, 1.0]), jnp.asarray([0.0, 1.0, 0.5])
+    slopes = jnp.asarray([1.0, 0.0, 1e-320])
+    ramp = 0.3 * ndtr(0.3) + np.exp(-0.045) / np.sqrt(2 * np.pi)
+    for n, cuts, right in ((1, (0.0,), True), (3, (0.0,), True), (3, (0.2,), False)):
+        x, w = multivariate._nodes(means[:n], slopes[:n], rest[:n], multivariate.Grid(cuts, 0.3, 22))
+        assert np.isfinite(x).all() and abs(w.sum() - 1) < 1e-13
+        assert (abs(w @ np.maximum(x + 0.3, 0) - ramp) < 1e-13) == right
+
+
 def smoothed_elu(m, s):
     """⟨ELU(m + s y)⟩."""
     x = m / s
