@@ -1,6 +1,7 @@
 """The kernels K (NNGP) and Θ (NTK) of many inputs agree with closed forms and with pairs one by one."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +185,18 @@ def test_float32():
 def test_bad_input(X, settings, error, says):
     with pytest.raises(error, match=says):
         eft.gram_flow("tanh", 1.0, 3, X, **settings)
+
+
+def test_all_layers_need_no_more_memory_than_the_last_if_there_is_one():
+    """The control: they need more if there are two."""
+
+    def needed(depth, all_layers):
+        with pytest.raises(eft.ArgumentError, match="memory_budget must be at least") as told:
+            eft.gram_flow("tanh", 1.0, depth, X, all_layers=all_layers, memory_budget=1)
+        return re.search(r"at least ([\d,]+) bytes", str(told.value))[1]
+
+    assert needed(1, all_layers=True) == needed(1, all_layers=False)
+    assert needed(2, all_layers=True) != needed(2, all_layers=False)
 
 
 def test_inputs_that_are_zero():
