@@ -139,6 +139,17 @@ def test_no_more_runs_than_coefficients():
     assert (np.asarray(series.runs) == series.expansion.e.shape[-1] // RUN_LENGTH).all()
 
 
+@pytest.mark.parametrize("name", ["tanh", "softplus"])
+def test_what_a_smooth_series_leaves_out(name):
+    """Nothing. Of g = Σ a_k², a_0² is nothing for tanh, and most for softplus. The control: elu, above."""
+    K = jnp.full((1, 3), 2.0)
+    act = analysed(name)
+    m = evaluated(source(act, K.dtype), K)
+    series, _ = hermite_series_of(act, K, m)
+    assert (np.asarray(series.left_out) <= NEGLIGIBLE_SHARE).all()
+    assert (np.asarray(series.expansion.mean**2 / m.g) > 0.5).all() == (name == "softplus")
+
+
 def test_a_pair_costs_a_short_sum():
     """Floating-point operations for each further pair of inputs. The control: `pair_flow` integrates."""
 
