@@ -11,7 +11,7 @@ mutants are tried.
 
 Before that, all tests run once, to record which of them execute a line, and how long each takes; this is kept
 until `eft` or the tests change. Of the tests, those that execute what is changed run first, the quickest at
-the head; then the others, beginning with the files that name most often what the file defines.
+the head; then, if there are any, the others, in files that name what the file defines first of all.
 
 Time is that of the processor, so that other work on the machine changes none. Programs are compiled as in
 `make test`. Needs Linux or macOS, and `coverage` (the extra `release`).
@@ -174,9 +174,9 @@ def executing(change: Mutant, records: list[Record]) -> dict[str, float]:
     """
     tests = [record["tests"].get(str(change.path), {}) for record in records]
     for lines in (change.lines, change.statement):
-        if found := {test for of in tests for line in lines for test in of.get(str(line), [])} - {"import"}:
+        if found := {test for of in tests for line in lines for test in of.get(str(line), [])}:
             break
-    seconds = {test: spent for record in records for test, spent in record["seconds"].items()}
+    seconds = {"import": 0.0, **{test: s for record in records for test, s in record["seconds"].items()}}
     order, cases = {}, Counter()
     for test in sorted(found, key=seconds.__getitem__):
         cases[test.split("[")[0]] += 1
@@ -207,7 +207,7 @@ def trial(records: list[Record], change: Mutant, again: bool) -> str | None:
     """The test that notices a mutant; the verdict is printed."""
     package = change.path.parts[1]
     tests = executing(change, records if again else [records[PACKAGES.index(package)]])
-    by = noticed(change, tests, *(("*", SECOND) if again else (package, FIRST)))
+    by = noticed(change, tests, *(("*", SECOND) if again else (package, FIRST))) if again or tests else None
     verdict = f"killed by {by}" if by else "SURVIVED" if again else "left"
     known = f"{len(tests)} tests" if tests else "NO TEST executes it"
     line = change.lines.start
@@ -219,8 +219,8 @@ def trial(records: list[Record], change: Mutant, again: bool) -> str | None:
 def unchanged(package: str) -> Mutant:
     """The longest file of a package, written as mutants are."""
     path = max((ROOT / "eft" / package).rglob("*.py"), key=lambda path: path.stat().st_size)
-    text = ast.unparse(ast.parse(path.read_text()))
-    return Mutant(0, path.relative_to(ROOT), range(1, 1), range(1, 1), "nothing", text)
+    tree, lines = ast.parse(path.read_text()), range(1, len(path.read_text().splitlines()))
+    return Mutant(0, path.relative_to(ROOT), lines, lines, "nothing", ast.unparse(tree))
 
 
 def spent() -> float:

@@ -129,16 +129,23 @@ def test_no_skip_is_plain_for_two_inputs(weights):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.max(np.abs(b)), err_msg=field)
 
 
-@pytest.mark.sweep("kind1-relu")
+@pytest.mark.sweep("kind1-relu", "kind2-relu")
 @pytest.mark.parametrize("name", ["tanh", "relu"])
-@pytest.mark.parametrize("kind", [{}, {"weights": "orthogonal", "readout": True}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"skip": SKIP},
+        {"skip": SKIP, "weights": "orthogonal", "readout": True},
+        {"weights": "orthogonal", "widths": (10, 20, 50)},
+    ],
+)
 def test_one_input(name, kind):
     """Alone, given twice: the flow of one."""
     x = X[:1]
-    one = eft.ntk_flow(name, CW[name], 4, x2=np.mean(x**2), skip=SKIP, **SETTINGS, **kind)
-    signal = eft.kernel_flow(name, CW[name], 4, x2=np.mean(x**2), skip=SKIP, cb=0.1, **kind)
-    vertex = eft.vertex_flow(name, CW[name], 4, np.repeat(x, 2, 0), cb=0.1, skip=SKIP, **kind)
-    tangent = eft.ntk_gram_flow(name, CW[name], 4, x, skip=SKIP, **SETTINGS, **kind)
+    one = eft.ntk_flow(name, CW[name], 4, x2=np.mean(x**2), **SETTINGS, **kind)
+    signal = eft.kernel_flow(name, CW[name], 4, x2=np.mean(x**2), cb=0.1, **kind)
+    vertex = eft.vertex_flow(name, CW[name], 4, np.repeat(x, 2, 0), cb=0.1, **kind)
+    tangent = eft.ntk_gram_flow(name, CW[name], 4, x, **SETTINGS, **kind)
     assert vertex.valid.all() and tangent.valid.all()
     for i, j in itertools.product(range(3), repeat=2):
         np.testing.assert_allclose(vertex.V[:, i, j], one.V, rtol=1e-10)

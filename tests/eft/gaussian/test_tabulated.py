@@ -30,3 +30,12 @@ def test_the_error_due_to_round_off_in_z():
     square, fourth = 840 * K**4, 12 * K**2
     expected = [fourth, square, square, 24 * K, 8 * K, np.full(3, 18.0)]
     np.testing.assert_allclose(_slopes_of_terms(at, K), expected, rtol=1e-12)
+
+
+def test_the_error_due_to_underflow():
+    """⟨σ⁴⟩ = 3K² of tanh may lose 1000 of the smallest normal float32. The control: nothing at larger K."""
+    K = np.array([3e-16, 1e-15, 1e-6], np.float32)
+    error = np.asarray(eft.moments(lambda z: jnp.tanh(z), K).error)
+    lost = 1000 * np.finfo(np.float32).tiny / (3 * K.astype(float) ** 2)
+    np.testing.assert_allclose(error[:2], lost[:2], rtol=1e-3)
+    assert error[2] < 2e-6 < lost[1]
