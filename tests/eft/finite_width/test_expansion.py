@@ -13,6 +13,7 @@ import pytest
 
 import eft
 from eft.activations import programs
+from eft.finite_width.expansion import BLOCK_SIZE
 from eft.flows.kernel import MAX_NUMBERS
 from eft.gaussian.cumulants import cumulant_source
 from eft.gaussian.polynomials import MANY
@@ -392,3 +393,12 @@ def test_too_large_a_series_is_refused_before_any_work():
     words = rf"depth × batch must be ≤ {most:,} at order 3; got 1,000,000,000"
     with pytest.raises(ValueError, match=words):
         eft.expand("tanh", np.ones(1_000_000), 1000, 3)
+
+
+def test_more_than_a_block():
+    """Each of a batch is the series of one, in a second block too. The control: first and last differ."""
+    cw = np.linspace(0.5, 1.5, BLOCK_SIZE + 1)
+    many = eft.expand("tanh", cw, 3, 1)
+    for i in (0, BLOCK_SIZE - 1, BLOCK_SIZE):
+        np.testing.assert_allclose(many.M[i], eft.expand("tanh", cw[i], 3, 1).M, rtol=1e-12, atol=1e-13)
+    assert not np.allclose(many.M[0], many.M[-1], rtol=0.1)
