@@ -125,7 +125,7 @@ def mutants(count: int, seed: int) -> Iterator[Mutant]:
 
 def files_of_tests(path: Path, packages: str) -> list[str]:
     """The test files of the packages, those first that name what the file defines most often."""
-    files = list((ROOT / "tests" / "eft").glob(f"{packages}/test_*.py"))
+    files = list((OWN.tree / "tests" / "eft").glob(f"{packages}/test_*.py"))
     names = re.findall(r"^(?:def|class) (\w+)", (ROOT / path).read_text(), re.MULTILINE)
     wanted = re.compile("|".join(rf"\b{name}\b" for name in names) or "(?!)")
 
@@ -133,7 +133,7 @@ def files_of_tests(path: Path, packages: str) -> list[str]:
         text = test.read_text()
         return len(wanted.findall(text)) / len(text)
 
-    return [str(test.relative_to(ROOT)) for test in sorted(files, key=density, reverse=True)]
+    return [str(test.relative_to(OWN.tree)) for test in sorted(files, key=density, reverse=True)]
 
 
 def own_copy(scratch: str) -> None:
@@ -200,7 +200,7 @@ def noticed(change: Mutant, tests: dict[str, float], packages: str, seconds: int
     if ran.returncode in (0, -signal.SIGXCPU, -signal.SIGKILL):
         return None
     named = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
-    return named[1] if named else "the time it takes" if ran.returncode == -signal.SIGPROF else ran.stdout
+    return named[1] if named else f"exit code {ran.returncode}"
 
 
 def trial(records: list[Record], change: Mutant, again: bool) -> str | None:
