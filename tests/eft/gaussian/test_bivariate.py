@@ -78,6 +78,21 @@ def test_undeclared_kink_is_found():
         np.testing.assert_array_equal(a, b)
 
 
+def test_sines():
+    """⟨sin z₁ sin z₂⟩ = e^{−(K₁+K₂)/2} sinh K₁₂, and its derivative by the gap. The control: another gap."""
+    K1, K2, gap = 0.7, 1.3, 0.4
+    root, scale = np.sqrt(K1 * K2), np.exp(-(K1 + K2) / 2)
+    found = eft.pair_expectation("sin", K1, K2, gap)
+    by_gap = jax.grad(lambda gap: eft.pair_expectation("sin", K1, K2, gap).product)(gap)
+    values = np.array([found.product, found.slopes, by_gap])
+    exact, control = (
+        scale * np.array([np.sinh(K12), np.cosh(K12), -root * np.cosh(K12)])
+        for K12 in (root * (1 - gap), root)
+    )
+    np.testing.assert_allclose(values, exact, rtol=1e-13)
+    assert (np.abs(values / control - 1) > 0.1).all()
+
+
 @pytest.mark.sweep("0.3")
 @pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
 def test_piecewise_linear_against_quadrature(slope):
