@@ -129,6 +129,16 @@ def test_no_skip_is_plain_for_two_inputs(weights):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.max(np.abs(b)), err_msg=field)
 
 
+def test_the_kernel_of_two_inputs():
+    """σ = z: K′ = (γ² + C_W)K + C_b. The control: without skip."""
+    found, control = (eft.vertex_flow("linear", 0.9, 4, X, cb=0.1, skip=skip).K for skip in (SKIP, 0.0))
+    want = [0.1 + 0.9 * X @ X.T / 2]
+    for _ in range(3):
+        want.append((SKIP**2 + 0.9) * want[-1] + 0.1)
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    assert largest_difference(control, want) > NOTICED
+
+
 @pytest.mark.sweep("kind1-relu", "kind2-relu")
 @pytest.mark.parametrize("name", ["tanh", "relu"])
 @pytest.mark.parametrize(
