@@ -331,6 +331,8 @@ def test_batches_and_no_recompilation():
     np.testing.assert_allclose(batch.M[1], one.M, rtol=1e-9, atol=1e-13)
     mapped = jax.vmap(lambda c: eft.expand("tanh", c, 6, 2, cb=0.1).M)(cw)
     np.testing.assert_allclose(mapped, batch.M, rtol=1e-9, atol=1e-13)
+    blocks = eft.expand("tanh", jnp.resize(cw, BLOCK_SIZE + 1), 6, 2, cb=0.1).M
+    np.testing.assert_allclose(blocks, batch.M[np.arange(BLOCK_SIZE + 1) % 3], rtol=1e-9, atol=1e-13)
 
     before = programs._program.cache_info().misses
     for name in ("gelu", "arctan", "sigmoid"):
@@ -393,12 +395,3 @@ def test_too_large_a_series_is_refused_before_any_work():
     words = rf"depth × batch must be ≤ {most:,} at order 3; got 1,000,000,000"
     with pytest.raises(ValueError, match=words):
         eft.expand("tanh", np.ones(1_000_000), 1000, 3)
-
-
-def test_more_than_a_block():
-    """Each of a batch is the series of one, in a second block too. The control: first and last differ."""
-    cw = np.linspace(0.5, 1.5, BLOCK_SIZE + 1)
-    many = eft.expand("tanh", cw, 3, 1)
-    for i in (0, BLOCK_SIZE - 1, BLOCK_SIZE):
-        np.testing.assert_allclose(many.M[i], eft.expand("tanh", cw[i], 3, 1).M, rtol=1e-12, atol=1e-13)
-    assert not np.allclose(many.M[0], many.M[-1], rtol=0.1)
