@@ -93,6 +93,19 @@ def test_sines():
     assert (np.abs(values / control - 1) > 0.1).all()
 
 
+def test_derivatives_with_a_kink():
+    """By K₁, K₂ and the gap, against fourth-order differences. The control: those at another gap."""
+    y, step = np.array([0.7, 1.3, 0.4]), 1e-3
+    shifts = step * np.array([1, -1, 2, -2])[:, None, None] * np.eye(3)
+    around = eft.pair_expectation("elu", *np.moveaxis(y + shifts, -1, 0))
+    by_parts = jax.jit(jax.jacfwd(lambda y: eft.pair_expectation("elu", *y)[:2]))
+    found, control = by_parts(jnp.asarray(y)), by_parts(jnp.asarray(y) * jnp.array([1, 1, 1.2]))
+    for of, other, values in zip(found, control, around[:2], strict=True):
+        differences = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * step)
+        np.testing.assert_allclose(of, differences, rtol=1e-7)
+        assert np.max(np.abs(other / of - 1)) > 0.01
+
+
 @pytest.mark.sweep("0.3")
 @pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
 def test_piecewise_linear_against_quadrature(slope):

@@ -55,6 +55,14 @@ def test_kink_at_zero_need_not_be_declared():
     assert (moments.error <= FLOAT64).all()
 
 
+def test_the_variance_next_to_a_constant():
+    """σ = e^{z/2}: Var σ² = e^K(e^K − 1), to round-off of itself as K → 0. The control: ⟨σ⁴⟩ − ⟨σ²⟩²."""
+    K = np.logspace(-14, -2, 13)
+    m, exact = eft.moments(lambda z: jnp.exp(z / 2), K), np.exp(K) * np.expm1(K)
+    assert np.max(np.abs(m.var / exact - 1)) < 1e-13
+    assert np.max(np.abs((m.g4 - m.g**2) / exact - 1)) > 1e-3
+
+
 def test_sums_in_float32_do_not_collect_round_off():
     """Of 10⁴ positive terms, right to two units, with two axes of K. The control: one term after another."""
     rng = np.random.default_rng(0)
