@@ -37,13 +37,12 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("gaussian", "flows", "finite_width")
-CODE = ("eft", "nets", "tests", "benchmarks")
+CODE = ("eft", "nets", "tests", "benchmarks", "docs")
 FIRST, SECOND = 60, 600
 """Processor seconds for the tests of one mutant: of its own package, and of all of `eft`."""
 
 CACHE = Path.home() / ".cache" / "eft-mutants"
-"""Records, and compiled programs apart from those of the tests: a process that is stopped may leave a part of
-one. A mutant that computes something else has programs of its own."""
+"""Records, and programs apart from those of the tests: a process that is stopped may leave a part of one."""
 MAX_BYTES = 2**30  # of programs: more are dropped before a trial, not by one process while others write some
 QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 
@@ -139,8 +138,9 @@ def files_of_tests(path: Path, packages: str) -> list[str]:
 def own_copy(scratch: str) -> None:
     """A copy of the code for this thread to change files and run tests in."""
     OWN.tree = Path(tempfile.mkdtemp(dir=scratch))
+    skipped = shutil.ignore_patterns("__pycache__", "_build")
     for folder in CODE:
-        shutil.copytree(ROOT / folder, OWN.tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, OWN.tree / folder, ignore=skipped)
     shutil.copy(ROOT / "pyproject.toml", OWN.tree)
 
 
@@ -225,8 +225,7 @@ def unchanged(package: str) -> Mutant:
 
 def spent() -> float:
     """Minutes of the processor for tests so far."""
-    times = os.times()
-    return (times.children_user + times.children_system) / 60
+    return sum(os.times()[2:4]) / 60
 
 
 def main(count: int = 150, seed: int = 0, workers: int = 1, *numbers: int) -> None:
@@ -238,7 +237,8 @@ def main(count: int = 150, seed: int = 0, workers: int = 1, *numbers: int) -> No
         records = list(pool.map(recorded, PACKAGES))
         print(f"{spent():4.0f} min to record the tests of each line", flush=True)
         same = pool.map(lambda package: trial(records, unchanged(package), again=False), PACKAGES)
-        assert not any(same), "tests fail without a change"
+        collected = pool.submit(pytest, "--collect-only", "tests/eft").result()
+        assert not any(same) and collected.returncode == 0, f"a failure without a change\n{collected.stdout}"
         by = list(pool.map(lambda change: trial(records, change, again=False), chosen))
         left = [change for change, test in zip(chosen, by, strict=True) if not test]
         again = list(pool.map(lambda change: trial(records, change, again=True), left))

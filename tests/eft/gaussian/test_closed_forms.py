@@ -96,6 +96,18 @@ def test_gelu_is_finite_at_every_scale(K):
     assert all(np.isfinite(a).all() for a in pair)
 
 
+@pytest.mark.parametrize("a", [1.0, 0.6])
+def test_moments_of_snake(a):
+    """z + sin²(az)/a in closed form and by its table. The control: another a."""
+    K = np.array([0.02, 0.7, 5.0])
+    closed, control = (eft.moments(eft.activation("snake", a=value), K) for value in (a, 1.1 * a))
+    table = eft.moments(lambda z: z + jnp.sin(a * z) ** 2 / a, K)
+    for field in ("g", "g4", "var", "dg", "slope2", "d2g"):
+        found, want, other = (np.asarray(getattr(m, field)) for m in (closed, table, control))
+        np.testing.assert_allclose(found, want, rtol=1e-11, atol=1e-13)
+        assert np.max(np.abs(other / want - 1)) > 1e-3, field
+
+
 @pytest.mark.sweep("1.0")
 @pytest.mark.parametrize("K", [1e-9, 0.05, 1.0, 40.0, 1e6])
 def test_first_cumulant_of_erf(K):
