@@ -13,6 +13,7 @@ import pytest
 
 import eft
 from eft.activations import programs
+from eft.finite_width.expansion import BLOCK_SIZE
 from eft.flows.kernel import MAX_NUMBERS
 from eft.gaussian.cumulants import cumulant_source
 from eft.gaussian.polynomials import MANY
@@ -330,6 +331,8 @@ def test_batches_and_no_recompilation():
     np.testing.assert_allclose(batch.M[1], one.M, rtol=1e-9, atol=1e-13)
     mapped = jax.vmap(lambda c: eft.expand("tanh", c, 6, 2, cb=0.1).M)(cw)
     np.testing.assert_allclose(mapped, batch.M, rtol=1e-9, atol=1e-13)
+    blocks = eft.expand("tanh", jnp.resize(cw, BLOCK_SIZE + 1), 6, 2, cb=0.1).M
+    np.testing.assert_allclose(blocks, batch.M[np.arange(BLOCK_SIZE + 1) % 3], rtol=1e-9, atol=1e-13)
 
     before = programs._program.cache_info().misses
     for name in ("gelu", "arctan", "sigmoid"):

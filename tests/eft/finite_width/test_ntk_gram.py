@@ -151,6 +151,17 @@ def test_slopes_of_relu_are_those_of_the_arcsine():
     np.testing.assert_allclose(found.second_order(V)[1], second, rtol=1e-9)
 
 
+def test_the_error_of_two_inputs_is_relative():
+    """⟨σ₁²⟩ + ⟨σ₂²⟩ = 2⟨σ₁σ₂⟩ + ⟨(σ₁−σ₂)²⟩, here of size 0.02: moments that are 1 % larger show as 1 %."""
+    act = eft.activation("tanh")
+    K = 0.01 * jnp.asarray([0.7, 0.3, 1.1])
+    apart, diagonal = jnp.asarray([0.0, K[0] + K[2] - 2 * K[1], 0.0]), K[jnp.asarray([0, 2])]
+    of = functools.partial(layer_moments, pair_source(act, K.dtype), rules_for(act, 1.1), K, diagonal, apart)
+    m = eft.moments(act, diagonal)
+    assert of(m).error < 1e-10
+    assert float(of(m._replace(g=1.01 * m.g)).error) == pytest.approx(0.01 / 1.01)
+
+
 WIDTHS = (16, 32, 64)
 
 

@@ -129,16 +129,33 @@ def test_no_skip_is_plain_for_two_inputs(weights):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12 * np.max(np.abs(b)), err_msg=field)
 
 
-@pytest.mark.sweep("kind1-relu")
+def test_the_kernel_of_two_inputs():
+    """σ = z: K′ = (γ² + C_W)K + C_b. The control: without skip."""
+    found, control = (eft.vertex_flow("linear", 0.9, 4, X, cb=0.1, skip=skip).K for skip in (SKIP, 0.0))
+    want = [0.1 + 0.9 * X @ X.T / 2]
+    for _ in range(3):
+        want.append((SKIP**2 + 0.9) * want[-1] + 0.1)
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    assert largest_difference(control, want) > NOTICED
+
+
+@pytest.mark.sweep("kind1-relu", "kind2-relu")
 @pytest.mark.parametrize("name", ["tanh", "relu"])
-@pytest.mark.parametrize("kind", [{}, {"weights": "orthogonal", "readout": True}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"skip": SKIP},
+        {"skip": SKIP, "weights": "orthogonal", "readout": True},
+        {"weights": "orthogonal", "widths": (10, 20, 50)},
+    ],
+)
 def test_one_input(name, kind):
     """Alone, given twice: the flow of one."""
     x = X[:1]
-    one = eft.ntk_flow(name, CW[name], 4, x2=np.mean(x**2), skip=SKIP, **SETTINGS, **kind)
-    signal = eft.kernel_flow(name, CW[name], 4, x2=np.mean(x**2), skip=SKIP, cb=0.1, **kind)
-    vertex = eft.vertex_flow(name, CW[name], 4, np.repeat(x, 2, 0), cb=0.1, skip=SKIP, **kind)
-    tangent = eft.ntk_gram_flow(name, CW[name], 4, x, skip=SKIP, **SETTINGS, **kind)
+    one = eft.ntk_flow(name, CW[name], 4, x2=np.mean(x**2), **SETTINGS, **kind)
+    signal = eft.kernel_flow(name, CW[name], 4, x2=np.mean(x**2), cb=0.1, **kind)
+    vertex = eft.vertex_flow(name, CW[name], 4, np.repeat(x, 2, 0), cb=0.1, **kind)
+    tangent = eft.ntk_gram_flow(name, CW[name], 4, x, **SETTINGS, **kind)
     assert vertex.valid.all() and tangent.valid.all()
     for i, j in itertools.product(range(3), repeat=2):
         np.testing.assert_allclose(vertex.V[:, i, j], one.V, rtol=1e-10)

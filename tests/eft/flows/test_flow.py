@@ -108,6 +108,13 @@ def test_repu_overflow_saturates_but_log_K_does_not():
         assert not np.isnan(field).any()
 
 
+def test_a_kernel_that_is_exactly_zero_is_valid():
+    """Because C_W = 0, or K¹ = 0 and σ(0) = 0. The control: one below the smallest float is marked."""
+    assert eft.kernel_flow("tanh", 0.0, 3, K1=1.0).valid.all()
+    assert eft.kernel_flow("tanh", 1.0, 3, K1=0.0).valid.all()
+    np.testing.assert_array_equal(eft.kernel_flow("tanh", 1e-200, 3, K1=1.0).valid, [True, True, False])
+
+
 @pytest.mark.parametrize("name", eft.activation_names())
 @pytest.mark.parametrize("cw", [0.0, 1e-3, 1.0, 3.0, 1e3])
 def test_never_nan(name, cw):
@@ -216,6 +223,12 @@ def test_inaccurate_moments_are_marked_with_the_reason(fn, K1, why):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert eft.kernel_flow(jnp.tanh, 1.0, 3, K1=K1).valid.all(), "the control"
+
+
+def test_too_large_a_flow_is_refused_with_its_size():
+    """A layer has eight numbers: in float64 10⁶ layers of 300 flows take 8 · 8 · 3 · 10⁸ bytes, 17.9 GiB."""
+    with pytest.raises(eft.ArgumentError, match=r"got 1,000,000 × 300, which needs 17\.9 GiB"):
+        eft.kernel_flow("tanh", np.ones(300), 1_000_000)
 
 
 def test_one_program_serves_every_tabulated_activation_and_every_depth(compilations):

@@ -1,6 +1,7 @@
 """The kernels K (NNGP) and Θ (NTK) of many inputs agree with closed forms and with pairs one by one."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +139,17 @@ def test_no_more_runs_than_coefficients():
     assert (np.asarray(series.runs) == series.expansion.e.shape[-1] // RUN_LENGTH).all()
 
 
+@pytest.mark.parametrize("name", ["tanh", "softplus"])
+def test_what_a_smooth_series_leaves_out(name):
+    """Nothing. Of g = Σ a_k², a_0² is nothing for tanh, and most for softplus. The control: elu, above."""
+    K = jnp.full((1, 3), 2.0)
+    act = analysed(name)
+    m = evaluated(source(act, K.dtype), K)
+    series, _ = hermite_series_of(act, K, m)
+    assert (np.asarray(series.left_out) <= NEGLIGIBLE_SHARE).all()
+    assert (np.asarray(series.expansion.mean**2 / m.g) > 0.5).all() == (name == "softplus")
+
+
 def test_a_pair_costs_a_short_sum():
     """Floating-point operations for each further pair of inputs. The control: `pair_flow` integrates."""
 
@@ -184,6 +196,18 @@ def test_float32():
 def test_bad_input(X, settings, error, says):
     with pytest.raises(error, match=says):
         eft.gram_flow("tanh", 1.0, 3, X, **settings)
+
+
+def test_all_layers_need_no_more_memory_than_the_last_if_there_is_one():
+    """The control: they need more if there are two."""
+
+    def needed(depth, all_layers):
+        with pytest.raises(eft.ArgumentError, match="memory_budget must be at least") as told:
+            eft.gram_flow("tanh", 1.0, depth, X, all_layers=all_layers, memory_budget=1)
+        return re.search(r"at least ([\d,]+) bytes", str(told.value))[1]
+
+    assert needed(1, all_layers=True) == needed(1, all_layers=False)
+    assert needed(2, all_layers=True) != needed(2, all_layers=False)
 
 
 def test_inputs_that_are_zero():

@@ -100,6 +100,20 @@ def test_rotations_of_gaussian_vectors():
     np.testing.assert_allclose(gaussian.V / gaussian.K**2, 2 * np.arange(DEPTH), rtol=1e-12)
 
 
+@pytest.mark.parametrize("widths", [(10, 20, 50), (50, 20, 10)])
+def test_orthogonal_weights_between_unequal_widths(widths):
+    """In a wider layer, z^l is uniform on a sphere of radius ‖z¹‖√(n_l/n₁): V = 2K²(n_{l−1}/n₁)(1 − n₁/n_l).
+
+    Without biases, and the output is as wide as the layer before it. In narrower layers z stays Gaussian.
+    """
+    n = np.array([*widths, widths[-1]], float)
+    previous = np.array([n[0], *n[:-1]])
+    settings = {"skip": 0.0, "cb": 0.0, "depth": len(n), "widths": widths}
+    found = flow("linear", 1.3, weights="orthogonal", **settings)
+    want = 2 * previous / n[0] * (1 - n[0] / np.maximum(n, n[0]))
+    np.testing.assert_allclose(found.V / found.K**2, want, rtol=1e-12, atol=1e-13)
+
+
 def test_the_closure_in_the_metric_is_exact_for_even_squares_only():
     """σ² of z and |z| is even and quadratic. That of ReLU, ½z² + ½z|z|, is not even, and is remembered."""
     quartic = reference.residual("abs", (SKIP,) * 4, 0.5, CB, K1).quartic_V

@@ -78,6 +78,34 @@ def test_undeclared_kink_is_found():
         np.testing.assert_array_equal(a, b)
 
 
+def test_sines():
+    """⟨sin z₁ sin z₂⟩ = e^{−(K₁+K₂)/2} sinh K₁₂, and its derivative by the gap. The control: another gap."""
+    K1, K2, gap = 0.7, 1.3, 0.4
+    root, scale = np.sqrt(K1 * K2), np.exp(-(K1 + K2) / 2)
+    found = eft.pair_expectation("sin", K1, K2, gap)
+    by_gap = jax.grad(lambda gap: eft.pair_expectation("sin", K1, K2, gap).product)(gap)
+    values = np.array([found.product, found.slopes, by_gap])
+    exact, control = (
+        scale * np.array([np.sinh(K12), np.cosh(K12), -root * np.cosh(K12)])
+        for K12 in (root * (1 - gap), root)
+    )
+    np.testing.assert_allclose(values, exact, rtol=1e-13)
+    assert (np.abs(values / control - 1) > 0.1).all()
+
+
+def test_derivatives_with_a_kink():
+    """By K₁, K₂ and the gap, against fourth-order differences. The control: those at another gap."""
+    y, step = np.array([0.7, 1.3, 0.4]), 1e-3
+    shifts = step * np.array([1, -1, 2, -2])[:, None, None] * np.eye(3)
+    around = eft.pair_expectation("elu", *np.moveaxis(y + shifts, -1, 0))
+    by_parts = jax.jit(jax.jacfwd(lambda y: eft.pair_expectation("elu", *y)[:2]))
+    found, control = by_parts(jnp.asarray(y)), by_parts(jnp.asarray(y) * jnp.array([1, 1, 1.2]))
+    for of, other, values in zip(found, control, around[:2], strict=True):
+        differences = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * step)
+        np.testing.assert_allclose(of, differences, rtol=1e-7)
+        assert np.max(np.abs(other / of - 1)) > 0.01
+
+
 @pytest.mark.sweep("0.3")
 @pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
 def test_piecewise_linear_against_quadrature(slope):

@@ -23,7 +23,7 @@ POINTS = [
 
 
 def gelu_pair(K1, K2, gap):
-    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩ and ⟨(σ₁−σ₂)²⟩ of GELU by Stein's lemma, in as many digits as mpmath is set to."""
+    """⟨σ₁σ₂⟩, ⟨σ′₁σ′₂⟩, ⟨(σ₁−σ₂)²⟩ and √(⟨σ₁²⟩⟨σ₂²⟩) − ⟨σ₁σ₂⟩ of GELU by Stein's lemma, by mpmath."""
 
     def product(K1, K2, K12):
         D = (1 + K1) * (1 + K2) - K12**2
@@ -35,11 +35,15 @@ def gelu_pair(K1, K2, gap):
     K12 = mpmath.sqrt(K1 * K2) * (1 - gap)
     value = product(K1, K2, K12)
     slopes = mpmath.diff(lambda K12: product(K1, K2, K12), K12)
-    return value, slopes, product(K1, K1, K1) + product(K2, K2, K2) - 2 * value
+    g1, g2 = product(K1, K1, K1), product(K2, K2, K2)
+    return value, slopes, g1 + g2 - 2 * value, mpmath.sqrt(g1 * g2) - value
 
 
 def test_gelu_against_fifty_digits():
-    """At 200 pairs: both means to round-off, the distance to 1e-13 of itself however close the variables."""
+    """At 200 pairs: both means to round-off, the distance to 1e-13 of itself however close the variables.
+
+    So is half of it, what ⟨σ₁σ₂⟩ is less than √(⟨σ₁²⟩⟨σ₂²⟩), where the variances are equal.
+    """
     K1, ratio, gap = np.array(POINTS).T
     K2 = K1 * ratio
     with mpmath.workdps(60):
@@ -58,6 +62,10 @@ def test_gelu_against_fifty_digits():
     error = np.abs(found.distance - exact[2])[known] / exact[2][known]
     assert np.max(error) < 1e-13, (np.array(POINTS)[known][error.argmax()], error.max())
     assert np.max(np.abs(found.distance[~known])) < 1e-40
+    off = np.abs(found.lost - exact[3])
+    assert np.max(off / root) < 1e-14
+    alike = known & (ratio == 1)  # nothing is lost to √g₁ − √g₂ then
+    assert alike.sum() >= 30 and np.max(off[alike] / exact[3][alike]) < 1e-13
     # the control: the difference of the three means loses all digits of close pairs
     plain = eft.moments("gelu", K1).g + eft.moments("gelu", K2).g - 2 * found.product
     assert np.max(np.abs(np.asarray(plain) - exact[2])[known] / exact[2][known]) > 1
@@ -86,6 +94,18 @@ def test_gelu_by_quadrature():
 def test_gelu_is_finite_at_every_scale(K):
     pair = eft.pair_expectation("gelu", K, 2 * K, jnp.array([0.0, 1e-8, 1.0, 2.0]))
     assert all(np.isfinite(a).all() for a in pair)
+
+
+@pytest.mark.parametrize("a", [1.0, 0.6])
+def test_moments_of_snake(a):
+    """z + sin²(az)/a in closed form and by its table. The control: another a."""
+    K = np.array([0.02, 0.7, 5.0])
+    closed, control = (eft.moments(eft.activation("snake", a=value), K) for value in (a, 1.1 * a))
+    table = eft.moments(lambda z: z + jnp.sin(a * z) ** 2 / a, K)
+    for field in ("g", "g4", "var", "dg", "slope2", "d2g"):
+        found, want, other = (np.asarray(getattr(m, field)) for m in (closed, table, control))
+        np.testing.assert_allclose(found, want, rtol=1e-11, atol=1e-13)
+        assert np.max(np.abs(other / want - 1)) > 1e-3, field
 
 
 @pytest.mark.sweep("1.0")

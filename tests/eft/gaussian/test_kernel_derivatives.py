@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import eft
+from eft.activations.families import Homogeneous
 from eft.gaussian.closed_forms import closed_forms
 from eft.gaussian.kernel_derivatives import pair_derivatives
 
@@ -46,6 +47,18 @@ def test_derivatives_of_closed_forms(name, point):
     assert answer.second_order(V) == pytest.approx(float(second), rel=1e-9)
     if name == "relu":
         assert answer.polar_hessian[2, 2] > 0.1 * a * b
+
+
+def test_derivatives_of_squares():
+    """⟨z₁²z₂²⟩ = K₁₁K₂₂ + 2K₁₂², for a homogeneous σ of degree 2. The control: without the second term."""
+    act = eft.Activation(jnp.square, family=Homogeneous(2, 1.0, 1.0))
+    a, b, gap = POINTS[0]
+    K = np.array([a * a, b * b, a * b * (1 - gap)])
+    answer = pair_derivatives(act, *map(jnp.asarray, POINTS[0]))
+    np.testing.assert_allclose(answer.gradient, [K[1], K[0], 4 * K[2]], rtol=1e-12)
+    V = np.array([[2.0, 0.5, 1.0], [0.5, 1.0, 0.7], [1.0, 0.7, 1.5]])
+    assert answer.second_order(jnp.asarray(V)) == pytest.approx(V[0, 1] + 2 * V[2, 2], rel=1e-9)
+    assert abs(float(answer.second_order(jnp.asarray(V))) - V[0, 1]) > 1.0
 
 
 @pytest.mark.sweep("tanh", "elu")

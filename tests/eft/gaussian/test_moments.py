@@ -15,7 +15,7 @@ import references
 from references import FLOAT32, FLOAT64, PROMISED, USER_KINKS
 
 import eft
-from eft.gaussian.window import BLOCK_WEIGHTS
+from eft.gaussian.window import BLOCK_WEIGHTS, product
 
 CATALOGUE = [key for key in references.table() if key not in USER_KINKS]
 FAR = jnp.array([0.0, 1e-300, 1e-100, 1e-20, 1e-16, 1e16, 1e17, 1e30, 1e150, 1e300])
@@ -53,6 +53,26 @@ def test_kink_at_zero_need_not_be_declared():
     d2g = -np.sqrt(1 / (2 * np.pi)) * K**-1.5
     assert np.max(np.abs(moments.d2g - d2g) * K**2 / moments.g) <= FLOAT64
     assert (moments.error <= FLOAT64).all()
+
+
+def test_the_variance_next_to_a_constant():
+    """σ = e^{z/2}: Var σ² = e^K(e^K − 1), to round-off of itself as K → 0. The control: ⟨σ⁴⟩ − ⟨σ²⟩²."""
+    K = np.logspace(-14, -2, 13)
+    m, exact = eft.moments(lambda z: jnp.exp(z / 2), K), np.exp(K) * np.expm1(K)
+    assert np.max(np.abs(m.var / exact - 1)) < 1e-13
+    assert np.max(np.abs((m.g4 - m.g**2) / exact - 1)) > 1e-3
+
+
+def test_sums_in_float32_do_not_collect_round_off():
+    """Of 10⁴ positive terms, right to two units, with two axes of K. The control: one term after another."""
+    rng = np.random.default_rng(0)
+    terms, column = rng.uniform(0.5, 1.5, (2, 3, 10_001)), rng.uniform(0.5, 1.5, (10_001, 4))
+    a, b = terms.astype(np.float32), column.astype(np.float32)
+    exact = a.astype(float) @ b.astype(float)
+    units = 2 * np.finfo(np.float32).eps
+    assert np.max(np.abs(np.asarray(product(jnp.asarray(a), jnp.asarray(b))) / exact - 1)) < units
+    one_by_one = np.cumsum(a[..., None] * b, axis=-2)[..., -1, :]
+    assert np.max(np.abs(one_by_one / exact - 1)) > 5 * units
 
 
 @pytest.mark.sweep
