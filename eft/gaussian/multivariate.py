@@ -26,7 +26,7 @@ from eft.activations.definition import Activation
 from eft.activations.one_sided import aligned
 from eft.activations.programs import INDEX
 from eft.gaussian.covariance import covariance_factor
-from eft.gaussian.rules import even, legendre
+from eft.gaussian.rules import ENDS, even, legendre
 from eft.gaussian.smoothing import POINTS, Smoothed, smoothed
 
 BLUR = 7.5
@@ -34,9 +34,6 @@ BLUR = 7.5
 
 FAR = 1e6
 """|x| of a cut that is as good as at infinity."""
-
-ENDS = (-3.2, 0.0, 3.2)
-"""Of panels at any rate, so that none is so long that the Gaussian is narrow within it."""
 
 MIRROR_POINTS = 2**14 + 1
 """Points z ≥ 0 up to 1500, closer than the nodes, at which it is seen whether σ is odd or even."""
@@ -70,7 +67,7 @@ def grid(act: Activation, variables: int, largest_K: float) -> Grid:
     """Uniform nodes for σ without kinks, as long as they resolve σ(√K x); else cuts at the kinks and at 0."""
     step, finest = {3: (0.2, 0.1), 4: (0.3, 0.25)}[variables]
     cuts = tuple(sorted({0.0, *act.kinks} if largest_K > 10 else act.kinks))
-    count = {3: 40, 4: 22 if len(cuts) < 2 else 18}[variables]
+    count = {3: 40, 4: (18 if len(cuts) < 2 else 14) + 4 * (largest_K > 10)}[variables]
     doublings = math.ceil(math.log2(max(1.0, largest_K)))  # few values: few programs are compiled
     return Grid(cuts, max(finest, step / 2 ** (doublings / 2)), count, not cuts and is_mirrored(act))
 
@@ -190,9 +187,7 @@ def _nodes(means: jax.Array, slopes: jax.Array, rest: jax.Array, grid: Grid) -> 
     for c in grid.cuts:
         at = jnp.clip((c - means) / slopes, -FAR, FAR)
         cuts += [at, at[1:] - blur, at[1:] + blur]
-    ends = jnp.expand_dims(jnp.asarray(ENDS, means.dtype), tuple(range(1, means.ndim)))
-    cuts = jnp.concatenate([*cuts, jnp.broadcast_to(ends, (len(ENDS), *means.shape[1:]))])
-    return legendre(jnp.moveaxis(cuts, 0, -1), grid.panel)
+    return legendre(jnp.moveaxis(jnp.concatenate(cuts), 0, -1), grid.panel, ENDS)
 
 
 def _nested(levels: Sequence[tuple[jax.Array, jax.Array | None]], doubled: int | None) -> jax.Array:

@@ -17,6 +17,9 @@ from eft.activations.programs import INDEX
 PANEL_HALF_WIDTH = 10.0
 """|x| at which the Gaussian is cut off; it is e^{−50} there."""
 
+ENDS = (-3.2, 0.0, 3.2)
+"""Ends of panels that are short enough for the Gaussian not to be narrow within one."""
+
 LOG_STEP = 0.125
 """Step of `graded` in the log of the distance to the nearest cut: relative error about 1e-14."""
 
@@ -59,8 +62,13 @@ def graded(cuts: jax.Array) -> tuple[jax.Array, jax.Array]:
     return _composite(cuts, [_unit_rule(i > 0, i < panels - 1) for i in range(panels)])
 
 
-def legendre(cuts: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """Gauss–Legendre with `count` nodes between neighbouring cuts, for f analytic between them."""
+def legendre(cuts: jax.Array, count: int, more: tuple[float, ...] = ()) -> tuple[jax.Array, jax.Array]:
+    """Gauss–Legendre with `count` nodes between neighbouring cuts, for f analytic between them.
+
+    `more`: cuts that are the same at every point.
+    """
+    same = aligned(jnp.asarray(more, cuts.dtype), cuts)
+    cuts = jnp.concatenate([cuts, jnp.broadcast_to(same, (*cuts.shape[:-1], len(more)))], -1)
     x, w = np.polynomial.legendre.leggauss(count)
     edges = _edges(jnp.sort(jnp.clip(cuts, -PANEL_HALF_WIDTH, PANEL_HALF_WIDTH), axis=-1))
     panels = cuts.shape[-1] + 1

@@ -18,7 +18,7 @@ import numpy as np
 
 from eft.activations.one_sided import aligned
 from eft.activations.programs import INDEX
-from eft.gaussian.rules import PANEL_HALF_WIDTH, legendre
+from eft.gaussian.rules import ENDS, PANEL_HALF_WIDTH, legendre
 
 OCTAVE, PANELS = 4, 96
 """Panels in an octave of |m − c|, and on each side of a cut."""
@@ -81,8 +81,7 @@ def smoothed(
     d = reach[..., None, None] * jnp.asarray(share, s.dtype)[None, None]  # cut, side, panel, point
     m = at[:, None, None, None] + jnp.asarray([-1.0, 1.0], s.dtype)[None, :, None, None] * d
     slope = jnp.where(s == 0, jnp.finfo(s.dtype).tiny, s)
-    places = (aligned(at, m[..., None]) - m[..., None]) / slope
-    y, w = legendre(jnp.concatenate([places, jnp.zeros_like(places[..., :1])], -1), count)
+    y, w = legendre((aligned(at, m[..., None]) - m[..., None]) / slope, count, ENDS)
     values = jnp.sum(factors(m[..., None] + s * y) * w[None], -1)
     a = values @ jnp.asarray(_to_coefficients(t), s.dtype)
     return Smoothed(at, reach, jnp.moveaxis(a.reshape(len(a), -1, points), -1, 1))
