@@ -37,7 +37,9 @@ def analysed(act: object) -> Activation:
     if key_of_fn is None:
         return act
     key = (key_of_fn, act.kinks, act.name, act.degree, act.family, id(act.taylor))
-    if key not in _activations:
+    kept = _activations.get(key)
+    # that of another function that computed the same then may compute something else by now
+    if kept is None or not (kept.fn is act.fn or fingerprint(kept.fn) == key_of_fn):
         _activations[key] = _with_found_kinks(act, key_of_fn)
         while len(_activations) > MAX_ACTIVATIONS:
             _activations.popitem(last=False)

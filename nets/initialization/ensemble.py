@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from eft import arguments
-from eft.activations.catalogue import as_activation
+from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from nets.initialization import control_variates as controls
@@ -186,7 +186,7 @@ def prepare(
     control_variates=False,
 ) -> Job:  # fmt: skip
     """Check the arguments of `measure` and compile its program; `run` does the rest."""
-    act = as_activation(act)
+    act = analysed(act)  # another one once the function computes something else
     depth = arguments.positive_int("depth", depth, maximum=arguments.MAX_DEPTH)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = arguments.hidden_widths(width, widths, depth)

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from eft import arguments
-from eft.activations.catalogue import as_activation
+from eft.activations.analysis import analysed
 from eft.activations.definition import ActivationLike
 from eft.arguments import ArgumentError
 from eft.records import METHODS
@@ -77,7 +77,7 @@ def measure_inputs(
     >>> print(measured._fields)
     ('log_K', 'x2', 'widths')
     """
-    act = as_activation(act)
+    act = analysed(act)
     depth = arguments.positive_int("depth", depth, maximum=500)
     n_nets = arguments.positive_int("n_nets", n_nets, maximum=MAX_NETS)
     hidden = arguments.hidden_widths(width, widths, depth)

@@ -54,3 +54,35 @@ def test_equal_optimizers_share_their_programs():
     train(cw=1.0, optimizer=optax.chain(optax.clip(1.0), optax.sgd(0.1)))
     assert compiled(lambda: train(cw=1.2, optimizer=optax.chain(optax.clip(1.0), optax.sgd(0.1)))) == 0
     assert compiled(lambda: train(cw=1.2, optimizer=optax.chain(optax.clip(1.0), optax.sgd(0.2)))) > 0
+
+
+class Slope:
+    """A function of the user's that depends on a number which may change."""
+
+    def __init__(self):
+        self.a = 1.0
+
+    def __call__(self, z):
+        return jax.numpy.tanh(self.a * z)
+
+    def method(self, z):
+        return self(z)
+
+
+@pytest.mark.parametrize("method", ["networks", "metric", "inputs"])
+@pytest.mark.parametrize("part", ["", "method"])
+def test_a_function_that_has_changed_is_compiled_anew(method, part):
+    """It gives what a new function with the new number gives. The control: unchanged, nothing is compiled."""
+    slope = Slope()
+
+    def seen(act):
+        if method == "inputs":
+            return nets.measure_inputs(act, 1.0, 3, 16, 4, X=X, seed=1).log_K
+        return nets.measure(act, 1.0, 3, 16, 50, x2=1.0, seed=1, method=method, progress=False).G
+
+    act = getattr(slope, part) if part else slope
+    before = seen(act)
+    assert compiled(lambda: seen(act)) == 0
+    slope.a = 2.0
+    np.testing.assert_array_equal(seen(act), seen(lambda z: jax.numpy.tanh(2.0 * z)))
+    assert np.max(np.abs(seen(act) - before)) > 0.01

@@ -143,6 +143,16 @@ def test_a_function_whose_state_changed_is_analysed_again():
     np.testing.assert_array_equal(eft.kernel_flow(module, 1.0, 3).K, before)
 
 
+def test_a_function_is_not_taken_for_one_that_computed_the_same_once():
+    """Two functions, equal when they were analysed, the first of which has changed. The control: that one."""
+    number = [0.25]
+    first = lambda z: jnp.tanh(number[0] * z)  # noqa: E731
+    analysed(first)
+    number[0] = 0.75
+    second = analysed(lambda z: jnp.tanh(0.25 * z))
+    assert second.fn(1.0) == jnp.tanh(0.25) != analysed(first).fn(1.0)
+
+
 def test_equal_functions_share_one_analysis():
     assert analysed(lambda z: jnp.tanh(2 * z)) is analysed(lambda z: jnp.tanh(2 * z))
     assert analysed(lambda z: jnp.tanh(2 * z)) is not analysed(lambda z: jnp.tanh(2.0000001 * z))
