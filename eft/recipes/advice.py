@@ -129,7 +129,7 @@ def recipe(
     *,
     depth: int | None = None,
     width: int | None = None,
-    x2: float = 1.0,
+    x2: float | None = None,
     n_in: int | None = None,
     n_out: int = 1,
     X: ArrayLike | None = None,
@@ -147,7 +147,7 @@ def recipe(
     depth from any start; else its weights are scaled to the K¹ that does.
     Depth limit: the first layer at which V/(nK²) ≥ `bound`. It is a limit, not an optimum: every layer adds
     to V.
-    Rates: see `Rates`; at one input of ‖x‖²/n₀ = `x2`, or for all samples `X`, (N, n₀).
+    Rates: see `Rates`; at one input of ‖x‖²/n₀ = `x2`, by default 1, or for all samples `X`, (N, n₀).
 
     `act`: a name, an Activation or a function. `depth` = L ≥ 2: layers of pre-activations, the output's
     included; default: the depth limit, at most 200, or 50 where no width is given. `width` = n. `n_in`: n₀,
@@ -173,7 +173,9 @@ def recipe(
         n_in = arguments.positive_int("n_in", n_in, maximum=arguments.MAX_WIDTH)
     samples = None if X is None else _samples(X, n_in)
     n_in = samples.shape[1] if samples is not None else n_in or width
-    x2 = _positive("x2", x2) if samples is None else float((samples**2).mean())
+    if samples is not None and x2 is not None:
+        raise ArgumentError(f"x2 must be left out where X is given; got {x2}")
+    x2 = _positive("x2", 1.0 if x2 is None else x2) if samples is None else float((samples**2).mean())
 
     layers = {"skip": skip, "norm": norm, "weights": weights}
     searched = DEEPEST_RESIDUAL if skip or norm else DEEPEST

@@ -241,7 +241,10 @@ def origin_solution(act: Activation, a1: float, b1: float) -> Affine | None:
     best: Affine | None = None
     for beta in roots:
         value, s1, _, s3 = (float(d[0]) for d in sampler(np.array([beta]))[:4])
-        alpha = math.sqrt((4 * a1 - 3 * b1) * s1 / s3)
+        square = (4 * a1 - 3 * b1) * s1 / s3 if s3 else 0.0
+        if not (0 < square < math.inf):  # the top of an even bump, where σ′ = 0
+            continue
+        alpha = math.sqrt(square)
         found = Affine(alpha, beta, -value, 1 / (alpha * s1))
         if best is None or _preferred(found, best):
             best = found

@@ -115,9 +115,9 @@ def _edge(act: Activation, found: Universality, skip: float, x2: float) -> Start
     curve = critical_curve(act, skip=skip)
     stable = np.flatnonzero(np.abs(curve.chi_parallel) < 1) if len(curve.K) else np.array([], int)
     if not len(stable):
+        mend = '. A normalization, norm="rms" or "layer", gives it one' if _can_be_normalized(act) else ""
         raise ArgumentError(
-            f"act must have a starting point for deep networks; {act.name}: {found.reason}. A normalization, "
-            'norm="rms" or "layer", gives it one'
+            f"act must have a starting point for deep networks; {act.name}: {found.reason}{mend}"
         )
     i = stable[np.abs(curve.chi_parallel[stable]).argmax()]
     cw, cb, K = float(curve.cw[i]), float(curve.cb[i]), float(curve.K[i])
@@ -129,11 +129,16 @@ def _edge(act: Activation, found: Universality, skip: float, x2: float) -> Start
     return StartingPoint(EDGE, K, cw, cb, K, not np.isclose(plain, K), reason)
 
 
+def _can_be_normalized(act: Activation) -> bool:
+    m = sampled(act, np.ones(1))
+    return bool(0 < m.slope2[0] < np.inf and 0 < m.g[0] < np.inf)
+
+
 def _normalized(act: Activation, x2: float, skip: float) -> StartingPoint:
     """χ⊥ = γ² + C_W⟨σ′²⟩_1/K = 1 at K = 1, if C_b = C_W(⟨σ′²⟩_1 − ⟨σ²⟩_1) ≥ 0; else C_b = 0, χ⊥ < 1."""
     m = sampled(act, np.ones(1))
     g, slope2 = float(m.g[0]), float(m.slope2[0])
-    if not (0 < slope2 < np.inf and 0 < g < np.inf):
+    if not _can_be_normalized(act):
         raise ArgumentError(f"act must have finite ⟨σ²⟩, ⟨σ′²⟩ > 0; {act.name} has {g:.4g}, {slope2:.4g}")
     contracted = 1.0 if skip == 1 else one_contraction(skip)
     unbiased = slope2 <= g * (1 + 1e-12)

@@ -35,6 +35,12 @@ OPERATIONS = {
 """Functions of NumPy that an array on the left calls."""
 
 
+def _arrays(estimate: "Estimate") -> tuple[Any, Any]:
+    """Both fields; lists, which arithmetic would repeat, as arrays."""
+    mean, stderr = (np.asarray(a) if isinstance(a, list | tuple) else a for a in estimate)
+    return mean, stderr
+
+
 class Estimate(NamedTuple):
     """A measured quantity; both fields have the shape of the quantity.
 
@@ -65,9 +71,10 @@ class Estimate(NamedTuple):
     __repr__, _repr_html_, table, to_xarray, to_pandas, plot = METHODS
 
     def __add__(self, other: Any) -> "Estimate":  # type: ignore[override]
-        mean = self.mean + known("added to", other)
-        wider = np.shape(mean) != np.shape(self.stderr)
-        return Estimate(mean, self.stderr + np.zeros(np.shape(mean)) if wider else self.stderr)
+        mean, stderr = _arrays(self)
+        mean = mean + known("added to", other)
+        wider = np.shape(mean) != np.shape(stderr)
+        return Estimate(mean, stderr + np.zeros(np.shape(mean)) if wider else stderr)
 
     def __sub__(self, other: Any) -> "Estimate":
         return self + -known("subtracted from", other)
@@ -76,23 +83,24 @@ class Estimate(NamedTuple):
         return -self + known("added to", other)
 
     def __mul__(self, other: Any) -> "Estimate":  # type: ignore[override]
-        factor = known("multiplied by", other)
-        return Estimate(factor * self.mean, abs(factor) * self.stderr)
+        factor, (mean, stderr) = known("multiplied by", other), _arrays(self)
+        return Estimate(factor * mean, abs(factor) * stderr)
 
     def __truediv__(self, other: Any) -> "Estimate":
-        divisor = known("divided by", other)
-        return Estimate(self.mean / divisor, self.stderr / abs(divisor))
+        divisor, (mean, stderr) = known("divided by", other), _arrays(self)
+        return Estimate(mean / divisor, stderr / abs(divisor))
 
     def __rtruediv__(self, other: Any) -> "Estimate":
         return self**-1 * known("multiplied by", other)
 
     def __pow__(self, power: Any) -> "Estimate":
-        p = known("raised to", power)
-        slope = p * self.mean ** np.where(p == 0, 1.0, p - 1.0)
-        return Estimate(self.mean ** (1.0 * p), abs(slope) * self.stderr)
+        p, (mean, stderr) = known("raised to", power), _arrays(self)
+        slope = p * mean ** np.where(p == 0, 1.0, p - 1.0)
+        return Estimate(mean ** (1.0 * p), abs(slope) * stderr)
 
     def __neg__(self) -> "Estimate":
-        return Estimate(-self.mean, self.stderr)
+        mean, stderr = _arrays(self)
+        return Estimate(-mean, stderr)
 
     def __pos__(self) -> "Estimate":
         return self

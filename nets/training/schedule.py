@@ -34,7 +34,11 @@ def checked_snapshots(snapshots: Any, steps: int, parts: int) -> tuple[int, ...]
 def _step(step: Any, steps: int) -> int:
     if np.ndim(step) == 0 and step == 0:
         return 0
-    return arguments.positive_int("snapshots", step, maximum=steps)
+    try:
+        return arguments.positive_int("snapshots", step, maximum=steps)
+    except (ArgumentError, ArgumentTypeError) as error:
+        words = f"snapshots must be steps, integers from 0 to {steps:,}; got {arguments.shown(step)}"
+        raise type(error)(words) from error
 
 
 def stops(snapshots: Sequence[int], steps: int, every: int) -> Iterator[int]:

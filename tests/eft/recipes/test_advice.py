@@ -256,6 +256,8 @@ def test_precision_of_jax_does_not_matter():
         ({"X": np.zeros((2000, 2))}, "X must hold 1 to 1024"),
         ({"X": [[np.nan]]}, "X must be"),
         ({"act": "softplus"}, 'norm="rms"'),
+        ({"act": "perceptron"}, r"is infinite$"),
+        ({"X": np.ones((3, 2)), "x2": 4.0}, "x2 must be left out where X is given; got 4.0"),
         ({"act": lambda z: 0 * z + 1.0}, "starting point"),
     ],
 )

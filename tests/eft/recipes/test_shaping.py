@@ -266,6 +266,13 @@ def test_stable_at_zero(name, a1, b1):
     assert float(1 / K[-1] - 1 / K[0]) / 1999 == pytest.approx(-a1, rel=1e-2)
 
 
+@pytest.mark.more
+def test_the_top_of_a_bump_is_passed_over():
+    """cos, whose slope is 0 at 0: the shift lies elsewhere, and meets the conditions."""
+    shape = eft.shape(jnp.cos, "stable", depth=6, a1=-0.25)
+    assert max(map(abs, shape.residuals.values())) < TOLERANCE and abs(parameters(shape)[1]) > 0.1
+
+
 @pytest.mark.parametrize("which", range(4))
 def test_stable_fails_beside_the_solution(which):
     """The control: with a parameter changed by 1e-6 of itself another a1, σ̂(0) or σ̂′(0) comes out."""

@@ -49,6 +49,13 @@ def test_linear_operations_are_exact(name):
     assert not np.allclose(f(K * 1.001).stderr, expected.stderr, rtol=1e-6)
 
 
+def test_lists_are_arrays():
+    """The control: Python repeats a list."""
+    found = 1 - 2 * Estimate([1.0, 2.0], [0.1, 0.3]) / 4
+    np.testing.assert_allclose(tuple(found), ([0.5, 0.0], [0.05, 0.15]))
+    assert 2 * [1.0, 2.0] == [1.0, 2.0, 1.0, 2.0]
+
+
 def test_arrays_of_jax():
     a = jnp.asarray(A)
     for found, expected in ((a * K, A * K), (a - K, A - K), (K / a, K / A), (a / K, A / K)):
