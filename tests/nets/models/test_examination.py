@@ -287,3 +287,29 @@ def test_squares_that_overflow():
     assert [report.theory.started for report in found.layers] == [True, *[False] * 5, True]
     assert float(found.layers[-1].K.mean) > 1e180
     assert [verdict.kind for verdict in found.verdicts] == ["exploding"]
+
+
+OVER = {
+    "the batch": (lambda z: (z - z.mean(0)) / jnp.sqrt(z.var(0) + 1e-5), False),
+    "squares of the batch": (lambda z: z / jnp.sqrt((z * z).mean(0)), False),
+    "everything": (lambda z: (z - z.mean()) / z.std(), False),
+    "neurons": (lambda z: (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True), True),
+}
+
+
+@pytest.mark.parametrize("over", OVER)
+def test_what_is_normalized_over_inputs_is_not_predicted(over):
+    """The control: layer normalization."""
+    normalized, known = OVER[over]
+    random = np.random.default_rng(0)
+    params = [random.normal(size=(32, 32)).astype("float32") / 4 for _ in range(4)]
+
+    def f(params, x):
+        z = x @ params[0]
+        for w in params[1:]:
+            z = jax.nn.relu(normalized(z)) @ w
+        return z
+
+    found = nets.diagnose(f, params, random.normal(size=(64, 32)).astype("float32"))
+    assert bool(found.notes) != known
+    assert all((layer.before == "layer norm, relu") == known for layer in found.layers[1:])
