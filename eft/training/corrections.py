@@ -23,7 +23,7 @@ from eft.flows.gram import check_same_n0, checked_inputs
 from eft.flows.regression import checked_targets
 from eft.records import METHODS
 from eft.training.ensemble import trained_ensemble
-from eft.training.kernels import Training, checked_training, modes
+from eft.training.kernels import Training, checked_training, is_variance, modes
 from eft.training.nested import nested_exponentials
 
 
@@ -47,8 +47,9 @@ class WidthTraining(NamedTuple):
 
     `t`: the times, of any shape.
     `train`, `test`: the output at the training and test inputs; `test` is None if there are none.
-    `valid`: bool, (*t): everything is finite, the kernels and expectations are accurate, and no eigenvalue of
-        Θ_DD is negative beyond round-off.
+    `valid`: bool, (*t): everything is finite, the kernels and expectations are accurate, and neither an
+        eigenvalue of Θ_DD is negative beyond round-off nor a variance, as it may be at order 1 where the
+        width is too small.
     """
 
     t: Float[jax.Array, "*t"]
@@ -207,6 +208,9 @@ def _trained(
     first = outputs(wide.train, train)
     second = None if wide.test is None else outputs(wide.test, test)
     finite = jnp.isfinite(mean_shift + variance_shift).all(-1)
+    prior = jnp.diagonal(k.K)
+    for each, at in ((first, train), (second, test)):
+        finite &= True if each is None else is_variance(each.variance, prior[at])
     return first, second, wide.valid & sound & finite
 
 

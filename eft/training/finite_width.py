@@ -19,6 +19,7 @@ from eft.finite_width.vertex import MAX_INPUTS, vertex_flow
 from eft.flows.gram import check_same_n0, checked_inputs, checked_number
 from eft.flows.regression import checked_targets, cholesky_with_jitter, condition_number
 from eft.records import METHODS
+from eft.training.kernels import is_variance
 
 
 class WidthPosterior(NamedTuple):
@@ -30,8 +31,9 @@ class WidthPosterior(NamedTuple):
     `jitter`: () what was added to the kernel's diagonal, besides `noise`, for the Cholesky factorization to
         succeed.
     `condition`: () condition number of K_DD + s², estimated from below.
-    `valid`: bool, (): everything is finite, the expectations of `vertex_flow` are accurate, and there is no
-        jitter, on which the evidence would depend.
+    `valid`: bool, (): everything is finite, the expectations of `vertex_flow` are accurate, there is no
+        jitter, on which the evidence would depend, and no variance is negative, as it may be at order 1
+        where the width is too small.
     """
 
     mean: Float[jax.Array, "m"]
@@ -151,4 +153,5 @@ def _posterior(K, V, G1, Y, s2, over_n) -> WidthPosterior:
     shifts = over_n * first, over_n * second, over_n * third
     sums = mean + shifts[0], variance + shifts[1], evidence + shifts[2]
     finite = jnp.isfinite(jnp.concatenate([sums[0], sums[1], sums[2][None]])).all()
-    return WidthPosterior(*sums, *shifts, jitter, condition_number(C, L), finite & (jitter == 0))
+    valid = finite & (jitter == 0) & is_variance(sums[1], jnp.diagonal(K)[n:])
+    return WidthPosterior(*sums, *shifts, jitter, condition_number(C, L), valid)

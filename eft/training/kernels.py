@@ -14,6 +14,9 @@ from eft.arguments import ArgumentError
 MIN_ROUNDING = 10
 """Eigenvalues up to this times ε λ_max, or √n times where that is more, are taken for zero."""
 
+ASYMMETRY = 1e-3
+"""Of a kernel, beside its largest entry; measured kernels are symmetric up to the round-off of float32."""
+
 MAX_OUTPUTS = 10**9
 """Outputs of a network, and samples of it."""
 
@@ -25,7 +28,20 @@ def checked_kernel(name: str, value: object, n: int, size: int | None = None) ->
     if not square or len(kernel) < n or size not in (None, len(kernel)):
         allowed = f"({size}, {size})" if size is not None else f"(N, N), N ≥ {n}, the rows of Y"
         raise ArgumentError(f"{name} must have shape {allowed}; got {kernel.shape}")
-    return arguments.all_finite(name, kernel)
+    kernel = arguments.all_finite(name, kernel)
+    if not isinstance(kernel, Tracer) and kernel.size:
+        apart, largest = (float(jnp.max(jnp.abs(a))) for a in (kernel - kernel.T, kernel))
+        if apart > ASYMMETRY * largest:
+            raise ArgumentError(
+                f"{name} must be symmetric; its entries and their mirror images differ by {apart:.3g}"
+            )
+    return kernel
+
+
+def is_variance(value: jax.Array, prior: jax.Array) -> jax.Array:
+    """Whether none of (…, n) is negative beyond round-off, beside those before training, (n,)."""
+    rounding = jnp.asarray(np.sqrt(jnp.finfo(value.dtype).eps), value.dtype)
+    return jnp.all(value >= -rounding * prior[(None,) * (value.ndim - 1)], -1)
 
 
 class Modes(NamedTuple):

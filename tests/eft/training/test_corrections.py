@@ -233,6 +233,13 @@ def test_networks():
     assert (abs(limit - control) > 6 * error + 0.1 * abs(values[1] - values[0])).any()
 
 
+def test_a_negative_variance_is_marked():
+    """At the times at which it is; the width is too small for order 1."""
+    x, y, t = np.array([[1.0, 0.0, 0.3], [0.5, 1.0, -0.2]]), np.array([1.0, -0.5]), [0.0, 1.0, np.inf]
+    found = eft.finite_width_training("erf", 2.0, 3, x, y, [[-1.0, 0.2, 0.4]], width=2, t=t)
+    assert found.valid.tolist() == (found.test.variance[:, 0] > 0).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

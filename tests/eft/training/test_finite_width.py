@@ -143,6 +143,14 @@ def test_networks_of_finite_width(act, sigma, X, Y):
     assert (abs(mean - (found.mean - found.mean_shift)) > 4 * error + 0.2 * abs(found.mean_shift)).any()
 
 
+def test_a_negative_variance_is_marked():
+    """The width is too small for order 1. The control: a larger one."""
+    x, y, x_test = np.array([[1.0, 0.0, 0.3], [0.5, 1.0, -0.2]]), np.array([0.01, -0.005]), [[-1.0, 0.2, 0.4]]
+    for width, right in ((2, False), (200, True)):
+        found = eft.finite_width_posterior("relu", 2.0, 8, x, y, x_test, width=width, noise=0.01)
+        assert (float(found.variance[0]) > 0) == right == bool(found.valid)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
