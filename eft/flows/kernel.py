@@ -91,7 +91,8 @@ def kernel_flow(
     `norm`: "rms" or "layer", σ acts on z/√(mean z²) over the neurons of its layer, or on z less its mean,
     over its standard deviation. Then ⟨·⟩ is taken at unit variance, χ∥ = γ², and χ⊥ = γ² + C_W⟨σ′²⟩_1/K.
     `weights`: "orthogonal", √C_W times a random (semi-)orthogonal matrix from the second layer on, the first
-    being Gaussian: V′ has C_W²(⟨σ⁴⟩ − ⟨σ²⟩² − 2κ⟨σ²⟩²) with κ = n_l/max(n_l, n_{l+1}).
+    being Gaussian: V′ has C_W²(⟨σ⁴⟩ − ⟨σ²⟩² − 2κ⟨σ²⟩²) with κ = n_l/max(n_l, n_{l+1}); the output is taken
+    to be no wider than the last hidden layer.
     In all of these V/n is E[z_i²z_j²] − E[z_i²]², i ≠ j, which is Var(Ĝ) only in a plain network.
 
     `act`: a name, an Activation, or any elementwise function. `cw` = C_W, `cb` = C_b,

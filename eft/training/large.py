@@ -88,7 +88,7 @@ def cg_regress(
     squares.
     `tolerance`: of the residual relative to Y, 0 < tolerance < 1.
     `max_steps`: iterations. `landmarks`: the number of inputs M, drawn at random with a fixed seed; they take
-    as many numbers per input. Other arguments as for `regress`.
+    as many numbers per input. Other arguments as for `regress`, where s² does not enter the NTK's part.
 
     The error of the mean is at most `residual` ‖Y‖ √(K_**/4s²), as a rule far less, and in float32 that of
     kernels rounded to ε beside it, ε λ_max/s² at worst. Needs X that is not traced by JAX, and is not
