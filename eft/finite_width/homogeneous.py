@@ -144,7 +144,10 @@ def threshold_cw(act: ActivationLike, x2: ArrayLike = 1.0) -> Array:
 def _homogeneous(act: object) -> Activation:
     checked = analysed(act)
     if not checked.degree:
-        raise ArgumentError(f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}")
+        raise ArgumentError(
+            f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}. A function of your own "
+            "that is needs an eft.Activation(fn, degree=…)"
+        )
     return checked
 
 
