@@ -145,8 +145,8 @@ def _homogeneous(act: object) -> Activation:
     checked = analysed(act)
     if not checked.degree:
         raise ArgumentError(
-            f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}. A function of your own "
-            "that is needs an eft.Activation(fn, degree=…)"
+            f"act must be homogeneous of a degree ≥ 1, as relu or repu; got {checked!r}. A function "
+            "of your own that is must be an eft.Activation(fn, degree=…)"
         )
     return checked
 
