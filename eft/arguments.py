@@ -95,7 +95,12 @@ def _traced(value: object) -> bool:
 
 def positive_int(name: str, value: object, maximum: int | None = None) -> int:
     """The value as an int ≥ 1 (and ≤ maximum). Floats are refused, even integer-valued ones."""
-    allowed = "an integer ≥ 1" + ("" if maximum is None else f" and ≤ {maximum:,}")
+    return integer(name, value, 1, maximum)
+
+
+def integer(name: str, value: object, minimum: int, maximum: int | None = None) -> int:
+    """The value as an int ≥ minimum, likewise."""
+    allowed = f"an integer ≥ {minimum}" + ("" if maximum is None else f" and ≤ {maximum:,}")
     if isinstance(value, bool | np.bool_ | Tracer):
         raise ArgumentTypeError(f"{name} must be {allowed}, known before tracing; got {shown(value)}")
     try:
@@ -103,7 +108,7 @@ def positive_int(name: str, value: object, maximum: int | None = None) -> int:
     except TypeError:
         kind = ArgumentError if isinstance(value, numbers.Real) else ArgumentTypeError
         raise kind(f"{name} must be {allowed}; got {shown(value)}") from None
-    if number < 1 or (maximum is not None and number > maximum):
+    if number < minimum or (maximum is not None and number > maximum):
         got = f"{number:,}" if abs(number) < 10**20 else shown(number)
         raise ArgumentError(f"{name} must be {allowed}; got {got}")
     return number

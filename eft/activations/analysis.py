@@ -7,7 +7,7 @@ import numpy as np
 
 from eft.activations.catalogue import as_activation
 from eft.activations.definition import Activation
-from eft.activations.derivatives import Sampler, nested_derivatives
+from eft.activations.derivatives import Function, Sampler, nested_derivatives
 from eft.activations.fingerprints import fingerprint
 from eft.activations.kinks import Kinks, apart, find_kinks
 from eft.activations.one_sided import limits, points
@@ -38,13 +38,20 @@ def analysed(act: object) -> Activation:
         return act
     key = (key_of_fn, act.kinks, act.name, act.degree, act.family, id(act.taylor))
     kept = _activations.get(key)
-    # that of another function that computed the same then may compute something else by now
-    if kept is None or not (kept.fn is act.fn or fingerprint(kept.fn) == key_of_fn):
+    # that of another function that computed the same then may compute something else by now, or nothing
+    if kept is None or not (kept.fn is act.fn or _computes(kept.fn, key_of_fn)):
         _activations[key] = _with_found_kinks(act, key_of_fn)
         while len(_activations) > MAX_ACTIVATIONS:
             _activations.popitem(last=False)
     _activations.move_to_end(key)
     return _activations[key]
+
+
+def _computes(fn: Function, key: tuple) -> bool:
+    try:
+        return fingerprint(fn) == key
+    except Exception:  # of a function that is not the caller's
+        return False
 
 
 def _with_found_kinks(act: Activation, state: tuple) -> Activation:

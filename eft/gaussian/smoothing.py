@@ -70,7 +70,8 @@ def smoothed(
 ) -> Smoothed:
     """Of the k functions z → factors(z), on a first axis, for |m| ≤ `PANEL_HALF_WIDTH` · size.
 
-    `count`: nodes between neighbouring cuts of the integral over y.
+    `s` ≥ 0: the width of the Gaussian. `cuts`: where the functions have kinks or jumps. `count`: nodes
+    between neighbouring cuts of the integral over y. `points`: polynomials on a panel.
     """
     at = jnp.asarray(sorted({0.0, *cuts}), s.dtype)  # at 0 too, so that panels are short where φ varies
     gaps, far = jnp.diff(at) / 2, PANEL_HALF_WIDTH * size + jnp.abs(at)

@@ -115,7 +115,7 @@ def _edge(act: Activation, found: Universality, skip: float, x2: float) -> Start
     curve = critical_curve(act, skip=skip)
     stable = np.flatnonzero(np.abs(curve.chi_parallel) < 1) if len(curve.K) else np.array([], int)
     if not len(stable):
-        mend = '. A normalization, norm="rms" or "layer", gives it one' if _can_be_normalized(act) else ""
+        mend = '. A normalization, norm="rms" or "layer", gives it one' if _at_unit_variance(act)[2] else ""
         raise ArgumentError(
             f"act must have a starting point for deep networks; {act.name}: {found.reason}{mend}"
         )
@@ -129,16 +129,17 @@ def _edge(act: Activation, found: Universality, skip: float, x2: float) -> Start
     return StartingPoint(EDGE, K, cw, cb, K, not np.isclose(plain, K), reason)
 
 
-def _can_be_normalized(act: Activation) -> bool:
+def _at_unit_variance(act: Activation) -> tuple[float, float, bool]:
+    """⟨σ²⟩, ⟨σ′²⟩, and whether both are finite and not 0, as a normalized network needs them."""
     m = sampled(act, np.ones(1))
-    return bool(0 < m.slope2[0] < np.inf and 0 < m.g[0] < np.inf)
+    g, slope2 = float(m.g[0]), float(m.slope2[0])
+    return g, slope2, 0 < g < np.inf and 0 < slope2 < np.inf
 
 
 def _normalized(act: Activation, x2: float, skip: float) -> StartingPoint:
     """χ⊥ = γ² + C_W⟨σ′²⟩_1/K = 1 at K = 1, if C_b = C_W(⟨σ′²⟩_1 − ⟨σ²⟩_1) ≥ 0; else C_b = 0, χ⊥ < 1."""
-    m = sampled(act, np.ones(1))
-    g, slope2 = float(m.g[0]), float(m.slope2[0])
-    if not _can_be_normalized(act):
+    g, slope2, possible = _at_unit_variance(act)
+    if not possible:
         raise ArgumentError(f"act must have finite ⟨σ²⟩, ⟨σ′²⟩ > 0; {act.name} has {g:.4g}, {slope2:.4g}")
     contracted = 1.0 if skip == 1 else one_contraction(skip)
     unbiased = slope2 <= g * (1 + 1e-12)

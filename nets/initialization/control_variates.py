@@ -23,7 +23,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from eft.activations.analysis import analysed
 from eft.gaussian.sources import evaluated, source_for
 from eft.records import METHODS
 from nets.network.architecture import Architecture, Settings
@@ -126,7 +125,7 @@ def _conditionals(
     architecture: Architecture, settings: Settings, G: np.ndarray
 ) -> Iterator[Conditional | None]:
     """Ĝ^l given Ĝ^{l−1} for l = 1, 2, …, as long as all Ĝ are finite; None for l = 1."""
-    source = source_for(analysed(architecture.act), np.dtype(np.float64), G.size)
+    source = source_for(architecture.act, np.dtype(np.float64), G.size)
     cw, cb = float(settings.cw), float(settings.cb)
     size = min(len(G), AT_ONCE)
     for layer in range(G.shape[1]):

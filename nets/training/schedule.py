@@ -28,17 +28,7 @@ def checked_snapshots(snapshots: Any, steps: int, parts: int) -> tuple[int, ...]
         raise ArgumentError(
             f"snapshots must hold at least one step and at most {MAX_SNAPSHOTS:,}; got {len(snapshots):,}"
         )
-    return tuple(sorted({_step(step, steps) for step in snapshots}))
-
-
-def _step(step: Any, steps: int) -> int:
-    if np.ndim(step) == 0 and step == 0:
-        return 0
-    try:
-        return arguments.positive_int("snapshots", step, maximum=steps)
-    except (ArgumentError, ArgumentTypeError) as error:
-        words = f"snapshots must be steps, integers from 0 to {steps:,}; got {arguments.shown(step)}"
-        raise type(error)(words) from error
+    return tuple(sorted({arguments.integer("snapshots", step, 0, steps) for step in snapshots}))
 
 
 def stops(snapshots: Sequence[int], steps: int, every: int) -> Iterator[int]:

@@ -151,6 +151,9 @@ def test_a_function_is_not_taken_for_one_that_computed_the_same_once():
     number[0] = 0.75
     second = analysed(lambda z: jnp.tanh(0.25 * z))
     assert second.fn(1.0) == jnp.tanh(0.25) != analysed(first).fn(1.0)
+    analysed(lambda z: jnp.tanh(number[0] * z))
+    number[0] = None  # type: ignore[call-overload]
+    assert analysed(lambda z: jnp.tanh(0.75 * z)).fn(1.0) == jnp.tanh(0.75)
 
 
 def test_equal_functions_share_one_analysis():

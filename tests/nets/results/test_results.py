@@ -131,7 +131,7 @@ def test_the_command_resumes(tmp_path, capsys):
         (["--target", "wave"], "target must be one of product, waves"),
         (["--n0", "1"], "n0 must be ≥ 2 for waves"),
         (["--samples", "0"], "samples must be an integer ≥ 1"),
-        (["--snapshots", "13"], "snapshots must be steps, integers from 0 to 12"),
+        (["--snapshots", "13"], "snapshots must be an integer ≥ 0 and ≤ 12"),
         (["--learning-rate", "0.1", "--optimizer", "sgd", "--cw", "-1"], "cw must be finite"),
         (["--learning-rate", "-1", "--optimizer", "sgd"], "learning_rate must be finite and ≥ 0"),
         (["--learning-rate", "-1"], "learning_rate must be finite and ≥ 0"),

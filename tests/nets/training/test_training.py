@@ -298,7 +298,7 @@ def test_another_run_s_checkpoint_is_refused(tmp_path):
         ({"data": (X, Y[:3])}, ValueError, r"the targets of data must have shape \(20,\)"),
         ({"data": (X * np.nan, Y)}, ValueError, "the inputs of data must be of shape .* finite"),
         ({"steps": 0}, ValueError, "steps must be an integer ≥ 1"),
-        ({"snapshots": (0, 2000)}, ValueError, "snapshots must be steps, integers from 0 to 1,000; got 2000"),
+        ({"snapshots": (0, 2000)}, ValueError, "snapshots must be an integer ≥ 0 and ≤ 1,000; got 2,000"),
         ({"snapshots": ()}, ValueError, "snapshots must hold at least one"),
         ({"batch_size": 21}, ValueError, "batch_size must be an integer ≥ 1 and ≤ 20; got 21"),
         ({"optimizer": 3}, TypeError, "optimizer must be of optax"),
