@@ -65,7 +65,7 @@ def test_sines(kernel):
 
 def test_nodes_where_a_variable_does_not_depend_on_x():
     """Three variables, slopes 1, 0 and nearly 0: the first has the kink. The control: it is elsewhere."""
-    means, rest = jnp.asarray([0.3, -2.0, 1.0]), jnp.asarray([0.0, 1.0, 0.5])
+    means, rest = jnp.asarray([0.3, -20.0, 1.0]), jnp.asarray([0.0, 1.0, 0.5])
     slopes = jnp.asarray([1.0, 0.0, 1e-320])
     ramp = 0.3 * ndtr(0.3) + np.exp(-0.045) / np.sqrt(2 * np.pi)
     for n, cuts, right in ((1, (0.0,), True), (3, (0.0,), True), (3, (0.2,), False)):
@@ -74,36 +74,48 @@ def test_nodes_where_a_variable_does_not_depend_on_x():
         assert (abs(w @ np.maximum(x + 0.3, 0) - ramp) < 1e-13) == right
 
 
-def smoothed_elu(m, s):
-    """⟨ELU(m + s y)⟩."""
-    x = m / s
-    density = np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-    return m * ndtr(x) + s * density + np.exp(m + s * s / 2) * ndtr(-x - s) - ndtr(-x)
+def ramp(x):
+    """⟨max(0, x + y)⟩ over y ~ N(0, 1)."""
+    return x * ndtr(x) + np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
 
-@pytest.mark.sweep("0.01")
-@pytest.mark.parametrize("apart", [0.3, 0.01, 1e-5])
-def test_close_variables_and_a_kink(apart):
+MEANS = {
+    "elu": lambda m, s: s * ramp(m / s) + np.exp(m + s * s / 2) * ndtr(-m / s - s) - ndtr(-m / s),
+    "hard_tanh": lambda m, s: s * (ramp((m + 1) / s) - ramp((m - 1) / s)) - 1,
+}
+"""⟨σ(m + s y)⟩."""
+
+
+@pytest.mark.sweep("0.01-elu", "0.001-hard_tanh")
+@pytest.mark.parametrize("name", MEANS)
+@pytest.mark.parametrize("apart", [0.3, 0.01, 0.001, 1e-5])
+def test_close_variables_and_kinks(name, apart, monkeypatch):
     """z_i = x₁ + δ(a_i x₂ + b_i y_i), by a plane of x₁ and x₂ where the means over y_i are in closed form.
 
-    Within the stated error, which is small. The control: variables that are equal.
+    Within the stated error, which is small. The controls: variables that are equal; for hard tanh no cuts
+    where smoothed kinks end.
     """
     a, b = np.array([0.3, -0.8, 1.1, 0.5]), np.array([0.7, 1.2, 0.4, 0.9])
     A = np.stack([np.ones(4), apart * a], 1)
     K = A @ A.T + np.diag((apart * b) ** 2)
-    edges = np.unique([0.0, *(side * 10.0 * 2.0**-i for i in range(40) for side in (-1, 1))])
+    near = (c + side * 10.0 * 2.0**-i for c in (-1, 0, 1) for i in range(40) for side in (-1, 1))
+    edges = np.unique([-1.0, 0.0, 1.0, *near])
     t, w = np.polynomial.legendre.leggauss(20)
     half = np.diff(edges)[:, None] / 2
     x1 = (edges[:-1, None] + half * (1 + t)).ravel()
     w1 = (half * w).ravel() * np.exp(-(x1**2) / 2) / np.sqrt(2 * np.pi)
     x2 = np.arange(-40, 41) * 0.22
     w2 = 0.22 * np.exp(-(x2**2) / 2) / np.sqrt(2 * np.pi)
-    plane = [smoothed_elu(x1[:, None] + apart * a[i] * x2, apart * b[i]) for i in range(4)]
-    value, error = found("elu", K)
+    plane = [MEANS[name](x1[:, None] + apart * a[i] * x2, apart * b[i]) for i in range(4)]
     expected = w1 @ np.prod(plane, 0) @ w2
+    value, error = found(name, K)
     off = abs(value - expected)
     assert off < error + 1e-13 and error < 1e-9, (value, expected, error)
-    assert abs(expected - w1 @ smoothed_elu(x1, 1e-12) ** 4) > 10 * off
+    assert abs(expected - w1 @ MEANS[name](x1, 1e-12) ** 4) > 10 * off
+    if name == "hard_tanh" and apart == 0.001:
+        monkeypatch.setattr(multivariate, "BLUR", 0.0)
+        without = products(eft.activation(name), jnp.asarray(K), grid(eft.activation(name), 4, 1.0)).value
+        assert abs(without - expected) > 10 * error
 
 
 @pytest.mark.sweep("relu", "softsign")
