@@ -95,7 +95,7 @@ def test_beyond_the_float_range_it_is_infinite():
     ("change", "message"),
     [
         ({"act": "tanh"}, "act must be homogeneous"),
-        ({"act": "perceptron"}, "act must be homogeneous"),
+        ({"act": "perceptron"}, r"act must be homogeneous.* must be an eft.Activation\(fn, degree=…\)"),
         ({"width": None}, "one of width and widths must be given"),
         ({"widths": (3, 3)}, "one of width and widths must be given"),
         ({"width": 0}, "width must be an integer ≥ 1"),
