@@ -30,7 +30,8 @@ def checked_kernel(name: str, value: object, n: int, size: int | None = None) ->
         raise ArgumentError(f"{name} must have shape {allowed}; got {kernel.shape}")
     kernel = arguments.all_finite(name, kernel)
     if not isinstance(kernel, Tracer) and kernel.size:
-        apart, largest = (float(jnp.max(jnp.abs(a))) for a in (kernel - kernel.T, kernel))
+        entries = np.asarray(kernel)  # by NumPy: under a trace JAX stages also what it knows
+        apart, largest = (np.max(np.abs(a)) for a in (entries - entries.T, entries))
         if apart > ASYMMETRY * largest:
             raise ArgumentError(
                 f"{name} must be symmetric; its entries and their mirror images differ by {apart:.3g}"
