@@ -193,6 +193,12 @@ def _notes(reports: Sequence[LayerReport], probes: Sequence[Probe], leaves: Sequ
     rigid = [r.number for r in reports if r.source and r.finite == 1 and np.isnan(r.chi_perp.mean)]
     if rigid:
         notes.append(f"JAX has no derivative of the step into layer {rigid[0]}, whose χ is not measured")
+    jump = [r.number for r in reports if np.isinf(r.theory.chi_perp)]
+    if jump:
+        notes.append(
+            f"the activation before layer {jump[0]} jumps: χ⊥ = ∞ by the theory, but measured as far as the "
+            "backward pass goes, which sees no jumps and may have a slope of its own (straight-through)"
+        )
     padded = [r.number for r, probe in zip(reports, probes, strict=True) if probe.coverage < PADDED]
     if padded:
         least = 1 - min(probe.coverage for probe in probes)

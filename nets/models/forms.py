@@ -332,6 +332,8 @@ def _described(network: Network, operations: Sequence[Operation]) -> str:
         return "pooling"
     if "exp" in names and "reduce_sum" in names:
         return "softmax"
+    if any(o.name.startswith("reduce_") and 0 in o.params.get("axes", ()) for o in operations):
+        return "batch norm" if {"rsqrt", "sqrt", "div"}.intersection(names) else "sum over the inputs"
     telling = [name for name in names if name not in POINTWISE and name not in CARRIERS]
     if not telling:
         finite = all(_uniform(network, operation) for operation in operations)

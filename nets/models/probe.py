@@ -88,7 +88,7 @@ def probed(network: Network, x: Any, n_probes: int, seed: int) -> list[Probe]:
             known = layer.source is not None and layer.source not in program.inputs
             forms = stages(network, layer.source, layer.data, values, met) if known else ()  # type: ignore[arg-type]
             if known:
-                units[layer.source] = _units(forms, values, neurons(network, layer.source))
+                units[layer.source] = _units(network, forms, values, neurons(network, layer.source))
             found.append(_layer(network, layer, forms, values, batch, rng, n_probes))
     nothing = (np.nan, np.nan)
     return [
@@ -254,14 +254,24 @@ def _gradients(network: Network, operations, values, rng, n_probes: int) -> dict
     return dict(zip(nodes, np.mean(samples, 0).tolist(), strict=True))
 
 
-def _units(forms: Sequence[Stage], values, neurons: int) -> tuple[float, float]:
+def _units(network: Network, forms: Sequence[Stage], values, neurons: int) -> tuple[float, float]:
     """The parts of entries with a flat slope, and of neurons with none, at the first activation."""
     form = next((form for form in forms if form.kind == "activation"), None)
     if form is None or form.act is None or any(each.kind == "other" for each in forms):
         return np.nan, np.nan
-    slopes = np.abs(slope(form.act, host(values[form.start])))
+    slopes = np.abs(_backward_slope(network, form, values))
     largest = np.abs(slope(form.act, np.linspace(-8, 8, 801))).max()
     return float((slopes < FLAT * largest).mean()), float((by_neuron(slopes, neurons) == 0).mean())
+
+
+def _backward_slope(network: Network, form: Stage, values) -> np.ndarray:
+    """What the backward pass multiplies by: σ′, unless the model says otherwise (straight-through)."""
+    operations = along(network.program, form.start, form.end)
+    try:
+        after, backward = jax.vjp(step_between(operations, form.start, form.end, values), values[form.start])
+        return host(backward(jnp.ones_like(after))[0])
+    except NO_DERIVATIVE:
+        return slope(form.act, host(values[form.start]))
 
 
 def slope(act: Any, z: np.ndarray) -> np.ndarray:

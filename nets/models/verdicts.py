@@ -97,6 +97,8 @@ def _units(report: LayerReport) -> list[Verdict]:
             f"{name}: {_percent(report.dead)} of {report.width} neurons are dead, without slope at every "
             f"input (half is usual at most); check its biases, mean b² = {float(report.cb.mean):.3g}"
         )
+        if report.dead == 1:
+            words += ", and whether the activation that follows has a slope at all"
         return [Verdict("dead", report.number, words)]
     if report.flat > MAX_FLAT:
         words = (
@@ -183,6 +185,8 @@ def _kinds(
         cb = float(np.mean([float(probes[i].cb.mean) for i in column]))
         alone = 0.0 if layer.skip is None or layer.inner else float(layer.gamma or 0.0) ** 2
         kinds.append(Kind(probes[column[0]].forms, cw, cb, alone))
+    if not math.isfinite(deep(kinds, float(probes[steps[0]].K.mean)).log_chi):  # σ jumps
+        return None
     last = network.layers[blocks[0][-1]]
     return kinds, float(last.gamma or 0.0) ** 2 if last.inner else 0.0
 

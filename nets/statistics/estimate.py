@@ -1,9 +1,11 @@
 """A measured quantity with its error, and what arithmetic makes of both."""
 
+import numbers
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from eft.arguments import ArgumentTypeError
@@ -36,9 +38,17 @@ OPERATIONS = {
 
 
 def _arrays(estimate: "Estimate") -> tuple[Any, Any]:
-    """Both fields; lists, which arithmetic would repeat, as arrays."""
-    mean, stderr = (np.asarray(a) if isinstance(a, list | tuple) else a for a in estimate)
+    """Both fields; lists and numbers as arrays: those would be repeated, these raise where arrays are inf."""
+    mean, stderr = (np.asarray(a) if isinstance(a, list | tuple | float | int) else a for a in estimate)
     return mean, stderr
+
+
+def _carried(value: Any, slope: Any, stderr: Any) -> "Estimate":
+    """f ± |f′|·stderr; a finite f of what has no error has none, also where f′ is infinite."""
+    with np.errstate(invalid="ignore"):
+        exact = np.equal(stderr, 0) & np.isfinite(value)
+        known = np.where(np.isfinite(value), abs(slope) * stderr, np.inf)
+    return Estimate(value, np.where(exact, 0.0, known)[()])
 
 
 class Estimate(NamedTuple):
@@ -53,7 +63,8 @@ class Estimate(NamedTuple):
 
     Powers, 1/estimate and the smooth functions f of NumPy (log, exp, sqrt, …) are to first order in the
     error, Estimate(f(mean), |f′(mean)|·stderr). All else raises ArgumentTypeError, which names mean and
-    stderr: the error of a sum or a product of two estimates depends on their covariance, which neither knows.
+    stderr: the error of a sum or a product of two estimates depends on their covariance, which neither knows,
+    and whether one is less than, or the same as, a number depends on how sure one wants to be.
 
     >>> K = nets.Estimate(np.array([1.0, 0.5]), np.array([0.02, 0.01]))
     >>> print(2 * K - 0.5)
@@ -95,8 +106,9 @@ class Estimate(NamedTuple):
 
     def __pow__(self, power: Any) -> "Estimate":
         p, (mean, stderr) = known("raised to", power), _arrays(self)
-        slope = p * mean ** np.where(p == 0, 1.0, p - 1.0)
-        return Estimate(mean ** (1.0 * p), abs(slope) * stderr)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = p * mean ** np.where(p == 0, 1.0, p - 1.0)
+            return _carried(mean ** (1.0 * p), slope, stderr)
 
     def __neg__(self) -> "Estimate":
         mean, stderr = _arrays(self)
@@ -107,6 +119,21 @@ class Estimate(NamedTuple):
 
     __radd__, __rmul__ = __add__, __mul__  # type: ignore[assignment]
 
+    def __lt__(self, other: Any) -> bool:
+        raise refused("comparison")
+
+    __le__ = __gt__ = __ge__ = __lt__  # type: ignore[assignment]
+
+    def __eq__(self, other: Any) -> bool:
+        if isinstance(other, numbers.Number | np.ndarray | jax.Array):
+            raise refused("comparison")
+        return tuple.__eq__(self, other)
+
+    def __ne__(self, other: Any) -> bool:
+        return not self == other
+
+    __hash__ = tuple.__hash__
+
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **more: Any) -> "Estimate":
         name = function.__name__
         if method != "__call__" or more:
@@ -114,7 +141,7 @@ class Estimate(NamedTuple):
         if len(inputs) == 1 and function in DERIVATIVES:
             with np.errstate(divide="ignore", invalid="ignore"):
                 slope = DERIVATIVES[function](np.asarray(self.mean))
-                return Estimate(function(np.asarray(self.mean)), abs(slope) * self.stderr)
+                return _carried(function(np.asarray(self.mean)), slope, self.stderr)
         if function is np.negative:
             return -self
         if len(inputs) == 2 and function in OPERATIONS:

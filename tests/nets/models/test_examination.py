@@ -313,3 +313,5 @@ def test_what_is_normalized_over_inputs_is_not_predicted(over):
     found = nets.diagnose(f, params, random.normal(size=(64, 32)).astype("float32"))
     assert bool(found.notes) != known
     assert all((layer.before == "layer norm, relu") == known for layer in found.layers[1:])
+    batch_norm = [layer.before == "other: batch norm, relu" for layer in found.layers[1:]]
+    assert batch_norm == [not known] * len(batch_norm)

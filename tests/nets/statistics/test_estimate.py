@@ -107,6 +107,10 @@ REFUSED = {
     "allclose": (lambda: np.allclose(K, A), "allclose"),
     "a == K": (lambda: A == K, "equal"),
     "a < K": (lambda: A < K, "less"),
+    "K < 1": (lambda: K < 1, "comparison"),
+    "K ≥ 1": (lambda: K >= 1, "comparison"),
+    "K == 1": (lambda: K == 1.0, "comparison"),
+    "K != a": (lambda: K != A, "comparison"),
     "a @ K": (lambda: A @ K, "matmul"),
     "2**K": (lambda: np.power(2.0, K), "exponent"),
     "add.reduce": (lambda: np.add.reduce(K), "add.reduce"),
@@ -139,6 +143,17 @@ def test_it_comes_apart():
     mean, stderr = K
     assert mean is K.mean and stderr is K.stderr and K == K and len(K) == 2
     assert Estimate(1.0, 0.1) * 2 == Estimate(2.0, 0.2)
+
+
+@pytest.mark.filterwarnings("error")
+def test_at_zero():
+    """What has no error has none where the slope is infinite; an error is then unknown."""
+    assert np.sqrt(Estimate(0.0, 0.0)) == Estimate(0.0, 0.0) == Estimate(0.0, 0.0) ** 0.5
+    assert np.sqrt(Estimate(0.0, 0.1)) == Estimate(0.0, np.inf)
+    assert 1 / Estimate(0.0, 0.0) == Estimate(np.inf, np.inf) == 1 / Estimate(0.0, 0.1)
+    assert np.log(Estimate(0.0, 0.0)) == Estimate(-np.inf, np.inf)
+    roots = np.sqrt(Estimate(np.array([0.0, 4.0]), np.array([0.0, 0.1])))
+    np.testing.assert_array_equal(roots.stderr, [0.0, 0.025])
 
 
 def test_shapes_and_what_is_not_known():
