@@ -8,7 +8,7 @@ def command():
     """The function that the command runs; SystemExit where the distribution is not installed."""
     for entry in entry_points(group="console_scripts", name="eft"):
         return entry.load()
-    raise SystemExit("eft: there is no command eft; is the distribution installed? pip install eft")
+    raise SystemExit("eft: there is no command eft; is the distribution installed? pip install eft-nets")
 
 
 if __name__ == "__main__":

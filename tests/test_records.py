@@ -397,7 +397,7 @@ def test_nothing_to_draw():
 @pytest.mark.parametrize(("module", "method"), [("xarray", "to_xarray"), ("pandas", "to_pandas")])
 def test_a_missing_extra_is_named(monkeypatch, module, method):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ImportError, match=rf"{method} needs {module}: pip install 'eft\[netcdf\]'"):
+    with pytest.raises(ImportError, match=rf"{method} needs {module}: pip install 'eft-nets\[netcdf\]'"):
         getattr(made(eft.KernelFlow), method)()
     assert made(eft.KernelFlow).table() and made(eft.KernelFlow).plot()
 

@@ -86,7 +86,11 @@ def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
     try:
         return jnp.broadcast_to(width, jnp.broadcast_shapes(shape, width.shape))
     except ValueError:
-        raise ArgumentError(f"n must broadcast against {axes}, {shape}; got {width.shape}") from None
+        every = (*width.shape, *(1,) * len(shape))
+        raise ArgumentError(
+            f"n must broadcast against {axes}, {shape}; got {width.shape}, which for the whole series at each "
+            f"of these widths is to be {every}"
+        ) from None
 
 
 @jax.jit

@@ -9,7 +9,7 @@ import numpy as np
 from eft.arguments import ArgumentError, ArgumentTypeError
 from eft.records.descriptions import AXES, Axis, Column, batch_names, columns, description
 
-EXTRA = "pip install 'eft[netcdf]'"
+EXTRA = "pip install 'eft-nets[netcdf]'"
 
 SETTINGS = (
     "act", "cw", "cb", "x2", "K1", "skip", "norm", "weights", "width", "depth", "lambda_w", "lambda_b",

@@ -209,7 +209,7 @@ def _solved(loss: Loss, Theta, Y, z0, training: Training) -> LinearizedFlow:
         import diffrax  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "loss needs an ODE solver, diffrax, which is not installed: pip install 'eft[ode]'"
+            "loss needs an ODE solver, diffrax, which is not installed: pip install 'eft-nets[ode]'"
         ) from error
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         return _solution(loss, Theta, Y, z0, training.t)
@@ -247,7 +247,8 @@ def _solution(loss: Loss, Theta, Y, z0, t) -> LinearizedFlow:
         sorted_c = jnp.asarray(solution.ys)
         c = jnp.zeros_like(sorted_c).at[order].set(sorted_c)
         outputs = z - jnp.einsum("ab,tb...->ta...", Theta[:, :n], c)
-        return outputs, jax.vmap(mean_loss)(outputs[:, :n]), jnp.isfinite(outputs.reshape(len(c), -1)).all(1)
+        losses = jax.vmap(mean_loss)(outputs[:, :n])
+        return outputs, losses, jnp.isfinite(outputs.reshape(len(c), -1)).all(1) & jnp.isfinite(losses)
 
     if z0.ndim < 3:
         outputs, losses, got_there = solved(z0)

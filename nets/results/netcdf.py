@@ -97,5 +97,5 @@ def imported_xarray():
         import h5netcdf  # noqa: F401
         import xarray
     except ImportError as error:
-        raise ImportError("NetCDF needs xarray and h5netcdf: pip install 'eft[netcdf]'") from error
+        raise ImportError("NetCDF needs xarray and h5netcdf: pip install 'eft-nets[netcdf]'") from error
     return xarray

@@ -41,7 +41,8 @@ def save(result: Any, path: "str | Path", arguments: Mapping[str, Any] | None = 
     """
     kind = type(result).__name__
     if KINDS.get(kind) is not type(result):
-        raise ArgumentTypeError(f"result must be one of {', '.join(KINDS)}; got {kind}")
+        other = "; other records have .to_xarray().to_netcdf(path)" if hasattr(result, "to_xarray") else ""
+        raise ArgumentTypeError(f"result must be one of {', '.join(KINDS)}; got {kind}{other}")
     arrays: dict[str, np.ndarray] = {}
     for name, value in result._asdict().items():
         _put(arrays, name, value)

@@ -30,7 +30,9 @@ def progress_bar(progress: bool | None, unit: str, *more: str) -> Progress:
     if shown and console.is_jupyter and importlib.util.find_spec(WIDGETS) is None:
         shown = False
         if progress:
-            arguments.warn_user(f"a progress bar in a notebook needs {WIDGETS}: pip install 'eft[notebooks]'")
+            arguments.warn_user(
+                f"a progress bar in a notebook needs {WIDGETS}: pip install 'eft-nets[notebooks]'"
+            )
     return Bar(
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,5 +1,7 @@
 """Sums of the 1/n series at a width: `converges` is right where networks disprove or confirm the sum."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,6 +94,8 @@ def test_sums_of_an_expansion_are_those_of_its_series():
     assert eft.at_width(e, np.full((3, 1, 1), 9)).value.shape == (3, 2, 6, 5)
     with pytest.raises(ValueError, match="n must broadcast against the layers"):
         eft.at_width(e, np.ones(5))
+    with pytest.raises(ValueError, match=re.escape("at each of these widths is to be (3, 1, 1)")):
+        eft.at_width(e, np.full(3, 9))
 
 
 def test_truncated():

@@ -135,7 +135,7 @@ def test_without_the_solver(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffrax", None)
     _, Theta = kernels()
     assert eft.linearized_flow(Theta, Y, Z0[0], t=[0.0, 1.0, 60.0]).valid.all()
-    with pytest.raises(ImportError, match=r"loss needs.*pip install 'eft\[ode\]'"):
+    with pytest.raises(ImportError, match=r"loss needs.*pip install 'eft-nets\[ode\]'"):
         eft.linearized_flow(Theta, LABELS, Z0[0], t=1.0, loss=entropy)
 
 
@@ -144,6 +144,15 @@ def test_too_stiff_a_problem_is_not_valid(monkeypatch):
     monkeypatch.setattr("eft.training.linearized.MAX_STEPS", 16)
     flow = eft.linearized_flow(kernels()[1], LABELS, Z0[0], t=[0.1, 1e4], loss=lambda z, y: entropy(z, y))
     assert flow.valid.tolist() == [True, False]
+
+
+def test_a_loss_that_is_no_number_is_not_valid():
+    """Also at t = 0, where nothing is solved. The control: the same loss where it is one."""
+    for least, valid in ((-10.0, True), (10.0, False)):
+        flow = eft.linearized_flow(
+            kernels()[1], LABELS, Z0[0], t=0.0, loss=lambda z, y, least=least: jnp.log(z - least)
+        )
+        assert bool(flow.valid) == bool(jnp.isfinite(flow.loss)) == valid
 
 
 def test_float32():

@@ -103,7 +103,7 @@ def test_what_cannot_be_written_is_found_out_before_the_work(run, tmp_path, monk
     command = sys.modules["nets.cli.training"]
     monkeypatch.setattr(command, "train_ensemble", lambda *_, **__: pytest.fail("work was begun"))
     status, _, err = run(*TRAIN, "--out", str(tmp_path / "run.nc"))
-    assert status == 2 and "pip install 'eft[netcdf]'" in err and err.count("\n") == 1
+    assert status == 2 and "pip install 'eft-nets[netcdf]'" in err and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray
 
+import eft
 import nets
 from nets import cli
 from nets.files import archive
@@ -77,6 +78,10 @@ def test_what_is_not_a_result(tmp_path):
         TypeError, match="result must be one of Measurement, GramMeasurement, InputMeasurement, TrainingRun"
     ):
         saving.save(nets.Estimate(np.ones(1), np.ones(1)), tmp_path / "a.npz")
+    with pytest.raises(TypeError, match=r"got KernelFlow; other records have \.to_xarray\(\)\.to_netcdf"):
+        saving.save(eft.kernel_flow("relu", 2.0, 2), tmp_path / "a.npz")
+    with pytest.raises(TypeError, match="got int$"):
+        saving.save(1, tmp_path / "a.npz")
     archive.save(tmp_path / "b.npz", {"a": np.ones(2)}, {})
     with pytest.raises(archive.ArchiveError, match="holds none of"):
         saving.load(tmp_path / "b.npz")

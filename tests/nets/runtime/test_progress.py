@@ -31,7 +31,7 @@ def test_in_a_notebook_without_widgets(in_a_notebook, monkeypatch):
     """Quiet, unless it was asked for; rich itself would warn each time that it draws."""
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
     assert progress_bar(None, "steps/s").disable
-    with pytest.warns(UserWarning, match=r"pip install 'eft\[notebooks\]'"):
+    with pytest.warns(UserWarning, match=r"pip install 'eft-nets\[notebooks\]'"):
         assert progress_bar(True, "steps/s").disable
 
 
