@@ -88,8 +88,8 @@ def _width(n: object, shape: tuple[int, ...], axes: str) -> jax.Array:
     except ValueError:
         every = (*width.shape, *(1,) * len(shape))
         raise ArgumentError(
-            f"n must broadcast against {axes}, {shape}; got {width.shape}, which for the whole series at each "
-            f"of these widths is to be {every}"
+            f"n must broadcast against {axes}, {shape}; got {width.shape}, which for the whole series at "
+            f"each of these widths is to be {every}"
         ) from None
 
 

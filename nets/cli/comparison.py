@@ -205,7 +205,8 @@ def _controls(case: Case) -> str:
 
 
 def _table(case: Case, c: Comparison) -> Table:
-    drawn = "networks" if case.method == "networks" else "networks by their metric"
+    drawn = "network" if case.n_nets == 1 else "networks"
+    drawn += " by their metric" if case.method == "metric" else ""
     title = f"{case.title}; n = {case.width}, {case.n_nets:,} {drawn}{_controls(case)}"
     finite = "K + G1/n" if case.order == 1 else f"K to 1/n^{case.order}"
     V_name = "V" if case.order == 1 else f"n·Var to 1/n^{case.order}"

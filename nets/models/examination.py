@@ -164,7 +164,7 @@ def _diagnosis(
             LayerReport(i + 1, layer.path, layer.kind, *place, *sizes, *measured, *units, V[i], theory[i])
         )
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(x)]
-    notes = [*network.notes, *_notes(reports, probes, leaves)]
+    notes = [*network.notes, *_tied(network), *_notes(reports, probes, leaves)]
     found = judged(network, probes, reports)
     return Diagnosis(tuple(reports), found, tuple(notes), batch_size(leaves), n_nets)
 
@@ -179,6 +179,20 @@ def _before(network: Network, i: int, probe: Probe) -> str:
         return "other: a sum"
     words = [f"other: {form.words}" if form.kind == "other" else form.words for form in probe.forms]
     return ", ".join(words) or "nothing"
+
+
+def _tied(network: Network) -> list[str]:
+    """Layers with the same weights."""
+    users: dict[tuple, list[int]] = {}
+    for number, layer in enumerate(network.layers, 1):
+        if layer.parameter is not None:
+            users.setdefault((layer.path, layer.parameter, layer.steps), []).append(number)
+    return [
+        f"layers {', '.join(map(str, numbers[:4]))}{' …' if len(numbers) > 4 else ''} have the same weights, "
+        f"{path}; the theory is of independent ones"
+        for (path, *_), numbers in users.items()
+        if len(numbers) > 1
+    ]
 
 
 def _notes(reports: Sequence[LayerReport], probes: Sequence[Probe], leaves: Sequence[jax.Array]) -> list[str]:

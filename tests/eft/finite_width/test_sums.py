@@ -94,7 +94,7 @@ def test_sums_of_an_expansion_are_those_of_its_series():
     assert eft.at_width(e, np.full((3, 1, 1), 9)).value.shape == (3, 2, 6, 5)
     with pytest.raises(ValueError, match="n must broadcast against the layers"):
         eft.at_width(e, np.ones(5))
-    with pytest.raises(ValueError, match=re.escape("at each of these widths is to be (3, 1, 1)")):
+    with pytest.raises(ValueError, match=re.escape("each of these widths is to be (3, 1, 1)")):
         eft.at_width(e, np.full(3, 9))
 
 

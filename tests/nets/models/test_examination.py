@@ -206,6 +206,12 @@ NOTES = {
         inputs(),
         "does not depend on: ['b']",
     ),
+    "tied": (
+        lambda p, x: x @ jnp.tanh(p) @ p @ p,
+        jnp.eye(64, dtype=jnp.float32),
+        inputs(),
+        "layers 2, 3 have the same weights",
+    ),
     "one input": (mlp(jnp.tanh), weights([1.0] * 2), inputs()[:1], "one input"),
     "a vector": (
         lambda p, x: jnp.tanh(x @ p) @ p,

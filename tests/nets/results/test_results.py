@@ -80,7 +80,7 @@ def test_what_is_not_a_result(tmp_path):
         saving.save(nets.Estimate(np.ones(1), np.ones(1)), tmp_path / "a.npz")
     with pytest.raises(TypeError, match=r"got KernelFlow; other records have \.to_xarray\(\)\.to_netcdf"):
         saving.save(eft.kernel_flow("relu", 2.0, 2), tmp_path / "a.npz")
-    with pytest.raises(TypeError, match="got int$"):
+    with pytest.raises(TypeError, match=r"got int$"):
         saving.save(1, tmp_path / "a.npz")
     archive.save(tmp_path / "b.npz", {"a": np.ones(2)}, {})
     with pytest.raises(archive.ArchiveError, match="holds none of"):
