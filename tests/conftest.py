@@ -24,8 +24,17 @@ KILLING = ("test_processes.py", "test_training.py")
 """Tests that kill processes."""
 
 keep_programs(user_folder("eft-tests"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.03)  # what is made as fast as it is read
 jax.config.update("jax_enable_x64", True)
 matplotlib.use("Agg")
+
+
+def pytest_collection_finish():
+    """Garbage is seldom looked for, which would take a tenth of the time: not among what is there before the
+    first test and stays, and everywhere only where programs are dropped."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 20, 100)
 
 
 def pytest_configure(config):
@@ -134,15 +143,9 @@ def resident() -> int:
     return PAGE * int(usage.read_text().split()[1]) if usage.exists() else 0
 
 
-def trim() -> None:
-    """Return to the system what was freed, which glibc would keep: a gigabyte in a few modules.
-
-    mpmath keeps the nodes of every interval that it has integrated over: 100 MB a module.
-    """
-    if "mpmath" in sys.modules:
-        mpmath = sys.modules["mpmath"].mp
-        for rule in (mpmath._tanh_sinh, mpmath._gauss_legendre):
-            rule.transformed_cache.clear()
+def drop_programs() -> None:
+    """Drop compiled programs, and return to the system what was freed, which glibc would keep."""
+    jax.clear_caches()
     gc.collect()
     if hasattr(LIBRARY, "malloc_trim"):
         LIBRARY.malloc_trim(0)
@@ -153,8 +156,7 @@ def bounded_memory():
     """After a test that leaves a large process, drop compiled programs, and return freed memory."""
     yield
     if resident() > LIMIT[0]:
-        jax.clear_caches()
-        trim()
+        drop_programs()
         LIMIT[0] = max(LARGE, resident() + ROOM)
 
 
@@ -164,5 +166,8 @@ def bounded_mappings():
     yield
     maps = SELF / "maps"
     if maps.exists() and maps.read_bytes().count(b"\n") > MANY:
-        jax.clear_caches()
-    trim()
+        drop_programs()
+    if "mpmath" in sys.modules:  # it keeps the nodes of every interval that it has integrated over: 100 MB
+        mpmath = sys.modules["mpmath"].mp
+        for rule in (mpmath._tanh_sinh, mpmath._gauss_legendre):
+            rule.transformed_cache.clear()

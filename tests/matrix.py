@@ -31,6 +31,9 @@ TESTS = [
     "nets/initialization/test_ensemble.py", "nets/training/test_training.py", "nets/files",
     "test_bad_input.py",
 ]  # fmt: skip
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+"""As `make test` compiles."""
+
 REPORTED = ("jax", "flax", "numpy", "optax")
 
 
@@ -56,7 +59,8 @@ def tested(name: str, interpreter: str, options: list[str]) -> bool:
     versions = [line for line in lines if line.split("==")[0] in REPORTED]
     tests = [f"tests/{test}" for test in TESTS]
     run = [str(own), "-m", "pytest", "-p", "no:xdist", *LENIENT.get(name, ()), *tests]
-    ended = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
+    env = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {QUICK}"}
+    ended = subprocess.run(run, cwd=ROOT, env=env, capture_output=True, text=True)
     (folder / "pytest.log").write_text(ended.stdout + ended.stderr)
     last = (ended.stdout.strip() or ended.stderr.strip()).splitlines()[-1]
     print(f"{name}: {last} ({', '.join(versions)})", flush=True)

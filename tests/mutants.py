@@ -5,9 +5,9 @@
 Each mutant is one change in one file of `eft/gaussian`, `eft/flows` or `eft/finite_width`: a sign flipped, a
 term or a factor dropped, a comparison turned round, a number or an index off by one. It is killed if within
 `FIRST` seconds a test of its own package fails, or takes many times as long as it should. Those that are left
-at the end have `SECOND` seconds more each, for the tests of the other packages of `eft` too. Verdicts are
-printed as they fall. A survivor is equivalent to the original, or a test is missing. With NUMBERs only those
-mutants are tried.
+at the end have `SECOND` seconds more each, for the tests of all packages of `eft`, with those marked `more`.
+Verdicts are printed as they fall. A survivor is equivalent to the original, or a test is missing. With
+NUMBERs only those mutants are tried.
 
 Before that, all tests run once, to record which of them execute a line, and how long each takes; this is kept
 until `eft` or the tests change. Of the tests, those that execute what is changed run first, the quickest at
@@ -195,7 +195,8 @@ def noticed(change: Mutant, tests: dict[str, float], packages: str, seconds: int
     """The test that notices the change in so much time of the processor, None if none does."""
     write(OWN.tree / change.path, change.text)
     (OWN.tree / "first.json").write_text(json.dumps(tests))
-    ran = pytest("--first", "first.json", "--limit", seconds, *files_of_tests(change.path, packages))
+    marks = ("-m", "not long") if packages == "*" else ()
+    ran = pytest("--first", "first.json", "--limit", seconds, *marks, *files_of_tests(change.path, packages))
     write(OWN.tree / change.path, (ROOT / change.path).read_text())
     if ran.returncode in (0, -signal.SIGXCPU, -signal.SIGKILL):
         return None

@@ -240,6 +240,7 @@ def test_no_fixed_point_below_the_bias():
     )
 
 
+@pytest.mark.more
 def test_float64_whatever_the_switch():
     """With float64 off, classes and phases are those with it on, to the bit."""
     code = (

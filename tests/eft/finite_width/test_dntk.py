@@ -117,6 +117,7 @@ def test_expectations_of_four_inputs():
     assert found.error < 1e-6
 
 
+@pytest.mark.more
 def test_float32():
     coarse = eft.dntk_flow("gelu", CW, 3, X.astype(np.float32), **SETTINGS)
     assert coarse.ddTheta.dtype == jnp.float32 and coarse.valid.all()

@@ -225,7 +225,7 @@ def test_closed_forms_against_quadrature():
         assert np.max(abs(found.c - closed.c) / size) < 1e-10
 
 
-@pytest.mark.sweep("0")
+@pytest.mark.more
 @pytest.mark.parametrize("count", [0, MANY])
 def test_taylor_coefficients_in_fifty_digits(count):
     """ĉ_2 of tanh from ⟨σ²⟩ and ⟨σ⁴⟩ at K(1+x), by mpmath; from the nodes and by polynomials."""
@@ -340,7 +340,7 @@ def test_batches_and_no_recompilation():
     assert programs._program.cache_info().misses == before
 
 
-@pytest.mark.sweep("sin-1")
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("name", "order"),
     [("sin", 1), ("sin", 2), *(pytest.param("tanh", order, marks=pytest.mark.more) for order in (1, 2))],

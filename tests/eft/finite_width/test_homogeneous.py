@@ -42,6 +42,7 @@ def test_two_neurons_of_which_one_may_be_inactive():
     assert variance == pytest.approx(squares - expected**2, rel=1e-12)
 
 
+@pytest.mark.sweep("1-2.0-widths0")
 @pytest.mark.parametrize(
     ("p", "cw", "widths"), [(1, 2.0, (32, 8, 64)), (2, 0.5, (64,) * 5), (3, 0.1, (128,) * 3)]
 )

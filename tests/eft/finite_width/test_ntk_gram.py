@@ -61,7 +61,7 @@ def test_repeated_inputs_have_equal_entries():
     assert alone.valid.all() and np.ptp(alone.A[-1]) == 0
 
 
-@pytest.mark.sweep("tanh")
+@pytest.mark.more
 @pytest.mark.parametrize("act", ["gelu", "tanh"])
 def test_careful_rules_for_pairs_agree_with_smooth_ones(act, monkeypatch):
     settings = {"act": act, "cw": 1.6, "depth": 3, "X": X[:2], **SETTINGS}

@@ -30,6 +30,7 @@ def test_the_diagonal_is_that_of_one_input(act, kind):
         np.testing.assert_allclose(jnp.diag(gram.Theta), ntk.Theta[:, -1], rtol=RTOL)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("kind", [{}, pytest.param({"skip": 0.8}, marks=pytest.mark.more)])
 def test_all_flows_of_several_inputs_agree(kind):
     pair, two = X[:2], slice(0, 2)

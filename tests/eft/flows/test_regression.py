@@ -184,6 +184,7 @@ def test_impossible_kernels_are_not_valid():
         assert not exploded.valid
 
 
+@pytest.mark.more
 def test_shapes_and_float32():
     assert regress(Y=Y[:, 0]).nngp.mean.shape == (7,)
     single = eft.regress(

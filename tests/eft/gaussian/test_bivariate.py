@@ -32,7 +32,7 @@ def test_erf_everywhere():
     assert float(jnp.max(jnp.abs(found.slopes / slopes - 1))) < 1e-11
 
 
-@pytest.mark.sweep("repu")
+@pytest.mark.more
 @pytest.mark.parametrize("name", NAMES)
 def test_correlations_0_and_1(name):
     """At ρ = 1 with K₁ = K₂, and ρ = 0, one variable is left; the identity that `error` uses holds."""
@@ -106,7 +106,7 @@ def test_derivatives_with_a_kink():
         assert np.max(np.abs(other / of - 1)) > 0.01
 
 
-@pytest.mark.sweep("0.3")
+@pytest.mark.more
 @pytest.mark.parametrize("slope", [0.0, 0.3, -1.0])
 def test_piecewise_linear_against_quadrature(slope):
     closed = eft.activation("leaky_relu", slope=slope)

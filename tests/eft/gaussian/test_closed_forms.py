@@ -108,7 +108,7 @@ def test_moments_of_snake(a):
         assert np.max(np.abs(other / want - 1)) > 1e-3, field
 
 
-@pytest.mark.sweep("1.0")
+@pytest.mark.more
 @pytest.mark.parametrize("K", [1e-9, 0.05, 1.0, 40.0, 1e6])
 def test_first_cumulant_of_erf(K):
     """The Taylor coefficients of the arcsine in x at K(1+x), by mpmath; the control: those at another K."""

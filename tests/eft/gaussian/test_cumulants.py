@@ -81,7 +81,7 @@ def exact(name: str, K: float) -> list[Series]:
         return cumulants_of([Series(a / g**r for a in row) for r, row in enumerate(moments, start=1)])
 
 
-@pytest.mark.sweep("gelu-0", "hard_tanh-20000")
+@pytest.mark.sweep("hard_tanh-20000")
 @pytest.mark.parametrize("count", [0, MANY])
 @pytest.mark.parametrize("name", CASES)
 def test_the_error_is_an_upper_limit(name, count):

@@ -83,6 +83,7 @@ def in_closed_form(n, carry=CARRY) -> LayerGrams:
     return LayerGrams(*map(np.array, (*covs, *bent, uu, uS1, 0.0)))
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("n", [2, pytest.param(3, marks=pytest.mark.more)])
 def test_sines(n):
     """Every field; the error is relative. The control: correlations of the layers that are 1 % larger."""

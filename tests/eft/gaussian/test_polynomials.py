@@ -98,7 +98,7 @@ def test_slope_moments_against_the_nodes(key):
     assert found.error.max() <= FLOAT64
 
 
-@pytest.mark.sweep("3-tanh", "3-hard_tanh", "3-mrepu_2", "3-soft_shrink")
+@pytest.mark.sweep("3-tanh", "3-mrepu_2", "3-soft_shrink")
 @pytest.mark.parametrize("key", [key for key in CATALOGUED if key != "snake"])
 @pytest.mark.parametrize("order", [3])
 def test_series_against_the_nodes(key, order):

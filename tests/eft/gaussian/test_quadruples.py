@@ -144,7 +144,7 @@ def test_powers(degree, tolerance):
     assert isserlis((0, 0, 0, 0)) == pytest.approx(3 * K[0, 0] ** 2)
 
 
-@pytest.mark.sweep("tanh-random", "tanh-of rank 2")
+@pytest.mark.sweep("tanh-random")
 @pytest.mark.parametrize("kernel", ["random", "close", "of rank 2"])
 @pytest.mark.parametrize("name", ["tanh", "gelu"])
 def test_nested_integrals(name, kernel):

@@ -233,6 +233,7 @@ def test_networks():
     assert (abs(limit - control) > 6 * error + 0.1 * abs(values[1] - values[0])).any()
 
 
+@pytest.mark.more
 def test_a_negative_variance_is_marked():
     """At the times at which it is; the width is too small for order 1."""
     x, y, t = np.array([[1.0, 0.0, 0.3], [0.5, 1.0, -0.2]]), np.array([1.0, -0.5]), [0.0, 1.0, np.inf]

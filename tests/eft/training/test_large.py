@@ -32,7 +32,7 @@ def regress(**more) -> eft.CGRegression:
     return eft.cg_regress("relu", 2.0, 3, **{"X": X, "Y": Y, "X_test": X_TEST} | settings | more)
 
 
-@pytest.mark.sweep("0.5-nngp")
+@pytest.mark.more
 @pytest.mark.parametrize("kernel", ["nngp", "ntk"])
 @pytest.mark.parametrize("kept", [0.0, 1e-4, 0.5])
 def test_means(kernel, kept, monkeypatch):

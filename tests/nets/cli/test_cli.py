@@ -161,6 +161,7 @@ def test_as_a_program():
     assert "0.39429" in done.stdout and done.stderr == ""
 
 
+@pytest.mark.sweep("flow --depth 5")
 @pytest.mark.parametrize("words", ["--help", "flow --depth 5"])
 def test_a_reader_that_leaves(words):
     """As `head` does; nothing is said, and the control says something."""

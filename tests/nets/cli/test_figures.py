@@ -32,6 +32,7 @@ def drawn(monkeypatch):
     return found
 
 
+@pytest.mark.sweep("widths", "training", "several cases", "a diagnosis", "a flow", "phases")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_figures(run, name, drawn, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -99,6 +99,7 @@ NOT_PLAIN = {  # the kind of networks, and theory that is wrong for them
 }
 
 
+@pytest.mark.sweep("layer", "skip", "readout")
 @pytest.mark.parametrize(("kind", "wrong"), NOT_PLAIN.values(), ids=NOT_PLAIN)
 def test_networks_that_are_not_plain(kind, wrong):
     """Theory of the same kind has small scores; the control, of another kind, is rejected.

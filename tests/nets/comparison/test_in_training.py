@@ -17,6 +17,7 @@ def compared(**more):
     return nets.compare_training("erf", 1.5, 3, 256, 100, DATA, **{"learning_rate": 0.4, **RUN, **more})
 
 
+@pytest.mark.more
 def test_theory_and_networks_agree():
     """The control: networks trained at twice the rate that the theory has."""
     found = compared(x_test=TEST)

@@ -31,6 +31,7 @@ def test_a_captured_number_is_part_of_it(name):
     assert digest_of(make(1.5)) == first
 
 
+@pytest.mark.more
 def test_the_same_in_every_process():
     """With another seed of Python's hashes, and other addresses."""
     job = Path(captures.__file__).with_name("identity_job.py")

@@ -73,6 +73,7 @@ def test_against_quadrature_at_finite_width(n):
     assert abs(z_scores(c.V, float(leading.V[-1]))[-1]) > 10 or n == 64
 
 
+@pytest.mark.more
 def test_against_the_series_in_the_width():
     """At n = 64 and depth 6 the networks see the second order of K and of V, and none beyond the fifth."""
     n = 64
@@ -86,6 +87,7 @@ def test_against_the_series_in_the_width():
     assert z(1).min() > 10  # the control
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(
     ("act", "cw", "cb", "width"),
     [("tanh", 1.3, 0.1, 64), ("gelu", 1.8, 0.0, 64), ("softplus", 1.0, 0.0, 32)],

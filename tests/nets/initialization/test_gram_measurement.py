@@ -30,6 +30,7 @@ def fourth(K):
     return K[np.ix_(a, a)] * K[np.ix_(b, b)] + K[np.ix_(a, b)] * K[np.ix_(b, a)]
 
 
+@pytest.mark.more
 @pytest.mark.parametrize(("act", "cb"), [("tanh", 0.1), ("relu", 0.0)])
 def test_networks_and_metric_agree_in_distribution(act, cb, monkeypatch):
     """Means and covariances of Ĝ within 4 errors; the control ignores what is off the diagonal."""
@@ -115,6 +116,7 @@ def test_deep_linear_networks_are_exact(method):
     assert abs(m.V.mean[2] - 16 * cw**2 * Cov).max() > 10 * m.V.stderr[2].max()  # the control: one term
 
 
+@pytest.mark.sweep("None-tanh", "0.7-tanh")
 @pytest.mark.parametrize("act", ["tanh", "relu"])
 @pytest.mark.parametrize("K1", [None, 0.7])
 def test_the_ntk_is_that_of_the_parameters(act, K1):

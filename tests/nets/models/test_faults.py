@@ -46,6 +46,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.sweep("bias_variance", "sigmoid", "residual", "gain", "dead")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_network_whose_recipe_mends_it(name):
     """None where no recipe does: softplus has none, and one odd layer is mended by itself."""

@@ -46,7 +46,7 @@ def scores(a, b, names):
         yield name, (abs(difference) - 1e-6)[known] / np.maximum(error, 1e-12)[known]
 
 
-@pytest.mark.sweep("all", "readout")
+@pytest.mark.more
 @pytest.mark.parametrize("kind", OTHER)
 def test_networks_and_sampler_agree_in_distribution(kind):
     """Ĝ and E[z² | the layer before] of the last layer, and all estimates; the control is told apart."""

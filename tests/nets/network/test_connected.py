@@ -41,7 +41,7 @@ def jacobian_ntk(net, layer, X=X):
     return np.asarray(total)
 
 
-@pytest.mark.sweep("plain", "all")
+@pytest.mark.more
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_jacobian(kind):
     """`output_ntk` and the recursion against `jax.jacrev`. The control: that of another γ or norm."""

@@ -12,7 +12,8 @@ def reference():
 
 
 @pytest.mark.parametrize(
-    ("devices", "n_nets"), [(1, 300), (2, 1500), pytest.param(8, 333, marks=pytest.mark.long)]
+    ("devices", "n_nets"),
+    [(1, 300), *(pytest.param(*case, marks=pytest.mark.long) for case in ((2, 1500), (8, 333)))],
 )
 def test_devices_and_numbers_of_networks(reference, devices, n_nets):
     assert finished(launch(JOB, n_nets, devices=devices)) == (devices, reference)
