@@ -131,9 +131,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
 
 MANY = 20_000
 """Pieces of memory that a process may map before compiled programs are dropped. Linux allows 65,530."""
-LARGE, ROOM = 5 * 2**28, 2**28
-"""Bytes of memory in use above which compiled programs are dropped, and freed memory is returned; how much
-more than what remains before that is done again: it takes a second, and programs are then made anew."""
+LARGE, ROOM = 3 * 2**29, 2**28
+"""Bytes of memory in use above which freed memory is returned and, if that is not enough, compiled programs
+are dropped; how much more than what remains before that is done again: it takes a second, and programs are
+then made anew. A test takes up to 0.4 GiB more."""
 LIMIT = [LARGE]
 
 
@@ -143,18 +144,24 @@ def resident() -> int:
     return PAGE * int(usage.read_text().split()[1]) if usage.exists() else 0
 
 
-def drop_programs() -> None:
-    """Drop compiled programs, and return to the system what was freed, which glibc would keep."""
-    jax.clear_caches()
-    gc.collect()
+def trim() -> None:
+    """Return to the system what was freed, which glibc would keep: a tenth of the process, or more."""
     if hasattr(LIBRARY, "malloc_trim"):
         LIBRARY.malloc_trim(0)
+
+
+def drop_programs() -> None:
+    jax.clear_caches()
+    gc.collect()
+    trim()
 
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
     """After a test that leaves a large process, drop compiled programs, and return freed memory."""
     yield
+    if resident() > LIMIT[0]:
+        trim()
     if resident() > LIMIT[0]:
         drop_programs()
         LIMIT[0] = max(LARGE, resident() + ROOM)
