@@ -43,8 +43,13 @@ from eft.gaussian.sources import evaluated, slope_source
 MAX_INPUTS = 4
 """The largest number of different inputs where there is a skip."""
 
-QUICK = {4: 1e-5, 8: 1e-8}
-"""Relative error up to which quick integrals are accepted, by bytes per number."""
+QUICK = 1e-5
+"""Relative error of means up to which quick integrals are accepted in float32. In float64 they never are:
+they lose up to 1e5 times as much in Theta1, which is made of derivatives and small differences."""
+
+
+SMALL = 1e-3
+"""Part of the means that covariances between layers are not expected to be known more exactly than."""
 
 
 class GramKernels(NamedTuple):
@@ -84,20 +89,37 @@ def gram_kernels(
 @compiled(0, 1)
 def several_in_layers(act: Activation, grid: Grid, k: GramKernels, skips) -> LayerGrams:
     """The expectations of every pair of layers, leading axes (L, L), [l, p]; zero unless p < l."""
-    depth, index = len(k.K), pair_index(inputs_of(k.K.shape[1]))
-    carry = remembered(skips, jnp.zeros_like(skips)).carry
+    depth = len(k.K)
     later, p = earlier_layers(depth)
-
-    def one(at):
-        K_p, K, carry, *means = at
-        return layer_grams(act, grid, K_p[index], K[index], carry, *means)
-
-    values = lax.map(one, (k.K[p], k.K[later], carry[later, p], k.g[later], k.s[later]))
+    values = lax.map(lambda at: _two_layers(act, grid, k, skips, *at), (jnp.asarray(later), jnp.asarray(p)))
 
     def dense(a):
         return jnp.zeros((depth, depth, *a.shape[1:]), a.dtype).at[later, p].set(a)
 
     return jax.tree.map(dense, values)
+
+
+def _two_layers(act: Activation, grid: Grid, k: GramKernels, skips, later, p) -> LayerGrams:
+    index = pair_index(inputs_of(k.K.shape[1]))
+    carry = remembered(skips, jnp.zeros_like(skips)).carry
+    return layer_grams(act, grid, k.K[p][index], k.K[later][index], carry[later, p], k.g[later], k.s[later])
+
+
+@compiled(0, 1)
+def unresolved(act: Activation, grid: Grid, k: GramKernels, skips) -> jax.Array:
+    """The relative change of the expectations with fewer nodes, at the layer of largest K and that before.
+
+    Of covariances that are next to nothing beside the means, as for tiny skips, relative to `SMALL` of these.
+    """
+    sizes = jnp.max(jnp.where(jnp.isfinite(k.K), k.K, 0.0), 1)
+    later = jnp.maximum(jnp.argmax(sizes[:-1]), 1)
+    g, s = jnp.max(k.g[later]), jnp.max(k.s[later])
+    root = jnp.sqrt(g * s)
+    means = jnp.stack([g * g, g * s, g * s, s * s, g * s, s * s, g * s, root * s])  # as in `LayerGrams`
+    whole, fewer = (_two_layers(act, g, k, skips, later, later - 1)[:-1] for g in (grid, grid.coarser()))
+    largest = jnp.maximum(jnp.stack([jnp.max(jnp.abs(a)) for a in whole]), SMALL * means)
+    change = jnp.stack([jnp.max(jnp.abs(a - b)) for a, b in zip(whole, fewer, strict=True)])
+    return jnp.max(jnp.where(change > 0, change / jnp.where(largest > 0, largest, 1.0), 0.0))
 
 
 @compiled(0, 1)
@@ -179,10 +201,21 @@ def residual_inputs(
         p = evaluated(slope_source(act, x.dtype), k.K) if with_slopes else None
         past = one_in_layers(act, rule, k, p, skips)
     else:
-        past = several_in_layers(act, rules.grids[1].quick(), gram, skips)
-        if not jnp.max(past.error) <= QUICK[x.dtype.itemsize]:
-            past = several_in_layers(act, rules.grids[1], gram, skips)
+        past = several_between(act, rules.grids[1], gram, skips)
     return Inputs(single, k, gram, past, pairs, rules, skips)
+
+
+def several_between(act: Activation, grid: Grid, gram: GramKernels, skips: jax.Array) -> LayerGrams:
+    """By few nodes if they will do."""
+    if gram.K.dtype.itemsize == 4:
+        past = several_in_layers(act, grid.quick(), gram, skips)
+        if jnp.max(past.error) <= QUICK:
+            return past
+    past = several_in_layers(act, grid, gram, skips)
+    if len(gram.K) < 3:  # none is needed
+        return past
+    of_pairs = jnp.tri(len(gram.K), k=-1, dtype=past.error.dtype)
+    return past._replace(error=jnp.maximum(past.error, unresolved(act, grid, gram, skips) * of_pairs))
 
 
 class Signal(NamedTuple):
