@@ -49,12 +49,13 @@ def test_a_name_that_is_missing_is_noticed(part):
 
 def absent(text: str) -> set[str]:
     """The tests, and the files of tests and benchmarks, that a page names in code and that do not exist."""
-    files = {path.name: path.read_text() for path in TESTS.rglob("*.py")}
-    defined = set(re.findall(r"^def (test_\w+)", "\n".join(files.values()), re.MULTILINE))
+    files = list(TESTS.rglob("*.py"))  # some have the same name
+    whole = "\n".join(path.read_text() for path in files)
+    defined = set(re.findall(r"^def (test_\w+)", whole, re.MULTILINE))
     paths = set(re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", text))
     return (
         set(re.findall(r"`(test_\w+)`", text)) - defined
-        | set(re.findall(r"`(test_\w+\.py)`", text)) - set(files)
+        | set(re.findall(r"`(test_\w+\.py)`", text)) - {path.name for path in files}
         | {path for path in paths if not (TESTS.parent / path).exists()}
     )
 

@@ -90,16 +90,16 @@ def _program(
 
 
 def options(how: Options) -> dict[str, Any] | None:
-    """The options by name, if this version of XLA knows them and compiles for a CPU."""
-    return dict(how) if how and _known() else None
+    """Those options by name that this version of XLA knows, if it compiles for a CPU."""
+    return {name: value for name, value in how if _known(name, value)} or None
 
 
 @functools.cache
-def _known() -> bool:
+def _known(name: str, value: bool | int) -> bool:
     if jax.default_backend() != "cpu":
         return False
     try:
-        jax.jit(lambda: 0, compiler_options=dict(QUICKEST))()
+        jax.jit(lambda: 0, compiler_options={name: value})()
     except (RuntimeError, ValueError):
         return False
     return True

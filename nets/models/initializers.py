@@ -73,7 +73,9 @@ class Weights:
             )
         precise = _drawn_in(dtype)
         draw = matrices.orthogonal(
-            lambda k, s: jax.random.normal(k, tuple(s), precise), jnp.asarray(self.cw, precise)
+            lambda k, s: jax.random.normal(k, tuple(s), precise),
+            jnp.asarray(self.cw, precise),
+            matrices.InTurn(),
         )
         order = (*inputs, *outputs, *window)
         W = draw(key, (n_in, n), precise).reshape([shape[a] for a in order])

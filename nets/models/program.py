@@ -124,7 +124,7 @@ class _Writer:
     def scan(self, equation: JaxprEqn, body: ClosedJaxpr, inputs: list[int]) -> list[int]:
         """Every step of a scan: constants, carried values and a slice of the rest."""
         params = equation.params
-        n_consts, n_carry, length = params["num_consts"], params["num_carry"], params["length"]
+        (n_consts, n_carry), length = _scanned(params), params["length"]
         consts, carry = inputs[:n_consts], inputs[n_consts : n_consts + n_carry]
         stacked = inputs[n_consts + n_carry :]
         parts = [var.aval for var in body.jaxpr.invars[n_consts + n_carry :]]
@@ -143,6 +143,14 @@ class _Writer:
             for column, var in zip(columns, equation.outvars[n_carry:], strict=True)
         ]
         return [*carry, *ys]
+
+
+def _scanned(params: dict[str, Any]) -> tuple[int, int]:
+    """The numbers of constants and of carried values of a scan."""
+    if "num_consts" in params:
+        return params["num_consts"], params["num_carry"]
+    consts, carry, _ = params["ft_in"].unpack()  # from jax 0.12 on
+    return len(consts), len(carry)
 
 
 def programs(equation: JaxprEqn) -> Iterator[ClosedJaxpr | Jaxpr]:

@@ -15,7 +15,7 @@ from nets.network.architecture import Architecture, Settings, check_layers
 from nets.network.normalization import normalized
 from nets.network.normals import Normal, standard_normal
 from nets.network.observables import activate
-from nets.network.weights import gaussian, orthogonal
+from nets.network.weights import InTurn, gaussian, orthogonal
 
 
 class Given(nnx.Variable):
@@ -81,9 +81,11 @@ class FCN(nnx.Module):
         self.skip = Given(arguments.nonnegative("skip", skip).astype(dtype)) if skips else None
         fan_in = itertools.pairwise(sizes)
 
+        in_turn = InTurn()
+
         def kernel(layer, n_in):
             if layer and weights == "orthogonal":
-                return orthogonal(normal, cw)
+                return orthogonal(normal, cw, in_turn)
             return gaussian(normal, cw / n_in if layer else first)
 
         self.layers = nnx.List(

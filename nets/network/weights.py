@@ -1,5 +1,7 @@
 """The weights of one layer, as initializers of Flax: arrays (n_in, n)."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +17,24 @@ def gaussian(normal: Normal, variance: jax.Array):
     return initialize
 
 
-def orthogonal(normal: Normal, cw: jax.Array):
+class InTurn:
+    """Makes each array depend on the one that was made last, without changing it.
+
+    XLA on CPUs computes what is independent at the same time, and two QR decompositions that do may wait for
+    each other's threads forever.
+    """
+
+    def __init__(self) -> None:
+        self.last: jax.Array | None = None
+
+    def __call__(self, make: Callable[[jax.Array], jax.Array], given: jax.Array) -> jax.Array:
+        if self.last is not None:
+            given = given + 0 * self.last.ravel()[0]
+        self.last = make(given)
+        return self.last
+
+
+def orthogonal(normal: Normal, cw: jax.Array, in_turn: InTurn):
     """√(C_W m/n_in) Q, m = max(n_in, n), with Q the first n_in rows and n columns of an orthogonal matrix
     (m, m) of the Haar measure. An entry has the variance C_W/n_in.
 
@@ -25,7 +44,7 @@ def orthogonal(normal: Normal, cw: jax.Array):
     def initialize(key, shape, dtype, out_sharding=None):
         n_in, n = shape
         m, k = max(shape), min(shape)
-        Q = orthonormal_columns(normal(key, (m, k)).astype(dtype))
+        Q = in_turn(orthonormal_columns, normal(key, (m, k)).astype(dtype))
         return jnp.sqrt(cw * m / n_in).astype(dtype) * (Q if n <= n_in else Q.T)
 
     return initialize
