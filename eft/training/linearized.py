@@ -22,6 +22,8 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(outputs, targets) → array of losses, whose mean is taken."""
 
 TOLERANCE = {8: 1e-10, 4: 1e-6}
+SMALL = 1e-6
+"""Outputs at the start that are smaller, beside the targets, do not matter for the solver's accuracy."""
 """Relative and absolute error of a step of the solver, by bytes per number."""
 
 MAX_STEPS = 100_000
@@ -223,6 +225,14 @@ def _solution(loss: Loss, Theta, Y, z0, t) -> LinearizedFlow:
     n, order = len(Y), jnp.argsort(t.ravel())
     times = t.ravel()[order]
     tolerance = TOLERANCE[z0.dtype.itemsize]
+    of_targets = jnp.max(jnp.abs(Y)).astype(z0.dtype) if jnp.issubdtype(Y.dtype, jnp.floating) else 1.0
+    largest = jnp.max(jnp.abs(Theta[:n, :n]))
+
+    def absolute(z):
+        """Of c, which is of the size z/Θ."""
+        size = jnp.maximum(jnp.max(jnp.abs(z)), SMALL * of_targets)
+        size = jnp.where(size > 0, size, 1.0) / jnp.where(largest > 0, largest, 1.0)
+        return tolerance * jnp.maximum(size, jnp.finfo(z.dtype).tiny / tolerance)
 
     def mean_loss(z):
         return jnp.mean(loss(z, Y)).astype(z.dtype)
@@ -240,7 +250,7 @@ def _solution(loss: Loss, Theta, Y, z0, t) -> LinearizedFlow:
             y0=jnp.zeros_like(z[:n]),
             args=z[:n],
             saveat=diffrax.SaveAt(ts=times),
-            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+            stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=absolute(z[:n])),
             max_steps=MAX_STEPS,
             throw=False,
         )

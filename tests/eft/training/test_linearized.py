@@ -146,6 +146,24 @@ def test_too_stiff_a_problem_is_not_valid(monkeypatch):
     assert flow.valid.tolist() == [True, False]
 
 
+def test_outputs_and_targets_of_any_size(monkeypatch):
+    """Against the closed form. The control: an absolute error of the solver that is not of their size."""
+    _, Theta = kernels()
+
+    def off(scale):
+        start, targets = scale * Z0[0], scale * np.arange(1.0, 1 + len(LABELS))
+        square = lambda z, y: 0.5 * (z - y) ** 2 * (1 + 0 * scale)  # noqa: E731
+        start = start[:, 0] if start.ndim > 1 else start
+        solved = eft.linearized_flow(Theta, targets, start, t=[1.0, 10.0], loss=square)
+        known = eft.linearized_flow(Theta, targets, start, t=[1.0, 10.0])
+        assert solved.valid.all()
+        return float(jnp.max(jnp.abs(solved.train - known.train)) / scale)
+
+    assert max(off(scale) for scale in (1e6, 1.0, 1e-12, 1e-100)) < 1e-9
+    monkeypatch.setattr("eft.training.linearized.SMALL", 1e12)
+    assert off(1e-11) > 1e-4
+
+
 def test_a_loss_that_is_no_number_is_not_valid():
     """Also at t = 0, where nothing is solved. The control: the same loss where it is one."""
     for least, valid in ((-10.0, True), (10.0, False)):
