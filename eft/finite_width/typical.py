@@ -41,6 +41,9 @@ ORDER = 2
 MAX_LOG = 600.0
 """|log K| of the largest and the smallest kernel that are followed."""
 
+MAX_VARIANCE = 1.25
+"""Relative variance of Ĝ′ in one step up to which the moments of its log are right to a few per cent."""
+
 MARGIN = 7.0
 """Standard deviations of the sum of all steps by which the nodes extend beyond the flow at infinite width."""
 
@@ -75,6 +78,8 @@ def typical_flow(
     `widths` = (n₁, …, n_{L−1}). `cw`, `cb`, `x2`, `K1`: one number each, as for `kernel_flow`.
     Both fields of the result have shape (depth,).
 
+    Warns where the widths are too small for the series: one step has Var(Ĝ′) > 1.25 E[Ĝ′]².
+
     Raises TypeError or ValueError for a bad argument, or if a kernel of the flow is not known.
 
     >>> flow = eft.typical_flow("tanh", 1.0, depth=50, width=50)
@@ -101,9 +106,31 @@ def typical_flow(
         return log_flow(act, cw, depth, widths=n, K1=float(np.exp(path[0])))
     if depth == 1:
         return LogFlow(flow.log_K, jnp.zeros_like(flow.log_K))
+    _check_width(act, cw, path, n)
     y = _nodes(flow, cw, cb, path, n)
     steps = {count: _step(act, cw, cb, y, count) for count in set(n)}
-    return _moments(y, path[0], [steps[count] for count in n], flow.log_K.dtype)
+    found = _moments(y, path[0], [steps[count] for count in n], flow.log_K.dtype)
+    least, mean, variance = np.log(cb) if cb > 0 else -np.inf, *(np.asarray(a[1:]) for a in found)
+    if not ((mean > least) & (mean < y[-1]) & (variance >= 0)).all():
+        raise ArgumentError(
+            f"width = {min(n)} is too small for a series in 1/n with {act.name}: log Ĝ would be distributed "
+            "with a mean that it cannot have, or a negative variance"
+        )
+    return found
+
+
+def _check_width(act: Activation, cw: float, path: np.ndarray, n: tuple[int, ...]) -> None:
+    """Warn where κ₂ on the path is too large for a series in 1/n."""
+    K = jnp.asarray(np.exp(path[:-1]))
+    m = evaluated_by_numpy(source(act, K.dtype), np.asarray(K))
+    c2 = np.asarray(_cumulants(ORDER, cumulant_source(act, ORDER, K.dtype), K, m), float)[1, 0]
+    k2 = (cw * np.asarray(m.g, float) / np.exp(path[1:])) ** 2 * c2 / np.array(n)  # c₂ is that of F/g
+    if not k2.max() <= MAX_VARIANCE:
+        layer = int(np.argmax(k2)) + 1
+        arguments.warn_user(
+            f"width = {n[layer - 1]} is too small for a series in 1/n with {act.name}: Var(Ĝ′)/E[Ĝ′]² = "
+            f"{k2.max():.3g} in one step from layer {layer}, where it should be at most {MAX_VARIANCE:g}"
+        )
 
 
 def _nodes(flow: KernelFlow, cw: float, cb: float, path: np.ndarray, n: tuple[int, ...]) -> np.ndarray:
@@ -112,6 +139,8 @@ def _nodes(flow: KernelFlow, cw: float, cb: float, path: np.ndarray, n: tuple[in
         variance = np.asarray(flow.V / flow.K**2, float)[1:] / np.array(n)
     margin = MARGIN * np.sqrt(variance.max())
     low, high = path.min() - margin, path.max() + margin
+    if cb > 0:  # Ĝ ≥ C_b
+        low = max(low, min(path.min(), np.log(cb)))
     if not high - low < SPACING * (MAX_NODES - BLOCK):
         units = SPACING * MAX_NODES
         raise ArgumentError(
@@ -139,7 +168,8 @@ def _step(act: Activation, cw: float, cb: float, y: np.ndarray, n: int) -> np.nd
     x, weights = hermegauss(STEP_NODES)
     skew = excess / np.where(deviation > 0, deviation, 1.0) ** 3
     weights = weights / weights.sum() * (1 + skew[:, None] / 6 * (x**3 - 3 * x))
-    y_next = np.clip(centre[:, None] + deviation[:, None] * x, y[0], y[-1])
+    least = max(y[0], np.log(cb)) if cb > 0 else y[0]
+    y_next = np.clip(centre[:, None] + deviation[:, None] * x, least, y[-1])
     return np.stack([_interpolated(y, at, w) for at, w in zip(y_next, weights, strict=True)])
 
 

@@ -236,7 +236,10 @@ def origin_solution(act: Activation, a1: float, b1: float) -> Affine | None:
         values = gap(grid, sign)
         for i in np.flatnonzero(values[:-1] * values[1:] <= 0):
             if i + 1 not in cuts:
-                root = _root(gap_at, grid[i], grid[i + 1], sign)
+                try:
+                    root = _root(gap_at, grid[i], grid[i + 1], sign)
+                except ValueError:  # a1 ≥ 0 in between
+                    continue
                 roots.append(root if abs(root) > EPS else 0.0)
     best: Affine | None = None
     for beta in roots:

@@ -309,7 +309,11 @@ def _stable(act: Activation, targets: dict[str, float | None]) -> Shape:
 
 def _why_not_stable(act: Activation, wanted: float) -> str:
     ratios = solving.stable_ratios(act)
-    start = f"act: no shift of {act.name} makes K* = 0 critical with a1 < 0 and b1/a1 = {wanted:.6g}: "
+    start = f"act: no shift of {act.name} was found that makes K* = 0 critical with a1 < 0 and b1/a1 = "
+    start += f"{wanted:.6g}: "
     if not len(ratios):
-        return start + f"a1 ≥ 0 at every |β| ≤ {solving.MAX_SHIFT:g}"
-    return start + f"where a1 < 0, b1/a1 is between {ratios.min():.8g} and {ratios.max():.8g}"
+        return start + f"a1 ≥ 0 at every |β| ≤ {solving.MAX_SHIFT:g} tried"
+    return start + (
+        f"where a1 < 0 at the shifts tried, |β| ≤ {solving.MAX_SHIFT:g}, b1/a1 is between {ratios.min():.8g} "
+        f"and {ratios.max():.8g}"
+    )

@@ -23,10 +23,10 @@ def gradient_descent(a: jax.Array, t: jax.Array, odd: jax.Array) -> tuple[jax.Ar
 
     At t = ∞ they are NaN if a ≥ 2, where there is no limit.
     """
-    small = a < 0.5
-    exponent = t * jnp.log1p(-jnp.where(small, a, 0.25))
+    small, finite = a < 0.5, jnp.where(jnp.isinf(t), 1.0, t)
+    exponent = finite * jnp.log1p(-jnp.where(small, a, 0.25))
     factor = jnp.where(small, 0.5, 1 - a)
-    power = _signed(jnp.abs(factor) ** t, odd & (factor < 0))
+    power = _signed(jnp.abs(factor) ** finite, odd & (factor < 0))
     p = jnp.where(small, jnp.exp(exponent), power)
     return _limit(a, t, 2.0, p, jnp.where(small, -jnp.expm1(exponent), 1 - power))
 

@@ -153,5 +153,5 @@ def _posterior(K, V, G1, Y, s2, over_n) -> WidthPosterior:
     shifts = over_n * first, over_n * second, over_n * third
     sums = mean + shifts[0], variance + shifts[1], evidence + shifts[2]
     finite = jnp.isfinite(jnp.concatenate([sums[0], sums[1], sums[2][None]])).all()
-    valid = finite & (jitter == 0) & is_variance(sums[1], jnp.diagonal(K)[n:])
+    valid = finite & (jitter == 0) & is_variance(sums[1], jnp.diagonal(K))
     return WidthPosterior(*sums, *shifts, jitter, condition_number(C, L), valid)

@@ -40,9 +40,11 @@ def checked_kernel(name: str, value: object, n: int, size: int | None = None) ->
 
 
 def is_variance(value: jax.Array, prior: jax.Array) -> jax.Array:
-    """Whether none of (…, n) is negative beyond round-off, beside those before training, (n,)."""
-    rounding = jnp.asarray(np.sqrt(jnp.finfo(value.dtype).eps), value.dtype)
-    return jnp.all(value >= -rounding * prior[(None,) * (value.ndim - 1)], -1)
+    """Whether none of (…, n) is negative beyond round-off, beside those before training, (N,), the last n of
+    which are theirs; where these are 0, of any input."""
+    root = jnp.asarray(np.sqrt(jnp.finfo(value.dtype).eps), value.dtype)
+    rounding = root * prior[len(prior) - value.shape[-1] :] + root**3 * jnp.max(prior)
+    return jnp.all(value >= -rounding[(None,) * (value.ndim - 1)], -1)
 
 
 class Modes(NamedTuple):

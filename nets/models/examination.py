@@ -11,7 +11,7 @@ import numpy as np
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.models.diagnosis import Diagnosis, LayerReport
-from nets.models.layers import Network
+from nets.models.layers import Network, merges
 from nets.models.probe import UNKNOWN, Probe, batch_size, neurons, probed
 from nets.models.reading import read
 from nets.models.theory import Prediction, predicted
@@ -164,7 +164,7 @@ def _diagnosis(
             LayerReport(i + 1, layer.path, layer.kind, *place, *sizes, *measured, *units, V[i], theory[i])
         )
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(x)]
-    notes = [*network.notes, *_tied(network), *_notes(reports, probes, leaves)]
+    notes = [*network.notes, *_tied(network), *_merged(network), *_notes(reports, probes, leaves)]
     found = judged(network, probes, reports)
     return Diagnosis(tuple(reports), found, tuple(notes), batch_size(leaves), n_nets)
 
@@ -192,6 +192,16 @@ def _tied(network: Network) -> list[str]:
         f"{path}; the theory is of independent ones"
         for (path, *_), numbers in users.items()
         if len(numbers) > 1
+    ]
+
+
+def _merged(network: Network) -> list[str]:
+    numbers = [str(i) for i, layer in enumerate(network.layers, 1) if merges(network, layer)]
+    if not numbers:
+        return []
+    which = f"layer{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+    return [
+        f"numbers are merged before {which}, as by pooling: the χ⊥ of that step says nothing of its weights"
     ]
 
 

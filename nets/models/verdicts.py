@@ -9,7 +9,7 @@ from nets.models import advice
 from nets.models.advice import Setting
 from nets.models.diagnosis import LayerReport, Verdict
 from nets.models.forms import Stage
-from nets.models.layers import Layer, Network
+from nets.models.layers import Layer, Network, merges
 from nets.models.probe import Probe
 from nets.models.theory import Kind, deep, understood
 
@@ -199,7 +199,9 @@ def _signature(layer: Layer, probe: Probe) -> tuple:
 def _trend(steps, odd: set[int], network: Network, probes, reports) -> list[Verdict]:
     """Where the layers of a chain lead: ordered, chaotic, vanishing, exploding, or critical."""
     ends = {steps[-1]} if network.layers[steps[-1]].z in network.program.outputs and len(steps) > 3 else set()
-    inside = [i for i in steps[1:] if i not in odd and i not in ends]
+    inside = [
+        i for i in steps[1:] if i not in odd and i not in ends and not merges(network, network.layers[i])
+    ]
     chis = {i: _chi(reports[i], network.layers[i]) for i in inside}
     inside = [i for i in inside if math.isfinite(chis[i]) and chis[i] > 0 and probes[i].K.mean > 0]
     if len(inside) < 2:

@@ -110,3 +110,18 @@ def test_bad_arguments(arguments, message):
     given = {"act": "tanh", "cw": 1.0, "depth": 3, **arguments}
     with pytest.raises((ValueError, TypeError), match=message):
         eft.typical_flow(given.pop("act"), given.pop("cw"), given.pop("depth"), **given)
+
+
+def test_with_biases_no_network_is_below_their_variance():
+    """Moments at K ≪ C_b, of which ⟨F²⟩/⟨F⟩² is infinite in floating point, are of no network: the kernel of
+    drawn ones is at least C_b. Against 200,000 of them (error 3e-4 at most)."""
+    flow = eft.typical_flow(lambda z: jnp.maximum(z - 1, 0), 3.0, 4, 24, cb=0.3, K1=1.0)
+    np.testing.assert_allclose(flow.mean[1:], [-0.7134, -1.0525, -1.1476], atol=0.01)
+
+
+def test_widths_that_are_too_small_are_named():
+    with pytest.raises(ValueError, match="width = 4 is too small"):
+        eft.typical_flow(lambda z: jnp.maximum(z - 1, 0), 3.0, 4, 4, cb=0.3, K1=1.0)
+    with pytest.warns(UserWarning, match=r"width = 1 is too small.*from layer 4"):
+        eft.typical_flow("tanh", 1.0, 5, 1, K1=1.0)
+    eft.typical_flow("tanh", 1.0, 5, 2, K1=1.0)  # the control: no warning

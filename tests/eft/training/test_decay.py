@@ -1,10 +1,12 @@
 """What remains of a deviation after t steps agrees with the recursion in 60 digits."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from mpmath import mp, mpf
 
+import eft
 from eft.training.decay import gradient_descent, gradient_flow, heavy_ball
 
 TIGHT = 1e-9
@@ -67,3 +69,17 @@ def test_the_end(beta):
     p, gone = computed([1e-9, 1.0, 1.999 * (1 + beta), 2 * (1 + beta), 5.0], beta, np.inf)
     np.testing.assert_array_equal(p, [0, 0, 0, np.nan, np.nan])
     np.testing.assert_array_equal(gone, [1, 1, 1, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_gradients_where_training_has_ended(momentum):
+    """The outputs at t = ∞ do not depend on the rate. The control: at t = 3 they do."""
+    Theta = np.array([[2.0, 1.0], [1.0, 2.0]])
+
+    def trained(rate, t):
+        settings = {"t": t, "learning_rate": rate, "momentum": momentum}
+        flow = eft.train_flow_from_kernels(Theta, Theta, [1.0, 0.0], **settings)
+        return jnp.sum(flow.train.mean)
+
+    assert float(jax.grad(trained)(0.3, jnp.inf)) == 0.0
+    assert abs(float(jax.grad(trained)(0.3, 3.0))) > 1e-3

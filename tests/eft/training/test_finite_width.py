@@ -170,3 +170,14 @@ def test_bad_arguments(change, message):
     settings = {"act": "linear", "cw": CW, "depth": 2, "X": X, "Y": Y, "X_test": X_TEST, "width": 8}
     with pytest.raises((ValueError, TypeError), match=message):
         eft.finite_width_posterior(**settings | change)
+
+
+def test_the_input_0_without_biases_is_known():
+    """Its outputs are 0 whatever the network. The control: another input has a variance."""
+    found = eft.finite_width_posterior(
+        "tanh", 1.5, 3, [[0.5]], [0.3], [[0.0], [0.7]], width=64, noise=0.01, cb=0.0
+    )
+    assert found.valid
+    np.testing.assert_allclose(found.mean[0], 0.0, atol=1e-15)
+    np.testing.assert_allclose(found.variance[0], 0.0, atol=1e-15)
+    assert found.variance[1] > 1e-5

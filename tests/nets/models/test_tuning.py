@@ -63,3 +63,27 @@ def test_shared_weights_stay():
     assert [each.factor for each in tuned.factors] == [1.0] * 4
     assert all("shared" in each.note for each in tuned.factors[1:])
     assert np.array_equal(tuned.params[1]["w"], params[1]["w"])
+
+
+def test_what_is_merged_before_a_layer_is_not_made_up_for():
+    """The mean over 16 positions makes χ⊥ 16 times smaller. The control: all positions kept."""
+    random = np.random.default_rng(0)
+    params = [random.normal(size=(n, 64)).astype("float32") * np.float32(np.sqrt(2 / n)) for n in [64] * 4]
+    x = random.normal(size=(8, 16, 64)).astype("float32")
+
+    def network(merge):
+        def f(p, x):
+            for w in p[:-1]:
+                x = jax.nn.relu(x @ w)
+            return merge(x) @ p[-1]
+
+        return f
+
+    pooled, kept = network(lambda s: s.mean(1)), network(lambda s: s)
+    *others, last = nets.tune(pooled, params, x).factors
+    assert last.factor == 1 and "merged" in last.note and last.before < 0.2
+    assert all(each.factor != 1 for each in others[1:])
+    assert "merged" not in nets.tune(kept, params, x).factors[-1].note
+    found, whole = nets.diagnose(pooled, params, x), nets.diagnose(kept, params, x)
+    assert found.healthy and whole.healthy
+    assert ["merged" in " ".join(each.notes) for each in (found, whole)] == [True, False]
