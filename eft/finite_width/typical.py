@@ -41,7 +41,7 @@ ORDER = 2
 MAX_LOG = 600.0
 """|log K| of the largest and the smallest kernel that are followed."""
 
-MAX_VARIANCE = 1.25
+MAX_VARIANCE = 1.27
 """Relative variance of Ĝ′ in one step up to which the moments of its log are right to a few per cent."""
 
 MARGIN = 7.0
@@ -78,7 +78,7 @@ def typical_flow(
     `widths` = (n₁, …, n_{L−1}). `cw`, `cb`, `x2`, `K1`: one number each, as for `kernel_flow`.
     Both fields of the result have shape (depth,).
 
-    Warns where the widths are too small for the series: one step has Var(Ĝ′) > 1.25 E[Ĝ′]².
+    Warns where the widths are too small for the series: one step has Var(Ĝ′) > 1.27 E[Ĝ′]².
 
     Raises TypeError or ValueError for a bad argument, or if a kernel of the flow is not known.
 
