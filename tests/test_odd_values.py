@@ -84,7 +84,7 @@ CALLS = {
     "vertex_flow": (eft.vertex_flow, FLOW | {"X": X[:1], "cb": 0.1, "K1": 0.5, "widths": (3,)}),
     "log_flow": (eft.log_flow, FLOW | {"width": 4, "x2": 1.0, "K1": 1.0}),
     "log_flow by widths": (eft.log_flow, FLOW | {"widths": (3,)}),
-    "typical_flow": (eft.typical_flow, FLOW | {"width": 4, "cb": 0.1, "x2": 1.0, "K1": 1.0}),
+    "typical_flow": (eft.typical_flow, FLOW | {"width": 8, "cb": 0.1, "x2": 1.0, "K1": 1.0}),
     "typical_flow by widths": (eft.typical_flow, FLOW | {"widths": (3,)}),
     "gain": (eft.gain, {"act": "relu"}),
     "recipe": (

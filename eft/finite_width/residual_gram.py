@@ -44,9 +44,7 @@ MAX_INPUTS = 4
 """The largest number of different inputs where there is a skip."""
 
 QUICK = 1e-5
-"""Relative error of means up to which quick integrals are accepted in float32. In float64 they never are:
-they lose up to 1e5 times as much in Theta1, which is made of derivatives and small differences."""
-
+"""Relative error up to which quick integrals are accepted in float32; in float64 they never are."""
 
 SMALL = 1e-3
 """Part of the means that covariances between layers are not expected to be known more exactly than."""
@@ -91,7 +89,8 @@ def several_in_layers(act: Activation, grid: Grid, k: GramKernels, skips) -> Lay
     """The expectations of every pair of layers, leading axes (L, L), [l, p]; zero unless p < l."""
     depth = len(k.K)
     later, p = earlier_layers(depth)
-    values = lax.map(lambda at: _two_layers(act, grid, k, skips, *at), (jnp.asarray(later), jnp.asarray(p)))
+    carry = remembered(skips, jnp.zeros_like(skips)).carry
+    values = lax.map(lambda at: _two_layers(act, grid, k, carry, *at), (jnp.asarray(later), jnp.asarray(p)))
 
     def dense(a):
         return jnp.zeros((depth, depth, *a.shape[1:]), a.dtype).at[later, p].set(a)
@@ -99,9 +98,8 @@ def several_in_layers(act: Activation, grid: Grid, k: GramKernels, skips) -> Lay
     return jax.tree.map(dense, values)
 
 
-def _two_layers(act: Activation, grid: Grid, k: GramKernels, skips, later, p) -> LayerGrams:
+def _two_layers(act: Activation, grid: Grid, k: GramKernels, carry, later, p) -> LayerGrams:
     index = pair_index(inputs_of(k.K.shape[1]))
-    carry = remembered(skips, jnp.zeros_like(skips)).carry
     return layer_grams(act, grid, k.K[p][index], k.K[later][index], carry[later, p], k.g[later], k.s[later])
 
 
@@ -116,7 +114,8 @@ def unresolved(act: Activation, grid: Grid, k: GramKernels, skips) -> jax.Array:
     g, s = jnp.max(k.g[later]), jnp.max(k.s[later])
     root = jnp.sqrt(g * s)
     means = jnp.stack([g * g, g * s, g * s, s * s, g * s, s * s, g * s, root * s])  # as in `LayerGrams`
-    whole, fewer = (_two_layers(act, g, k, skips, later, later - 1)[:-1] for g in (grid, grid.coarser()))
+    carry = remembered(skips, jnp.zeros_like(skips)).carry
+    whole, fewer = (_two_layers(act, g, k, carry, later, later - 1)[:-1] for g in (grid, grid.coarser()))
     largest = jnp.maximum(jnp.stack([jnp.max(jnp.abs(a)) for a in whole]), SMALL * means)
     change = jnp.stack([jnp.max(jnp.abs(a - b)) for a, b in zip(whole, fewer, strict=True)])
     return jnp.max(jnp.where(change > 0, change / jnp.where(largest > 0, largest, 1.0), 0.0))
@@ -206,16 +205,21 @@ def residual_inputs(
 
 
 def several_between(act: Activation, grid: Grid, gram: GramKernels, skips: jax.Array) -> LayerGrams:
-    """By few nodes if they will do."""
+    """The expectations of every pair of layers; `error` is also that of derivatives and differences, up to 1e5
+    times that of the means. In float32 by few nodes, if they will do."""
+    if len(gram.K) < 3:  # none is needed
+        return several_in_layers(act, grid, gram, skips)
+    of_pairs = jnp.tri(len(gram.K), k=-1, dtype=gram.K.dtype)
+
+    def by(grid: Grid) -> LayerGrams:
+        past = several_in_layers(act, grid, gram, skips)
+        return past._replace(error=jnp.maximum(past.error, unresolved(act, grid, gram, skips) * of_pairs))
+
     if gram.K.dtype.itemsize == 4:
-        past = several_in_layers(act, grid.quick(), gram, skips)
+        past = by(grid.quick())
         if jnp.max(past.error) <= QUICK:
             return past
-    past = several_in_layers(act, grid, gram, skips)
-    if len(gram.K) < 3:  # none is needed
-        return past
-    of_pairs = jnp.tri(len(gram.K), k=-1, dtype=past.error.dtype)
-    return past._replace(error=jnp.maximum(past.error, unresolved(act, grid, gram, skips) * of_pairs))
+    return by(grid)
 
 
 class Signal(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 from eft import arguments
 from eft.arguments import ArgumentError, ArgumentTypeError
 from nets.models.diagnosis import Diagnosis, LayerReport
-from nets.models.layers import Network, merges
-from nets.models.probe import UNKNOWN, Probe, batch_size, neurons, probed
+from nets.models.layers import Network
+from nets.models.probe import UNKNOWN, Probe, batch_size, merges, neurons, probed
 from nets.models.reading import read
 from nets.models.theory import Prediction, predicted
 from nets.models.verdicts import judged

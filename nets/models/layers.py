@@ -90,15 +90,6 @@ def uniform(value: Any) -> float | None:
     return float(array.flat[0])
 
 
-def merges(network: Network, layer: Layer) -> bool:
-    """Whether numbers of the pre-activation upstream are merged before the layer, as by pooling, or left out.
-
-    ‖Jᵀv‖²/‖v‖² is then small by their number, and the weights are not to be blamed.
-    """
-    shapes = network.program.shapes
-    return layer.source is not None and shapes[layer.data].size < shapes[layer.source].size
-
-
 def along(program: Program, start: int, target: int) -> list[Operation]:
     """The operations on the ways from one variable to another."""
     reached, ways = {start}, []

@@ -167,6 +167,22 @@ def neurons(network: Network, node: int | None) -> int:
     return next((_width(network, layer) for layer in network.layers if node in (layer.z, layer.output)), 1)
 
 
+def merges(network: Network, layer: Layer) -> bool:
+    """Whether positions of the layer upstream are merged before this one, as by pooling, or left out.
+
+    ‖Jᵀv‖²/‖v‖² is then small by their number, and the weights are not to be blamed. That features are, as in
+    a gated unit, or join, as where they are flattened, is another matter.
+    """
+    shapes = network.program.shapes
+    if layer.source is None or shapes[layer.data].size >= shapes[layer.source].size:
+        return False
+    features = layer.fan_in
+    if layer.kind == "convolution":
+        operation = _product(network, layer)
+        features = shapes[layer.data].shape[operation.params["dimension_numbers"].lhs_spec[1]]
+    return shapes[layer.data].size // features < shapes[layer.source].size // neurons(network, layer.source)
+
+
 def by_neuron(samples: np.ndarray, neurons: int) -> np.ndarray:
     """Averages over all but the neurons: over inputs and positions."""
     axes = [axis for axis in range(1, samples.ndim) if samples.shape[axis] == neurons]
@@ -302,12 +318,14 @@ def _fault(network: Network, layer: Layer, values) -> str:
     return "NaN or inf"
 
 
+def _product(network: Network, layer: Layer) -> Operation:
+    return next(o for o in network.program.operations if {layer.weight, layer.data}.issubset(o.inputs))
+
+
 def _coverage(network: Network, layer: Layer, values) -> float:
     """The mean part of a convolution's terms that is not padding; 1 for other layers."""
     if layer.kind != "convolution":
         return 1.0
-    operation = next(
-        o for o in network.program.operations if layer.weight in o.inputs and layer.data in o.inputs
-    )
+    operation = _product(network, layer)
     ones = [jnp.ones_like(values[v], jnp.float32) for v in operation.inputs]
     return float(host(operation.run(*ones)[0]).mean()) / layer.fan_in

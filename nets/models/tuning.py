@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from eft import arguments
 from eft.records import METHODS
-from nets.models.layers import Layer, Network, along, merges
-from nets.models.probe import chi_perp, generator, step_between
+from nets.models.layers import Layer, Network, along
+from nets.models.probe import chi_perp, generator, merges, step_between
 from nets.models.program import evaluate
 from nets.models.reading import read
 
@@ -66,7 +66,7 @@ def tune(f: Callable, params: Any, x: Any, *, n_probes: int = 32, seed: int = 0)
     χ̂⊥ is measured by `n_probes` random directions at the inputs x, as in `diagnose`, whose arguments these
     are. χ⊥ = 1 keeps angles and gradients; whether it also keeps sizes depends on the activation, as
     `eft.classify` says. A layer whose weights are shared, or are not simply a part of one parameter, or that
-    comes behind pooling, which merges numbers, stays as it is, with a note.
+    comes behind pooling, which merges positions, stays as it is, with a note.
 
     Raises ArgumentError or ArgumentTypeError as `diagnose` does.
 
@@ -119,7 +119,7 @@ def _factor(network, i: int, layer: Layer, values, skips: int, n_probes: int, rn
     if start is None or start in network.program.inputs:
         note = note or ("at the input" if start is not None else "several layers upstream")
         return Factor(i + 1, layer.path, 1.0, math.nan, math.nan, note)
-    note = note or ("numbers are merged before it, as by pooling" if merges(network, layer) else "")
+    note = note or ("positions are merged before it, as by pooling" if merges(network, layer) else "")
     step = step_between(along(network.program, start, layer.output), start, layer.output, values)
     chi = float(chi_perp(step, values[start], rng, n_probes).mean)
     target = 1.0

@@ -9,8 +9,8 @@ from nets.models import advice
 from nets.models.advice import Setting
 from nets.models.diagnosis import LayerReport, Verdict
 from nets.models.forms import Stage
-from nets.models.layers import Layer, Network, merges
-from nets.models.probe import Probe
+from nets.models.layers import Layer, Network
+from nets.models.probe import Probe, merges
 from nets.models.theory import Kind, deep, understood
 
 MAX_DEAD, MAX_FLAT = 0.6, 0.8

@@ -120,7 +120,7 @@ def test_with_biases_no_network_is_below_their_variance():
 
 
 def test_widths_that_are_too_small_are_named():
-    with pytest.raises(ValueError, match="width = 4 is too small"):
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="width = 4 is too small"):
         eft.typical_flow(lambda z: jnp.maximum(z - 1, 0), 3.0, 4, 4, cb=0.3, K1=1.0)
     with pytest.warns(UserWarning, match=r"width = 1 is too small.*from layer 4"):
         eft.typical_flow("tanh", 1.0, 5, 1, K1=1.0)

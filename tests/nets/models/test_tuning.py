@@ -87,3 +87,22 @@ def test_what_is_merged_before_a_layer_is_not_made_up_for():
     found, whole = nets.diagnose(pooled, params, x), nets.diagnose(kept, params, x)
     assert found.healthy and whole.healthy
     assert ["merged" in " ".join(each.notes) for each in (found, whole)] == [True, False]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_gates_and_convolutions(merged):
+    """Half of the features gate the others, where they are. The control: the mean of 2 × 2 positions."""
+    random = np.random.default_rng(0)
+    draw = lambda *shape: random.normal(size=shape).astype("float32") / 24  # noqa: E731
+    first, last, x = draw(3, 3, 8, 64), draw(3, 3, 32, 16), random.normal(size=(4, 8, 8, 8)).astype("float32")
+
+    def convolution(w, x):
+        return jax.lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def f(p, x):
+        z = convolution(p[0], x)
+        s = z[..., :32] * jax.nn.sigmoid(z[..., 32:])
+        return convolution(p[1], s.reshape(4, 4, 2, 4, 2, 32).mean((2, 4)) if merged else s)
+
+    note = nets.tune(f, [first, last], x).factors[1].note
+    assert ("merged" in note) == merged
