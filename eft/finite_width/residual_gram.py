@@ -205,8 +205,8 @@ def residual_inputs(
 
 
 def several_between(act: Activation, grid: Grid, gram: GramKernels, skips: jax.Array) -> LayerGrams:
-    """The expectations of every pair of layers; `error` is also that of derivatives and differences, up to 1e5
-    times that of the means. In float32 by few nodes, if they will do."""
+    """The expectations of every pair of layers; `error` is also that of derivatives and differences, up to
+    1e5 times that of the means. In float32 by few nodes, if they will do."""
     if len(gram.K) < 3:  # none is needed
         return several_in_layers(act, grid, gram, skips)
     of_pairs = jnp.tri(len(gram.K), k=-1, dtype=gram.K.dtype)

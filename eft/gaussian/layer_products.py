@@ -94,12 +94,12 @@ def layer_grams(act: Activation, grid: Grid, K_p, K, carry, g, s) -> LayerGrams:
     mean = chosen("mean_p")
     both = chosen("cov") - mean[:, None] * ones[None]
     P = len(g)
-    weights = jnp.asarray(places["weight"])
+    weights = jnp.asarray(places["weight"], K.dtype)
     second = chosen("second") - mean[:P, None, None, None] * chosen("mean_of_second")[None]
     F2, S2 = jnp.moveaxis(second * weights[None], 1, 0)
     return LayerGrams(
         both[:P, :P], both[:P, P:], both[P:, :P], both[P:, P:], F2, S2,
-        chosen("uu"), chosen("uS1") * jnp.asarray(places["weight_of_uS1"])[None, None], error,
+        chosen("uu"), chosen("uS1") * jnp.asarray(places["weight_of_uS1"], K.dtype)[None, None], error,
     )  # fmt: skip
 
 

@@ -345,3 +345,12 @@ def test_another_input_changes_nothing(monkeypatch):
     )
     found, error = off()
     assert found > 5e-5
+
+
+def test_another_input_changes_nothing_in_float32():
+    """Few nodes are not accepted by their means, which would leave 1e-4."""
+    pair = jnp.asarray([[1.0, 0.4], [-0.3, 0.8]], jnp.float32)
+    setting = {"cw": 1.3, "cb": 0.1, "skip": 0.7, "lambda_w": 1.0, "lambda_b": 1.0}
+    setting = {name: np.float32(number) for name, number in setting.items()}
+    both, one = (eft.ntk_gram_flow("tanh", depth=4, X=x, **setting) for x in (pair, pair[:1]))
+    np.testing.assert_allclose(both.Theta1[2:, 0, 0], one.Theta1[2:, 0, 0], rtol=3e-5)
